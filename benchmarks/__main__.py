@@ -21,6 +21,7 @@ from benchmarks.scale import Scale  # noqa: E402
 NAMES = (
     "codecs",
     "ingest",
+    "defaults",
     "rows",
     "ridge_cost",
     "row_by_row",

@@ -12,18 +12,25 @@ import numpy as np
 
 from benchmarks.report import Result, at_least, at_most, show
 from benchmarks.scale import Scale
-from benchmarks.streams import SHARED, no_streams
+from benchmarks.streams import SHARED, load, no_streams
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.ops.run.app import new_learner, new_monitor, settings_of
+from thalweg.proto.event import Batch, Decoded
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
+from thalweg.stream.learn.blocks import DecodedBlock
+from thalweg.stream.learn.fold import Fold
 from thalweg.stream.sources.files import CsvMapping
 
 _MOST_ROWS = {"abrupt": 100, "recurring": 100, "gradual": 800, "incremental": 1500, "covariate_only": 200}
 MAPPING = CsvMapping(ignore=("t", "concept", "ref_error"))
 """Which columns of the recorded streams are no features."""
 _COLUMNS, _BATCH = 64, 1024
+_BLOCK = 512
 
 
 def recorded(name: str) -> Path:
@@ -82,7 +89,9 @@ def events_per_second(events: int) -> float:
 
 
 def share_of_learning(batch_events: int, rows: int | None) -> float:
-    """CPU time of the watch in that of learning alone, ridge as it comes on electricity, in one run."""
+    """CPU time of the watch in that of learning alone, ridge as it comes on electricity, in one run: in blocks as a
+    service reads them from a backlog of single events.
+    """
     spent = {"watch": 0.0, "learn": 0.0}
 
     def timed(kind: type, name: str, of: str) -> Callable[[], None]:
@@ -98,11 +107,16 @@ def share_of_learning(batch_events: int, rows: int | None) -> float:
         setattr(kind, name, outer)
         return lambda: setattr(kind, name, inner)
 
-    undo = [timed(DriftWatch, "observe", "watch"), timed(Ridge, "learn", "learn")]
     table = {"name": "m", "learner": "ridge", "topic": "t", "batch_events": batch_events}
     model = parse({"model": [table | {"inputs": {"features": {"shape": [8]}}}]}, "electricity", {}).model[0]
+    features, labels = load("electricity", rows)
+    stream = Batch({"features": features}, labels, np.ones(len(features)), np.arange(float(len(features))))
+    learner = new_learner(model)
+    fold = Fold(learner, InMemorySnapshots(), settings_of(model, 1 << 20), new_monitor(model, learner, None))
+    undo = [timed(DriftWatch, "observe", "watch"), timed(Ridge, "learn", "learn")]
     try:
-        replay(model, SHARED / "data" / "streams" / "electricity.csv.gz", CsvMapping(ignore=("t",)), limit=rows)
+        for block in stream.micro_batches(max(batch_events, _BLOCK)):
+            fold.apply(DecodedBlock(fold.version + 1, batch_events, (Decoded(block),), {}))
     finally:
         for one in undo:
             one()

@@ -24,8 +24,9 @@ from benchmarks.streams import CHANGE, SHARED, TO_BEAT, no_streams
 from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
 from thalweg.stream.drift.detectors import SignalWatch
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.methods.river import DETECTORS
+from thalweg.stream.drift.signs import Observed
 from thalweg.stream.sources.files import CsvMapping, FileError
 
 _RECORDED = ("abrupt", "gradual", "incremental", "recurring", "covariate_only", "none")

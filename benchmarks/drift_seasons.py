@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks.report import Result, at_most, show
 from benchmarks.scale import Scale
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 
 _DAY, _WEEK, _START = 86_400.0, 7 * 86_400.0, 1.7e9
 _PER_DAY, _SEEDS = 1000, 3

@@ -132,14 +132,14 @@ class Decoder:
         if self._unframing is not None and framed(values):
             return None
         headers = records.headers[0]
-        if self._unwraps and cloudevents.MARK in b"".join(values):
-            return None
-        if not headers:
-            return None if any(records.headers) else "json"
         if any(other != headers for other in records.headers):
             return None
         first = self._open(0, values[0], headers)
-        return first.form if first.envelope is None and first.refused is None else None
+        if first.envelope is not None or first.refused is not None:
+            return None
+        if first.form == "json" and self._unwraps and cloudevents.MARK in b"".join(values):
+            return None  # any of them may have an envelope that no header tells of
+        return first.form
 
     def _common_payloads(self, records: Records) -> Payloads | None:
         """What reads all records, if they are framed with the same id and have the same headers and no envelopes."""

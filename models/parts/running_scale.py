@@ -76,7 +76,7 @@ class RunningScale(Standardiser):
         z *= self.factor
         constant = self.constant
         if self._any_constant:  # what a constant column will become is not known: its values are not limited
-            near = np.clip(z, -REACH, REACH)
+            near = limited(z.copy(), REACH)
             near[:, constant] = z[:, constant]
         else:
             near = limited(z, REACH)

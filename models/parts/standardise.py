@@ -18,6 +18,8 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 REACH = 60.0
 """Values further from the mean than this many standard deviations are clipped to that distance."""
+_MANY = 4096
+"""Numbers that are read before they are clipped."""
 
 
 def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats | None = None) -> Floats:
@@ -29,6 +31,8 @@ def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats 
 
 def limited(z: Floats, clip: float) -> Floats:
     """z, clipped to ± clip in place: two calls, and still less than one of `clip` for a few numbers."""
+    if z.size > _MANY and z.max() <= clip and z.min() >= -clip:  # the usual case, and reading is twice as fast
+        return z
     np.maximum(z, -clip, out=z)
     return np.minimum(z, clip, out=z)
 

@@ -63,7 +63,7 @@ class Params(Settings):
     unless it is the fifth such in a row. Not applied to sums that `merge` can add (`forgetting = 1` without
     `standardise`)."""
 
-    forgetting: Decays = (0.9999, 0.999, 0.99, 0.97)
+    forgetting: Decays = (0.9999, 0.999, 0.99)
     """Decay λ per labelled event, 0 < λ ≤ 1; an event k events ago has weight λᵏ. One number, or several: then
     statistics are stored for each, and the served head is their mixture, weighted by recent error. The cost of learning
     grows with their number. 1: no forgetting."""

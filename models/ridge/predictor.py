@@ -171,7 +171,8 @@ class RidgePredictor:
 
     def _scores(self, rows: Array) -> Floats:
         n = len(rows)
-        z: Floats = np.zeros((n + -n % ROWS, rows.shape[1]))  # whole tiles, see ROWS
+        z: Floats = np.empty((n + -n % ROWS, rows.shape[1]))  # whole tiles, see ROWS
+        z[n:] = 0.0
         if self._scale is None:
             z[:n] = rows
         else:

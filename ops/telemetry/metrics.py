@@ -182,7 +182,8 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     ),
     "thalweg_drift_score": (
         "gauge",
-        "Detector score relative to its alarm threshold; 1 raises an alarm",
+        "Detector score relative to its alarm threshold; 1 raises an alarm. Of `confidence` and "
+        "`predictions` only while labels are missing",
         ("model_name", "detector", "signal"),
     ),
     "thalweg_drift_active": ("gauge", "1 while a drift alarm is active, else 0", ("model_name",)),

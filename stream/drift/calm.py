@@ -37,6 +37,7 @@ class Calm:
         self._news = 0
         self._tested = 0  # rows against the present reference
         self._least = np.zeros_like(self._calm)
+        self._known: tuple[int, NDArray[np.int64]] | None = None  # what `_needed` gives after so many news
         self.apart: NDArray[np.bool_] = np.zeros(columns, dtype=np.bool_)
         """(F,), the columns that all columns together are compared without."""
         self.news: NDArray[np.bool_] = np.ones(columns + 1, dtype=np.bool_)
@@ -81,7 +82,7 @@ class Calm:
 
     def require(self, passages: NDArray[np.int64]) -> None:
         """Rows (F,) for which each column must be calm at least: a season that changed is calm at some times of it."""
-        self._least = np.append(passages, passages.max(initial=0))
+        self._least, self._known = np.append(passages, passages.max(initial=0)), None
         self._judge()
 
     def begin_reference(self) -> None:
@@ -113,9 +114,10 @@ class Calm:
         self.news = enough if known else np.zeros_like(enough)
 
     def _calm_enough(self) -> NDArray[np.bool_]:
-        return self._calm >= self._needed()
+        return np.asarray(self._calm >= self._needed())
 
     def _needed(self) -> NDArray[np.int64]:
-        if not self._news:
-            return np.zeros_like(self._calm)
-        return np.asarray(np.maximum(self._rows * _GROWTH ** (self._news - 1), self._least))
+        if self._known is None or self._known[0] != self._news:  # asked for at every step, changed by few
+            most = np.maximum(self._rows * _GROWTH ** (self._news - 1), self._least) if self._news else 0 * self._calm
+            self._known = self._news, np.asarray(most)
+        return self._known[1]

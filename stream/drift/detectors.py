@@ -19,6 +19,7 @@ from thalweg.stream.drift.usual import CHECKED, LARGEST, PAST_VALUES, is_usual
 Floats = NDArray[np.float64]
 
 _MOST_VALUES = 8192  # values stored per signal; beyond that it restarts from the newest quarter
+_AT_ONCE = 256  # values; those after a change are fed again
 _SCALED_BY = 100  # values that determine the usual range of an unbounded signal
 _LEAST_SIDE = 8  # values on either side of a change
 
@@ -106,6 +107,7 @@ class SignalWatch:
             if room <= 0:
                 self._begin_anew(_MOST_VALUES - _MOST_VALUES // 4)
                 room = _MOST_VALUES - len(self._values)
+            room = min(room, _AT_ONCE)
             if self._doubtful is not None:
                 room = min(room, next(n for n in CHECKED if n > len(self._values)) - len(self._values))
             self._values = np.concatenate([self._values, values[:room]])
@@ -186,17 +188,12 @@ class SignalWatch:
         """Locate the change in the values, by the largest CUSUM; and reset from there."""
         scaled = self._scaled(self._values)
         since = change_point(scaled)
-        fired = Fired(
-            detector,
-            int(self._at[-1]),
-            int(self._at[since]),
-            float(scaled[:since].mean()) if since else float(scaled[0]),
-            float(scaled[since:].mean()),
-            self._scale(),
-            is_usual(self._past, self._values, since, self._worse),
-            since,
-            self._level_beside(since),
-        )
+        before = float(scaled[:since].mean()) if since else float(scaled[0])
+        after = float(scaled[since:].mean())
+        fired = Fired(detector, int(self._at[-1]), int(self._at[since]), before, after, self._scale(), over=since)
+        if after > before:  # else it is an improvement, of which nobody is told
+            usual = is_usual(self._past, self._values, since, self._worse)
+            fired = replace(fired, usual=usual, beside=self._level_beside(since))
         self._begin_anew(since)
         return fired
 

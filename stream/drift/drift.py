@@ -1,6 +1,7 @@
 """Drift detection: several detectors on several signals, one alarm for each change that is news.
 
-The signals are the model's loss, the loss of its frozen baseline, its confidence, its inputs, and its predictions.
+The signals are the model's loss, the loss of its frozen baseline and its inputs; without labels, its confidence and
+predictions.
 Detections while an alarm is active belong to it; it ends when nothing was detected for a while. Movements that are no
 news are told in a digest. The result depends on the events and their order alone, not on a clock.
 """
@@ -8,7 +9,8 @@ news are told in a digest. The result depends on the events and their order alon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,40 +21,26 @@ from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch
 from thalweg.stream.drift.digest import Digest, Digests
 from thalweg.stream.drift.harm import Harm
-from thalweg.stream.drift.inputs import ColumnsWatch, Moved
+from thalweg.stream.drift.inputs import ColumnsWatch, Moved, columns_watch
 from thalweg.stream.drift.methods.river import preload
 from thalweg.stream.drift.params import DriftParams
-from thalweg.stream.drift.signs import Sign, is_news, kind_of, name_of, watching
+from thalweg.stream.drift.seasons.rows import TimedRows
+from thalweg.stream.drift.signs import SIGNALS, Observed, Sign, is_news, kind_of, name_of, outdated, watching
+from thalweg.stream.drift.unlabelled.rested import (
+    LABELS_MISSING,
+    Rested,
+    parts_without_labels,
+    resting_columns,
+    resting_signal,
+)
 
 Floats = NDArray[np.float64]
 
-SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
-"""`twin` is the loss of the frozen baseline; states, alarms and metrics keep that older name."""
 ALARMS_KEPT = 100
 _PATIENCE, _BASELINE_PATIENCE = 25.0, 40.0  # an outdated baseline is wrong half of the time: its loss varies more
 _LEAST_OF_BASELINE = 0.15
-_OUTDATED = 0.05  # a baseline that was already so much worse than the model before a change tells nothing by its loss
-_FITTED = 256  # graded events for which it must have been good
 _PEAK_OVER = 64  # the peak is that of the mean loss over this many values
-_LABELS_SEEN = 1000  # after this many events without a label, confidence and predictions are used instead of the loss
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The observations of a micro-batch of N events."""
-
-    times: Floats
-    """(N,), Unix seconds."""
-    loss: Floats
-    """(N,), NaN for events that are not graded."""
-    baseline: Floats
-    """(N,), loss of the frozen baseline; all NaN without one."""
-    confidence: Floats
-    """(N,), NaN if the model reports none."""
-    bounded: bool
-    """Whether losses lie within [0, 1]."""
-    columns: NDArray[np.float32]
-    """(N, F), the watched columns of inputs, then of predictions."""
+_CONFIDENCES = 3000  # held from before labels are missing
 
 
 class DriftWatch:
@@ -75,11 +63,15 @@ class DriftWatch:
         self._unlabelled = 0
         self._loss_bounded: bool | None = None
         self._signals: dict[str, SignalWatch] = {}
-        self._columns: dict[str, tuple[slice, ColumnsWatch]] = {}
-        inputs = len(names) - predictions
-        for signal, place in (("inputs", slice(0, inputs)), ("predictions", slice(inputs, len(names)))):
-            if names[place] and params.inputs:
-                self._columns[signal] = (place, self._columns_watch(names[place], categorical[place]))
+        self._inputs: ColumnsWatch | None = None
+        self._predictions: Rested[ColumnsWatch, Moved] | None = None
+        self._width = inputs = len(names) - predictions
+        if inputs and params.inputs:
+            self._inputs = columns_watch(params, names[:inputs], categorical[:inputs])
+        if predictions and params.inputs:
+            of_predictions = partial(columns_watch, params, names[inputs:], categorical[inputs:])
+            self._predictions = resting_columns(predictions, params.reference_events, of_predictions)
+        self._confidence = resting_signal(_CONFIDENCES, partial(self._new_signal, "confidence"))
         self._alarms: list[Alarm] = []
         self._last_sign = 0
         self._until = (0, 0.0)  # the event at which the active alarm would end, and its time
@@ -138,16 +130,18 @@ class DriftWatch:
     def scores(self) -> dict[tuple[str, str], float]:
         """By detector and signal, the ratio of its statistic to its threshold: an alarm at 1 and above."""
         found: dict[tuple[str, str], float] = {}
-        for signal, watch in self._signals.items():
+        watched: list[tuple[str, SignalWatch | ColumnsWatch]] = [*self._watched_signals().items()]
+        for signal, watch in [*watched, *self._watched_columns().items()]:
             found |= {(detector, signal): score for detector, score in watch.scores().items()}
-        for signal, (_, columns) in self._columns.items():
-            found |= {(test, signal): score for test, score in columns.scores().items()}
         return found
 
     def watchers(self) -> list[tuple[str, str]]:
         """Every pair of detector and signal that may raise an alarm."""
         found = [(detector, signal) for signal in SIGNALS[:3] for detector in self._params.detectors]
-        return found + [(test, signal) for signal in self._columns for test in self._params.inputs]
+        columns = {"inputs": self._inputs, "predictions": self._predictions}
+        return found + [
+            (test, name) for name, one in columns.items() if one is not None for test in self._params.inputs
+        ]
 
     def observe(self, seen: Observed) -> None:
         """Process a micro-batch. The alarms do not depend on how events are cut into micro-batches."""
@@ -156,9 +150,10 @@ class DriftWatch:
             return
         at = np.arange(self._events + 1, self._events + count + 1)
         graded = np.isfinite(seen.loss)
-        signs = self._feed_signals(seen, at, graded)
+        parts = parts_without_labels(graded, self._unlabelled)
+        signs = self._feed_signals(seen, at, graded, parts)
         worse = sorted(event for event, _, found in signs if is_news(found))
-        signs += self._feed_columns(seen, at, graded, worse)
+        signs += self._feed_columns(seen, worse, parts)
         last = np.flatnonzero(graded)
         self._unlabelled = count - 1 - int(last[-1]) if len(last) else self._unlabelled + count
         signs.sort(key=lambda sign: (sign[0], SIGNALS.index(sign[1])))
@@ -181,10 +176,14 @@ class DriftWatch:
     def state(self) -> State:
         """The state that later alarms depend on."""
         tensors: dict[str, NDArray[Any]] = {}
-        for signal, watch in self._signals.items():
+        for signal, watch in self._watched_signals().items():
             tensors |= {f"signal.{signal}.{name}": tensor for name, tensor in watch.tensors().items()}
-        for signal, (_, columns) in self._columns.items():
+        for signal, columns in self._watched_columns().items():
             tensors |= {f"columns.{signal}.{name}": tensor for name, tensor in columns.tensors().items()}
+        for name, rested in self._rested().items():
+            tensors[f"held.{name}"] = rested.held.values
+            if rested.held.times.any():
+                tensors[f"held.{name}_times"] = rested.held.times
         tensors["base"] = np.array([self._base])
         tensors["losses"] = self._losses
         tensors |= {f"harm.{name}": tensor for name, tensor in self._harm.tensors().items()}
@@ -216,79 +215,84 @@ class DriftWatch:
         if "digests" in meta:  # an older state has none of these
             self._digests.restore(meta["digests"])
             self._harm.restore(_under("harm.", state.tensors))
-        for _, columns in self._columns.values():
-            columns.begin_after(self._events)
+        if self._inputs is not None:
+            self._inputs.begin_after(self._events)
+        for name, rested in self._rested().items():
+            rested.watch, values = None, state.tensors.get(f"held.{name}", rested.held.values[:0])
+            if values.shape[1] == rested.held.values.shape[1]:
+                rested.held = TimedRows.of(state.tensors.get(f"held.{name}_times"), values.astype(np.float32))
         if meta["params"] != watching(self._params):
             return
-        for signal in SIGNALS[:3]:
-            tensors = _under(f"signal.{signal}.", state.tensors)
-            if tensors:
+        for signal in SIGNALS[:2]:
+            if tensors := _under(f"signal.{signal}.", state.tensors):
                 self._signal(signal).restore(tensors)
-        for signal, (_, columns) in self._columns.items():
-            tensors = _under(f"columns.{signal}.", state.tensors)
-            if tensors and tensors["reference"].shape[1] == tensors["counts"].shape[1] == columns.width:
-                columns.restore(tensors)
+        if self._inputs is not None and (tensors := _under("columns.inputs.", state.tensors)):
+            self._inputs.restore(tensors)
+        if self._unlabelled < LABELS_MISSING:  # an older state has these with labels, too
+            return
+        if tensors := _under("signal.confidence.", state.tensors):
+            self._confidence.awake(self._events).restore(tensors)
+        if self._predictions is not None and (tensors := _under("columns.predictions.", state.tensors)):
+            self._predictions.awake(self._events).restore(tensors)
 
-    def _columns_watch(self, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
-        params = self._params
-        return ColumnsWatch(
-            names,
-            categorical,
-            params.inputs,
-            reference_rows=params.reference_events,
-            false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
-            calm_rows=params.calm_events,
-            follow_rows=params.follow_events,
-        )
+    def _rested(self) -> dict[str, Rested[SignalWatch, Fired] | Rested[ColumnsWatch, Moved]]:
+        found: dict[str, Rested[SignalWatch, Fired] | Rested[ColumnsWatch, Moved]] = {"confidence": self._confidence}
+        return found if self._predictions is None else {**found, "predictions": self._predictions}
+
+    def _watched_signals(self) -> dict[str, SignalWatch]:
+        watch = self._confidence.watch
+        return self._signals if watch is None else {**self._signals, "confidence": watch}
+
+    def _watched_columns(self) -> dict[str, ColumnsWatch]:
+        predictions = None if self._predictions is None else self._predictions.watch
+        found = {"inputs": self._inputs, "predictions": predictions}
+        return {signal: columns for signal, columns in found.items() if columns is not None}
 
     def _signal(self, name: str) -> SignalWatch:
         if name not in self._signals:
-            bounded = name != "confidence" and bool(self._loss_bounded)
-            self._signals[name] = SignalWatch(
-                self._params.detectors,
-                bounded=bounded,
-                worse=-1 if name == "confidence" else 1,
-                patience=_BASELINE_PATIENCE if name == "twin" else _PATIENCE,
-            )
+            self._signals[name] = self._new_signal(name)
         return self._signals[name]
 
+    def _new_signal(self, name: str) -> SignalWatch:
+        return SignalWatch(
+            self._params.detectors,
+            bounded=name != "confidence" and bool(self._loss_bounded),
+            worse=-1 if name == "confidence" else 1,
+            patience=_BASELINE_PATIENCE if name == "twin" else _PATIENCE,
+        )
+
     def _feed_signals(
-        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
+        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_], parts: Sequence[tuple[slice, bool]]
     ) -> list[tuple[int, str, Sign]]:
         if not self._params.detectors:
             return []
         found: list[tuple[int, str, Sign]] = []
         if graded.any() and self._loss_bounded is None:
             self._loss_bounded = seen.bounded
-        fed = {"loss": seen.loss, "twin": seen.baseline, "confidence": seen.confidence}
-        for signal, values in fed.items():
+        for signal, values in (("loss", seen.loss), ("twin", seen.baseline)):
             if not np.isfinite(values).any():
                 continue
             fired = self._signal(signal).feed(values, at, seen.loss if signal == "twin" else None)
             if signal == "twin":  # a comparison, not what is served: small changes are not significant
                 fired = [one for one in fired if one.after - one.before >= _LEAST_OF_BASELINE]
-                fired = [replace(one, usual=_outdated(one)) for one in fired]
-            if signal == "confidence":
-                fired = [one for one in fired if self._labels_missing(one.at, graded, at)]
+                fired = [replace(one, usual=outdated(one)) for one in fired]
             found += [(one.at, signal, one) for one in fired]
+        if self._confidence.held.count or np.isfinite(seen.confidence).any():
+            confidence = TimedRows.of(None, seen.confidence.astype(np.float32)[:, None])
+            found += [(one.at, "confidence", one) for one in self._confidence.feed(confidence, int(at[0]), parts, ())]
         return found
 
-    def _labels_missing(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
-        """Whether predictions alone may raise an alarm: without labels for long, the loss cannot."""
-        place = event - int(at[0])
-        last = np.flatnonzero(graded[: place + 1])
-        unlabelled = place - int(last[-1]) if len(last) else self._unlabelled + place + 1
-        return unlabelled >= _LABELS_SEEN
-
     def _feed_columns(
-        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_], worse: Sequence[int]
+        self, seen: Observed, worse: Sequence[int], parts: Sequence[tuple[slice, bool]]
     ) -> list[tuple[int, str, Sign]]:
         found: list[tuple[int, str, Sign]] = []
-        for signal, (place, columns) in self._columns.items():
-            moves = columns.feed(seen.columns[:, place], worse, seen.times)
-            if signal == "predictions":
-                moves = [moved for moved in moves if self._labels_missing(moved.rows, graded, at)]
-            found += [(moved.rows, signal, moved) for moved in moves]
+        if self._inputs is not None:
+            moves = self._inputs.feed(seen.columns[:, : self._width], worse, seen.times)
+            found += [(moved.rows, "inputs", moved) for moved in moves]
+        if self._predictions is not None:
+            rows = TimedRows.of(seen.times, seen.columns[:, self._width :])
+            moves = self._predictions.feed(rows, self._events + 1, parts, worse)
+            found += [(moved.rows, "predictions", moved) for moved in moves]
         return found
 
     def _raise_or_extend(self, event: int, signal: str, found: Sign, time: float) -> None:
@@ -323,7 +327,7 @@ class DriftWatch:
             self._base = found.before if signal == "loss" else float("nan")
             self._scale = found.scale
             self._losses, self._tracked = self._losses[:0], event
-            features = self._columns["inputs"][1].most_moved(event) if "inputs" in self._columns else ()
+            features = () if self._inputs is None else self._inputs.most_moved(event)
         else:
             self._base = float("nan")
         number = self._alarms[-1].number + 1 if self._alarms else 1
@@ -385,11 +389,6 @@ class DriftWatch:
             event = int(at[worst])
             self._until = max(self._until, (event, float(seen.times[worst])))
             self._alarms[-1] = replace(alarm, severity=float(means[place] - self._base), peak=event)
-
-
-def _outdated(of_baseline: Fired) -> bool:
-    """Whether the baseline had not fitted before, or not for long: an outdated one fits by chance now and then."""
-    return of_baseline.over < _FITTED or of_baseline.before - of_baseline.beside > _OUTDATED
 
 
 def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -18,17 +18,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import kolmogorov
 
 from thalweg.stream.drift.calm import Calm
+from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.reference import BINS, FOURIER, SHORT, STEP, TESTS, Reference, hashed
 from thalweg.stream.drift.seasons.columns import SeasonalColumns
 from thalweg.stream.drift.seasons.rows import TimedRows
+from thalweg.stream.drift.seasons.seasons import EVERY, Prepared
+from thalweg.stream.drift.windows import Windows, told
 
 Floats = NDArray[np.float64]
 
 _LONG = 16  # steps
-_TOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,9 @@ class ColumnsWatch:
         self._adopted = -reference_rows  # rows before the seasons that are taken out were learned
         self._counts: NDArray[np.float32] = np.zeros((0, len(names), BINS), dtype=np.float32)
         self._means: Floats = np.zeros((0, FOURIER))
-        self._latest: dict[str, float] | tuple[Reference, NDArray[np.float32], Floats] = {}  # scores, or the window
+        self._latest: dict[str, float] | tuple[Windows, int] = {}  # scores, or the window
         self._distances: Floats = np.zeros(len(names))
         self._trail: list[tuple[int, Floats]] = []
-        self._restless = False  # the last step moved: the next one probably does, too
 
     @property
     def width(self) -> int:
@@ -114,7 +114,7 @@ class ColumnsWatch:
             worse: Numbers of rows, in order, at which the predictions were found worse.
             times: Of the rows (N,), Unix seconds; None where they are not known.
         """
-        found = []
+        found: list[Moved] = []
         disturbed = 0
         self._trail = [(0, self._distances)]
         fed = TimedRows.of(times, rows)
@@ -126,33 +126,16 @@ class ColumnsWatch:
                 if self._reference.count == self._reference_rows:
                     self._begin_reference()
                 continue
-            if fed.count >= 2 * STEP and not self._waiting.count and not self._restless:
-                steps = self._pass_calm(fed, worse[disturbed:])
-                self._restless = steps == 0
-                fed = fed.split(steps * STEP)[1]
-                disturbed = bisect_right(worse, self._rows)
-                continue
-            taken, fed = fed.split(STEP - self._waiting.count)
-            self._waiting = self._waiting.plus(taken)
-            self._rows += taken.count
-            if self._waiting.count == STEP:
-                step, self._waiting = self._waiting, self._waiting.split(0)[0]
-                while disturbed < len(worse) and worse[disturbed] <= self._rows:
-                    self._calm.disturbed()
-                    disturbed += 1
-                moved = self._test(step)
-                self._restless = moved is not None
-                self._trail.append((self._rows, self._distances))
-                if moved is not None:
-                    found.append(moved)
-                if moved is not None and moved.news:
-                    self._seasons.level_changed()
-                    self._learn_season(step)
-                    self._begin_anew()
-                else:
-                    self._follow(step, moved is not None)
-                    if self._learn_season(step):
-                        self._adopt()
+            fed, waiting = self._waiting.plus(fed), self._waiting.count
+            if fed.count < STEP:
+                self._rows += fed.count - waiting
+                self._waiting = fed
+                break
+            self._rows -= waiting  # a step counts as a whole
+            self._waiting = fed.split(0)[0]
+            steps = self._pass(fed, worse[disturbed:], found)
+            disturbed = bisect_right(worse, self._rows)
+            fed = fed.split(steps * STEP)[1]
         if disturbed < len(worse):
             self._calm.disturbed()
         return found
@@ -161,8 +144,7 @@ class ColumnsWatch:
         """Latest score by test, relative to the alarm threshold: above 1 is an alarm."""
         if isinstance(self._latest, dict):
             return dict(self._latest)
-        base, share, mean = self._latest
-        by_column, joint = base.scores(base.distances(share), share, mean, self._rows_of(SHORT))
+        by_column, joint = self._latest[0].scores(self._latest[1])
         scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
         return scores | ({"mmd": joint} if "mmd" in self._tests else {})
 
@@ -172,7 +154,8 @@ class ColumnsWatch:
         `rows` is within the last call of `feed`.
         """
         distances = [distances for tested, distances in self._trail if tested <= rows]
-        return self._told(distances[-1], self._rows_of(SHORT)) if distances else ()
+        found = told(distances[-1], self._rows_of(SHORT)) if distances else ()
+        return tuple((self._names[column], distance) for column, distance in found)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
@@ -197,7 +180,9 @@ class ColumnsWatch:
         return found
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Become the watch whose `tensors()` these are."""
+        """Become the watch whose `tensors()` these are; of another number of columns, stay as it is."""
+        if not tensors["reference"].shape[1] == tensors["counts"].shape[1] == self.width:
+            return
         held = {name: TimedRows.of(tensors.get(f"{name}_times"), tensors[name]) for name in ("reference", "waiting")}
         self._reference, self._waiting = held["reference"], held["waiting"]
         self._counts, self._means = tensors["counts"].astype(np.float32), tensors["means"].copy()
@@ -280,114 +265,115 @@ class ColumnsWatch:
         window, reference = steps * STEP, self._reference_rows
         return window * reference / (window + reference)
 
-    def _pass_calm(self, fed: TimedRows, worse: Sequence[int]) -> int:
-        """Process several whole steps together, up to the first that may have moved; their number."""
-        base = self._base
+    def _pass(self, fed: TimedRows, worse: Sequence[int], found: list[Moved]) -> int:
+        """Process several whole steps, up to a new reference; changes are added to `found`. Returns their number."""
+        base, nothing = self._base, TimedRows.none(self.width)
         assert base is not None
         count = min(_LONG, fed.count // STEP)
-        steps = [TimedRows(fed.times[i : i + STEP], fed.values[i : i + STEP]) for i in range(0, count * STEP, STEP)]
-        bins, counts = self._binned(base, steps)
-        counts = np.concatenate([self._counts, counts])
-        means = np.concatenate([self._means, base.embedding_by_step(bins, count)]) if "mmd" in self._tests else None
+        timed = bool(fed.times[: count * STEP].any())
+        prepared = self._prepared(fed, count) if timed and count > 1 else None
+        bins, counts = self._binned(base, fed, count)
         earlier = len(self._counts)
-        share, mean = base.windows(counts, means)
-        distances = base.distances(share)
-        near = base.near(distances, share, mean, self._rows_of(SHORT))
-        for number, step in enumerate(steps, 1):
-            end = earlier + number
-            tested = end >= SHORT
-            if tested and near[end - SHORT]:
-                return number - 1
-            if end >= _LONG and self._long_due(self._rows + STEP):
-                window = base.window(counts[:end], None if means is None else means[:end], _LONG)
-                if base.near(base.distances(window[0]), *window, self._rows_of(_LONG)):
-                    return number - 1
+        counts = np.concatenate([self._counts, counts])
+        means: Floats | None = None
+        if "mmd" in self._tests:
+            means = np.concatenate([self._means, base.embedding_by_step(bins, count)])
+        windows: Windows | None = None
+        if len(counts) >= SHORT:
+            windows = Windows(base, *base.windows(counts, means), self._rows_of(SHORT))
+        due = [number for number in range(max(0, _LONG - earlier - 1), count) if self._long_due(number + 1)]
+        longer = self._longer(base, counts, means, [earlier + number + 1 for number in due]) if due else None
+        for number in range(count):
+            end = earlier + number + 1
             self._rows += STEP
             while len(worse) and worse[0] <= self._rows:
                 self._calm.disturbed()
                 worse = worse[1:]
             self._counts = counts[max(0, end - _LONG) : end]
             self._means = self._means if means is None else means[max(0, end - _LONG) : end]
-            if tested:
-                self._distances, self._latest = distances[end - SHORT], (base, share[end - SHORT], mean[end - SHORT])
-                self._calm.tested(None, STEP)
+            moved: Moved | None = None
+            if windows is not None and end >= SHORT:
+                place = end - SHORT
+                self._distances, self._latest = windows.distances[place], (windows, place)
+                moved = self._judge(windows, place, SHORT)
+            if longer is not None and number in due and (moved is None or not moved.news):
+                moved = self._judge(longer, due.index(number), _LONG) or moved
             self._trail.append((self._rows, self._distances))
-            self._follow(step, False)
-            if self._learn_season(step):
+            if moved is not None:
+                found.append(moved)
+            step = nothing
+            if (timed and prepared is None) or moved is not None or self._next is not None:
+                step = fed.part(number * STEP, STEP)
+            if moved is not None and moved.news:
+                self._seasons.level_changed()
+                self._learn_season(step)
+                self._begin_anew()
+                return number + 1
+            self._follow(step, moved is not None)
+            if timed and (
+                self._learn_season(step) if prepared is None else self._seasons.learn_prepared(prepared, number)
+            ):
                 self._adopt()
             if self._base is not base:
-                return number
+                return number + 1
         return count
 
-    def _binned(self, base: Reference, steps: Sequence[TimedRows]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The bins of the rows of these steps, less what seasons explain, and their counts (steps, F, 32)."""
+    def _prepared(self, fed: TimedRows, count: int) -> Prepared | None:
+        some = fed.values[: count * STEP : EVERY]
+        return self._seasons.prepare(fed.times[: count * STEP].reshape(count, STEP), some, self._codes(some))
+
+    def _long_due(self, steps: int) -> bool:
+        """Whether a long window is compared after so many more steps."""
+        return (self._rows + steps * STEP) % (_LONG // 4 * STEP) < STEP
+
+    def _longer(
+        self, base: Reference, counts: NDArray[np.float32], means: Floats | None, ends: Sequence[int]
+    ) -> Windows:
+        """The long windows of steps (S, F, 32), (S, 64) that end before these."""
+        found = [base.window(counts[:end], None if means is None else means[:end], _LONG) for end in ends]
+        shares, embedded = np.array([share for share, _ in found]), np.array([mean for _, mean in found])
+        return Windows(base, shares, embedded, self._rows_of(_LONG))
+
+    def _binned(self, base: Reference, fed: TimedRows, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The bins of the rows of the first steps, less what seasons explain, and their counts (steps, F, 32)."""
+        if not self._seasons.adopted:
+            bins = base.binned(fed.values[: count * STEP])
+            return bins, base.counts_by_step(bins, count)
+        steps = [fed.part(number * STEP, STEP) for number in range(count)]
         rests = [self._seasons.rest(step.times, step.values) for step in steps]
         bins = base.binned(np.concatenate([rest.rows for rest in rests]))
-        counts = base.counts_by_step(bins, len(steps))
+        counts = base.counts_by_step(bins, count)
         if base.explained is not None:
             for number, rest in enumerate(rests):
                 if rest.shares is not None:
                     counts[number, self._seasons.codes] -= STEP * (rest.shares - base.explained)
         return bins, counts
 
-    def _test(self, step: TimedRows) -> Moved | None:
-        base = self._base
-        assert base is not None
-        bins, counts = self._binned(base, [step])
-        self._counts = np.concatenate([self._counts, counts])[-_LONG:]
-        if "mmd" in self._tests:
-            self._means = np.concatenate([self._means, base.embedding_by_step(bins, 1)])[-_LONG:]
-        steps = len(self._counts)
-        if steps < SHORT:
+    def _judge(self, windows: Windows, place: int, steps: int) -> Moved | None:
+        """Whether a window of so many steps moved, and whether that is news."""
+        calm, tested = self._calm, STEP if steps == SHORT else 0
+        moving = windows.moving(place)
+        if moving is None:
+            calm.tested(None, tested)
             return None
-        moved = self._compare(base, SHORT)
-        if (moved is None or not moved.news) and steps == _LONG and self._long_due(self._rows):
-            moved = self._compare(base, _LONG) or moved
-        return moved
-
-    @staticmethod
-    def _long_due(rows: int) -> bool:
-        return rows % (_LONG // 4 * STEP) < STEP
-
-    def _compare(self, base: Reference, steps: int) -> Moved | None:
-        effective, calm = self._rows_of(steps), self._calm
-        means = self._means if "mmd" in self._tests else None
-        share, mean = base.window(self._counts, means, steps)
-        distances = base.distances(share)
-        if steps == SHORT:
-            self._distances, self._latest = distances, (base, share, mean)
-        if not base.near(distances, share, mean, effective):  # the usual case, and quick
-            calm.tested(None, STEP if steps == SHORT else 0)
-            return None
-        by_column, joint = base.scores(distances, share, mean, effective)
-        moving = np.append(np.max([np.zeros(len(self._names)), *by_column.values()], axis=0), joint) > 1.0
-        if not moving.any():
-            calm.tested(None, STEP if steps == SHORT else 0)
-            return None
+        by_column, joint = windows.scores(place)
         scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
         if "mmd" in self._tests:
             scores["mmd"] = joint if calm.news[-1] else 0.0
         if steps == SHORT:
             self._latest = scores
         test = max(scores, key=lambda name: scores[name], default=None)
-        told = self._told(distances, effective)
+        drifted = tuple((self._names[column], distance) for column, distance in windows.told(place))
+        distances = windows.distances[place]
         if test is None or scores[test] <= 1.0:
-            calm.tested(moving, STEP if steps == SHORT else 0)
-            strongest = max(by_column, key=lambda name: float(by_column[name].max(initial=0.0)), default="mmd")
+            calm.tested(moving, tested)
             farthest = float(distances.max(initial=0.0))
-            return Moved(strongest, 1.0, self._rows, self._rows, farthest, told, news=False)
+            return Moved(windows.strongest(place), 1.0, self._rows, self._rows, farthest, drifted, news=False)
         self._latest, self._distances = scores, distances
-        since = self._rows - self._lasting(base, steps)
-        calm.told(moving | np.append([name in dict(told) for name in self._names], False))
-        return Moved(test, scores[test], self._rows, since, float(distances.max()), told)
-
-    def _told(self, distances: Floats, effective: float) -> tuple[tuple[str, float], ...]:
-        p = kolmogorov(np.sqrt(effective) * distances)
-        order = np.argsort(p, kind="stable")
-        passing = np.flatnonzero(p[order] <= 0.01 * np.arange(1, len(p) + 1) / max(1, len(p)))
-        kept = order[: passing[-1] + 1] if len(passing) else order[:0]
-        kept = kept[np.argsort(-distances[kept], kind="stable")][:_TOLD]
-        return tuple((self._names[place], round(float(distances[place]), 4)) for place in kept)
+        since = self._rows - self._lasting(windows.base, steps)
+        known = dict(drifted)
+        calm.told(moving | np.append([name in known for name in self._names], False))
+        return Moved(test, scores[test], self._rows, since, float(distances.max()), drifted)
 
     def _lasting(self, base: Reference, steps: int) -> int:
         """For how many rows, up to now, each step was closer to the recent rows than to the reference."""
@@ -398,3 +384,16 @@ class ColumnsWatch:
         away = np.flatnonzero(toward < 0)
         last = int(away[-1]) + 1 if len(away) else 0
         return STEP * max(1, len(by_step) - last)
+
+
+def columns_watch(params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
+    """A watch of these columns as configured."""
+    return ColumnsWatch(
+        names,
+        categorical,
+        params.inputs,
+        reference_rows=params.reference_events,
+        false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
+        calm_rows=params.calm_events,
+        follow_rows=params.follow_events,
+    )

@@ -1,20 +1,47 @@
-"""What a detector found, whether it is news, and what kind of drift it makes."""
+"""What is observed, what a detector found of it, whether that is news, and what kind of drift it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.stream.drift.detectors import Fired
 from thalweg.stream.drift.inputs import Moved
 from thalweg.stream.drift.params import DriftParams
 
+SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
+"""`twin` is the loss of the frozen baseline; states, alarms and metrics keep that older name."""
+Floats = NDArray[np.float64]
 Sign: TypeAlias = Fired | Moved
 """A change of one signal."""
+_FITTED = 256  # graded events for which it must have been good
+_OUTDATED = 0.05  # a baseline that was already so much worse than the model before a change tells nothing by its loss
 _NOT_SAVED = (
     *("action", "settle_events", "forgetting_factor", "forgetting_events"),
     *("calm_events", "follow_events", "digest_events"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The observations of a micro-batch of N events."""
+
+    times: Floats
+    """(N,), Unix seconds."""
+    loss: Floats
+    """(N,), NaN for events that are not graded."""
+    baseline: Floats
+    """(N,), loss of the frozen baseline; all NaN without one."""
+    confidence: Floats
+    """(N,), NaN if the model reports none."""
+    bounded: bool
+    """Whether losses lie within [0, 1]."""
+    columns: NDArray[np.float32]
+    """(N, F), the watched columns of inputs, then of predictions."""
 
 
 def is_news(found: Sign) -> bool:
@@ -40,3 +67,8 @@ def watching(params: DriftParams) -> dict[str, Any]:
     for key in _NOT_SAVED:
         del table[key]
     return table
+
+
+def outdated(of_baseline: Fired) -> bool:
+    """Whether the baseline had not fitted before, or not for long: an outdated one fits by chance now and then."""
+    return of_baseline.over < _FITTED or of_baseline.before - of_baseline.beside > _OUTDATED

@@ -33,7 +33,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import task_of
-from thalweg.stream.evaluation.grading import Graded
+from thalweg.stream.evaluation.grading import Graded, earlier_alike
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.tasks import grading_of
 
@@ -198,7 +198,7 @@ class Continual:
         number = label[drawn]
         nth = self._seen[number] + 1
         if len(nth) and nth.min() < horizon:  # beyond the horizon the count no longer matters
-            nth += _earlier_alike(label)[drawn]
+            nth += earlier_alike(label)[drawn]
         slot = np.where(nth <= each, nth - 1, (draws[drawn] * np.minimum(nth, horizon)).astype(np.int64))
         taken = slot < each
         self._copy(waiting, drawn[taken], (number * each + slot)[taken])
@@ -256,16 +256,6 @@ class Continual:
     @property
     def _kind(self) -> list[int]:
         return [self._events, self._most, self._seed]
-
-
-def _earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For each event the number of earlier ones with the same label, (N,)."""
-    order = np.argsort(label, kind="stable")
-    ordered = label[order]
-    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
-    found = np.empty(len(label), dtype=np.intp)
-    found[order] = np.arange(len(label)) - np.repeat(begins, np.diff(begins, append=len(label)))
-    return found
 
 
 def _held_as(spec: TensorSpec) -> str:

@@ -1,4 +1,4 @@
-"""Small micro-batches that are evaluated together: sixty-four of one event cost little more than one.
+"""Small micro-batches that are evaluated together: hundreds of one event cost little more than one.
 
 Each was predicted before it was learned; what is gathered are those predictions. Figures and alarms are the same up to
 the order of sums, because they do not depend on how a stream is cut.
@@ -17,8 +17,10 @@ from thalweg.proto.event import Batch, join
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task, task_of
 
-TOGETHER = 64
-"""Events that are evaluated together, at least."""
+TOGETHER = 512
+"""Events that are evaluated together, at least …"""
+_BYTES = 1 << 20
+"""… or so many bytes of inputs: of wide events few cost little more than many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Gathered:
         """Events that wait."""
         self._batches: list[Batch] = []
         self._outputs: list[Mapping[str, Array]] = []
+        self._row_bytes = 0
+        self._forms: list[tuple[str, tuple[int, ...]]] = []  # names and shapes of the outputs
         self._classes: tuple[str, ...] = ()
         self._answerer: Answerer | None = None
 
@@ -66,23 +70,28 @@ class Gathered:
         """Whether such a micro-batch can wait together with those that wait, or nothing waits."""
         if not self._batches:
             return True
-        if predictor.classes != self._classes:
+        classes = predictor.classes
+        if classes is not self._classes and classes != self._classes:
             return False
-        first = self._outputs[0]
-        return first.keys() == outputs.keys() and all(
-            column.shape[1:] == first[name].shape[1:] for name, column in outputs.items()
-        )
+        return [(name, column.shape[1:]) for name, column in outputs.items()] == self._forms
 
     def add(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Let a micro-batch wait that fits."""
         if not self._batches:
             self._classes = predictor.classes
+            self._forms = [(name, column.shape[1:]) for name, column in outputs.items()]
+            self._row_bytes = sum(column[:1].nbytes for column in batch.inputs.values())
             self._answerer = Answerer(
                 task_of(predictor, outputs), self._classes, predictor.inputs, predictor.outputs, predictor.properties
             )
         self._batches.append(batch)
         self._outputs.append(outputs)
         self.events += len(batch)
+
+    @property
+    def enough(self) -> bool:
+        """Whether as much waits as is worth evaluating together."""
+        return self.events >= TOGETHER or self.events * self._row_bytes >= _BYTES
 
     def take(self) -> Together | None:
         """Those that wait; None if there are none. None waits then."""

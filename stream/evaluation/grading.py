@@ -208,3 +208,13 @@ def those(groups: Any, rows: NDArray[np.intp] | slice) -> Any:
     if isinstance(groups, np.ndarray) or isinstance(rows, slice):
         return groups[rows]
     return [groups[row] for row in rows.tolist()]
+
+
+def earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each event the number of earlier ones with the same label, (N,)."""
+    order = np.argsort(label, kind="stable")
+    ordered = label[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    found = np.empty(len(label), dtype=np.intp)
+    found[order] = np.arange(len(label)) - np.repeat(begins, np.diff(begins, append=len(label)))
+    return found

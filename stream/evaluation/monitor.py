@@ -19,8 +19,9 @@ from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.columns import WatchedColumns
 from thalweg.stream.drift.digest import Digest
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.controls.controls import Controls
@@ -112,7 +113,7 @@ class Monitor:
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Evaluate predictions made before the batch is learned, or those that were served for its events.
 
-        Micro-batches of few events are evaluated together, some events later; `settle` evaluates those that wait.
+        Micro-batches of less than 512 events are evaluated together, some events later; `settle` evaluates what waits.
         """
         self._new_classes.look(batch, predictor, self._events + self._gathered.events)
         if self._baseline.due(self._events + self._gathered.events):
@@ -125,7 +126,7 @@ class Monitor:
         if not self._gathered.fits(predictor, outputs):
             self.settle(predictor)
         self._gathered.add(batch, predictor, outputs)
-        if self._gathered.events >= TOGETHER:
+        if self._gathered.enough:
             self.settle(predictor)
 
     def settle(self, predictor: Predictor | None = None) -> None:

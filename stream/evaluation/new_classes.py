@@ -25,6 +25,7 @@ class NewClasses:
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
         self._classes: tuple[str, ...] | None = None
+        self._names: tuple[str, ...] | None = None
         self._told: set[str] = set()
         self._judged = _MANY  # classes from which on they are looked at again
         self._numbers = False
@@ -38,8 +39,12 @@ class NewClasses:
             return
         if events < _AFTER_EVENTS or len(self._told) >= _MOST or not isinstance(labels, ClassLabels):
             return
-        if predictor.classes is not self._classes:  # a learner keeps its tuple until there is another class
-            self._classes, self._known = predictor.classes, frozenset(predictor.classes)
+        classes = predictor.classes
+        if classes is not self._classes:  # a learner keeps its tuple until there is another class
+            self._classes, self._known = classes, frozenset(classes)
+        elif labels.names is self._names:  # nor is there in these events: micro-batches of a block share their names
+            return
+        self._names = labels.names
         fresh = [name for name in labels.names if name not in self._known and name not in self._told]
         for name in fresh[: _MOST - len(self._told)]:
             self._told.add(name)

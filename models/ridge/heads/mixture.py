@@ -75,6 +75,10 @@ class Mixture:
             self._beside.learn(features, rows.codes, rows.weights, mixed, targets.shape[1])
         if self._discriminant is not None and rows.codes is not None:
             self._discriminant.score(features, rows.codes, features @ self.weighted(heads))
+        if n == 1 and errors is not None:  # as below
+            self.losses *= self._fade
+            self.losses += np.einsum("mc,mc->m", errors[:, 0], errors[:, 0])
+            return
         fades = self._fade ** np.arange(n - 1, -1, -1, dtype=np.float64)
         self.losses *= self._fade**n
         if errors is not None:
@@ -88,11 +92,12 @@ class Mixture:
     def weights(self) -> Floats:
         """(M,), ≥ 0, of sum 1."""
         best = np.minimum.reduce(self.losses)
-        excess = self.losses - best
+        share = best - self.losses
         if self._unit_free:
-            excess = excess * (self._horizon / best) if best > 0 else np.where(excess > 0, np.inf, 0.0)
-        share = np.exp(-excess)
-        return np.asarray(share / np.add.reduce(share))
+            share = share * (self._horizon / best) if best > 0 else np.where(share < 0, -np.inf, 0.0)
+        np.exp(share, out=share)
+        share /= np.add.reduce(share)
+        return np.asarray(share)
 
     def weighted(self, heads: Floats) -> Floats:
         """The mixture W (D, C) of heads (M, D, C); a copy."""

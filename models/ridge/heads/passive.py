@@ -52,16 +52,16 @@ class PassiveAggressive:
         """
         if (more := columns - self.columns) > 0:
             self._head = np.pad(self._head, ((0, 0), (0, more)))
-        fade = 1.0 - 1.0 / HORIZON
+        fade, right = 1.0 - 1.0 / HORIZON, self._right
         for row, code in enumerate(codes.tolist()):
             h = features[row]
             scores = h @ self._head
-            for which, answers in enumerate((ridge[row], scores)):
-                self._right[which] = self._right[which] * fade + (int(answers.argmax()) == code)
+            right[0] = right[0] * fade + (int(ridge[row].argmax()) == code)
+            right[1] = right[1] * fade + (int(scores.argmax()) == code)
             scores += 1.0
             scores[code] = 2.0 - scores[code]
             step = np.maximum(scores, 0.0, out=scores)  # the loss of each class
-            if not (square := float(h @ h)) or not step.any():
+            if not np.logical_or.reduce(step) or not (square := float(h @ h)):
                 continue
             step /= -square
             np.maximum(step, -1.0 if weights is None else -weights[row], out=step)

@@ -41,10 +41,11 @@ class PageHinkley:
         At most 16,384 values since the last reset.
         """
         count = np.arange(self._count + 1, self._count + len(values) + 1)
-        totals = np.cumsum(np.concatenate([[self._total], values]))[1:]
+        grown_by = _GROWN[self._count + 1 : self._count + len(values) + 1]
+        totals = _summed(self._total, values)
         excess = values - totals / count - self._delta
-        grown = np.cumsum(np.concatenate([[self._grown], excess * _GROWN[count]]))[1:]
-        sums = grown / _GROWN[count]
+        grown = _summed(self._grown, excess * grown_by)
+        sums = grown / grown_by
         lowest = np.minimum.accumulate(np.minimum(sums, self._lowest))
         self._count, self._total, self._grown = int(count[-1]), float(totals[-1]), float(grown[-1])
         self._lowest, self._rise = float(lowest[-1]), float(sums[-1] - lowest[-1])
@@ -54,3 +55,10 @@ class PageHinkley:
     def score(self) -> float:
         """The rise, relative to the threshold."""
         return self._rise / self._threshold
+
+
+def _summed(start: float, values: Floats) -> Floats:
+    """Running sums of values (N,) from a start: added in order."""
+    held = np.empty(len(values) + 1)
+    held[0], held[1:] = start, values
+    return np.asarray(held.cumsum()[1:])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stream.drift.seasons.seasons import Seasons
+from thalweg.stream.drift.seasons.seasons import Prepared, Seasons
 
 Floats = NDArray[np.float32]
 
@@ -42,6 +42,11 @@ class SeasonalColumns:
         self._all_numbers = len(self._numbers) == len(categorical)
         self._seasons = Seasons(len(self._numbers) + bins * len(self.codes))
 
+    @property
+    def adopted(self) -> bool:
+        """Whether any season explains anything."""
+        return self._seasons.adopted
+
     def rest(self, times: NDArray[np.float64], rows: Floats) -> Rest:
         """Rows (N, F) at times (N,) without what seasons explain."""
         explained = self._seasons.explained(times)
@@ -62,6 +67,20 @@ class SeasonalColumns:
         Returns whether a period has ended.
         """
         return self._seasons.learn(times, self._values(rows, codes))
+
+    def prepare(self, times: NDArray[np.float64], rows: Floats, codes: NDArray[np.int64]) -> Prepared | None:
+        """Several steps at once, for `learn_prepared`; None where they must be learned one by one.
+
+        Args:
+            times: (S, N).
+            rows: Of one row in `EVERY`, (S · N / EVERY, F).
+            codes: The bins of their codes, (S · N / EVERY, K).
+        """
+        return self._seasons.prepare(times, self._values(rows, codes))
+
+    def learn_prepared(self, steps: Prepared, number: int) -> bool:
+        """As `learn`, of one of the steps."""
+        return self._seasons.learn_prepared(steps, number)
 
     def center(self, rows: Floats, codes: NDArray[np.int64]) -> None:
         """These rows (N, F), with the bins of their codes (N, K), are a new level."""

@@ -42,6 +42,10 @@ class TimedRows:
         one = TimedRows(self.times[:first], self.values[:first])
         return one, TimedRows(self.times[first:], self.values[first:])
 
+    def part(self, first: int, count: int) -> TimedRows:
+        """So many rows from this one on."""
+        return TimedRows(self.times[first : first + count], self.values[first : first + count])
+
     def newest(self, last: int) -> TimedRows:
         """So many of the last rows."""
         return TimedRows(self.times[-last:], self.values[-last:])
@@ -50,4 +54,6 @@ class TimedRows:
         """These rows, then those."""
         if not self.count:
             return more
+        if not more.count:
+            return self
         return TimedRows(np.concatenate([self.times, more.times]), np.concatenate([self.values, more.values]))

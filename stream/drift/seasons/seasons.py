@@ -11,11 +11,12 @@ Only event times are read. Times before March 1973 are the numbers of rows witho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.stream.drift.reference import quantiles
 from thalweg.stream.drift.seasons.period import FIRST_TIME, Period
 
 Floats = NDArray[np.float32]
@@ -25,9 +26,26 @@ PERIODS = ((86_400.0, 24, 7), (604_800.0, 84, 4), (365.2425 * 86_400.0, 24, 4))
 AT_ONCE = 225.0
 """Rows within so many seconds, a sixteenth of the smallest cell, are taken together."""
 _MOST_AT_ONCE = 1024
-_EVERY = 4  # of rows that come so quickly, one in four is learned from
+EVERY = 4
+"""Of rows that come quickly, one in four is learned from."""
+_QUICK = AT_ONCE / EVERY  # seconds of 64 rows
 _FAR = 8.0  # usual deviations; values beyond are cut to that
 _LARGEST = np.float32(1e30)  # of them: sums stay finite
+
+
+class Prepared(NamedTuple):
+    """Several steps of rows that come quickly, ready to be learned."""
+
+    first: list[float]
+    last: list[float]
+    total: list[float]
+    """Times of each step: the oldest, the newest, and the sum of those that are learned from."""
+    rows: int
+    """Of a step that are learned from."""
+    sums: Floats
+    """(S, 2, M), of deviations from the usual level and of their number."""
+    usual: Floats
+    """(S, M), their mean absolute value."""
 
 
 class Seasons:
@@ -59,7 +77,7 @@ class Seasons:
         """Measure deviations from the median of these values (N, M), NaN where missing, from now on."""
         sound = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
         sound[:, np.isnan(sound).all(axis=0)] = 0.0
-        low, center, high = np.nanquantile(sound, [0.005, 0.5, 0.995], axis=0)
+        low, center, high = quantiles(sound, [0.005, 0.5, 0.995])
         reach = np.maximum(self._reach, (high - low) / 2 + np.abs(center) * 1e-6 + 1e-9)
         self._reach = np.minimum(reach, _LARGEST).astype(np.float32)
         with np.errstate(over="ignore"):
@@ -84,26 +102,71 @@ class Seasons:
             return False
         first, last = float(times.min()), float(times.max())
         each = 1
-        if last - first <= AT_ONCE / _EVERY:  # there are more than enough
-            each, times, values = _EVERY, times[::_EVERY], values[::_EVERY]
+        if last - first <= _QUICK:  # there are more than enough
+            each, times, values = EVERY, times[::EVERY], values[::EVERY]
+        rest, known = self._deviations(values)
+        self._reached(np.abs(rest).mean(axis=0))
+        ended, begun = self._begin(first, last)
+        if last - first > AT_ONCE:
+            return self._spread(times, rest, known.astype(np.float32)) or ended
+        sums = np.float32(each) * np.stack([rest.sum(axis=0), known.sum(axis=0, dtype=np.float32)])
+        return self._gather(sums, first, last, float(times.sum()), len(times), begun=begun) or ended
+
+    def prepare(self, times: NDArray[np.float64], values: Floats) -> Prepared | None:
+        """What `learn` needs of several steps S of rows (S, N) that come quickly, computed together; None: not so, or a
+        value would be cut.
+
+        Args:
+            times: (S, N).
+            values: Of one row in `EVERY`, (S · N / EVERY, M).
+        """
+        first, last = times.min(axis=1), times.max(axis=1)
+        if not first.min() >= FIRST_TIME or (last - first).max() > _QUICK:
+            return None
+        rest, known = self._deviations(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if (np.abs(rest) >= _FAR * self._reach).any():  # how far it may reach depends on the steps before
+                return None
+        count = len(times)
+        rest, known = rest.reshape(count, -1, rest.shape[1]), known.reshape(count, -1, rest.shape[1])
+        sums = np.stack([rest.sum(axis=1), known.sum(axis=1, dtype=np.float32)], axis=1)
+        sums *= np.float32(EVERY)
+        totals = np.ascontiguousarray(times[:, ::EVERY]).sum(axis=1)
+        of_times = (first.tolist(), last.tolist(), totals.tolist())
+        return Prepared(*of_times, rest.shape[1], sums, np.abs(rest).mean(axis=1))
+
+    def learn_prepared(self, steps: Prepared, number: int) -> bool:
+        """As `learn`, of one of the steps; all before it must have been learned."""
+        first, last = steps.first[number], steps.last[number]
+        self._reached(steps.usual[number])
+        ended, begun = self._begin(first, last)
+        return self._gather(steps.sums[number], first, last, steps.total[number], steps.rows, begun=begun) or ended
+
+    def _deviations(self, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Deviations from the usual level, 0 where unknown, and which are known, (N, M) each."""
         far = _FAR * self._reach
         with np.errstate(over="ignore", invalid="ignore"):
             rest = np.clip(values - self._center, -far, far)
         known = np.isfinite(values)
-        if not known.all():
-            rest = np.where(known, rest, np.float32(0.0))
-        usual = np.abs(rest).mean(axis=0)
+        return (rest if known.all() else np.where(known, rest, np.float32(0.0))), known
+
+    def _reached(self, usual: Floats) -> None:
         self._reach = np.minimum(np.maximum(self._reach, usual), _LARGEST)
-        begun = self._at[3] > 0
-        ended = False
-        if begun and max(last, self._at[1]) - min(first, self._at[0]) > AT_ONCE:
-            ended, begun = self._flush(), False
-        if last - first > AT_ONCE:
-            return self._spread(times, rest, known.astype(np.float32)) or ended
-        self._sums += np.float32(each) * np.stack([rest.sum(axis=0), known.sum(axis=0, dtype=np.float32)])
+
+    def _begin(self, first: float, last: float) -> tuple[bool, bool]:
+        """Whether a passage has ended, since rows that came at once are over, and whether such rows are gathered."""
+        if not self._at[3] > 0:
+            return False, False
+        if max(last, self._at[1]) - min(first, self._at[0]) > AT_ONCE:
+            return self._flush(), False
+        return False, True
+
+    def _gather(self, sums: Floats, first: float, last: float, total: float, rows: int, *, begun: bool) -> bool:
+        """Add rows to those that came at once; whether a passage has ended."""
+        self._sums += sums
         oldest, newest = (min(first, self._at[0]), max(last, self._at[1])) if begun else (first, last)
-        self._at = np.array([oldest, newest, self._at[2] + times.sum(), self._at[3] + len(times)])
-        return (self._at[3] >= _MOST_AT_ONCE and self._flush()) or ended
+        self._at = np.array([oldest, newest, self._at[2] + total, self._at[3] + rows])
+        return bool(self._at[3] >= _MOST_AT_ONCE) and self._flush()
 
     def _flush(self) -> bool:
         """Learn from the rows that came at once, as one; whether a passage has ended."""

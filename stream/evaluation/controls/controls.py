@@ -101,6 +101,15 @@ class Controls:
             before, labelled = self._labels, count if isinstance(rows, slice) else len(rows)
             self._events, self._labels, self._known = self._events + count, before + labelled, before + labelled
             return np.full(labelled, before)
+        if not self._delay:  # as below
+            upto = np.cumsum(sizes)
+            upto = upto if isinstance(rows, slice) else np.searchsorted(rows, upto)
+            starts = np.concatenate([[0], upto[:-1]])
+            known_then = self._labels + np.repeat(starts, upto - starts)
+            self._unknown.clear()
+            self._events += count
+            self._labels = self._known = self._labels + int(upto[-1])
+            return known_then
         ends = np.cumsum(sizes if len(sizes) else [count])
         places = np.arange(count) if isinstance(rows, slice) else rows
         labels = self._labels + np.searchsorted(places, ends)  # until the end of each micro-batch

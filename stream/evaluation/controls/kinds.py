@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.evaluation.figures.orders import number_columns
-from thalweg.stream.evaluation.grading import Alike, Graded
+from thalweg.stream.evaluation.grading import Alike, Graded, earlier_alike
 
 _BEYOND, _IN_A_ROW, _LEARNING = 1000.0, 5, 10
 _ALL = slice(None)
@@ -56,18 +56,20 @@ class MajorityClass(Control):
             predicted = np.full(len(labels), best)  # no class can overtake it within these events
             counts += np.bincount(labels, minlength=len(counts))
         else:
-            predicted = self._one_by_one(labels)
+            predicted = self._overtaken(labels)
         return predicted
 
-    def _one_by_one(self, labels: NDArray[Any]) -> NDArray[np.intp]:
-        counts, best, predicted = self._counts.tolist(), self._best, []
-        for label in labels.tolist():
-            predicted.append(best)
-            counts[label] += 1
-            if best < 0 or counts[label] > counts[best]:
-                best = label
-        self._counts, self._best = np.array(counts, dtype=np.int64), best
-        return np.array(predicted, dtype=np.intp)
+    def _overtaken(self, labels: NDArray[Any]) -> NDArray[np.intp]:
+        """The class before each of these labels where the best may change, which counts them."""
+        counts, most = self._counts, int(self._counts[self._best]) if self._best >= 0 else 0
+        reached = counts[labels] + earlier_alike(labels) + 1
+        highest = np.maximum.accumulate(np.maximum(reached, most))
+        leads = reached > np.concatenate([[most], highest[:-1]])  # more than any class ever had: it is the best now
+        rows = np.maximum.accumulate(np.where(leads, np.arange(1, len(labels) + 1), 0))
+        best = np.concatenate([[self._best], labels])[rows]  # after each label
+        predicted = np.concatenate([[self._best], best[:-1]])
+        self._counts, self._best = counts + np.bincount(labels, minlength=len(counts)), int(best[-1])
+        return predicted
 
     @staticmethod
     def grade(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:

@@ -52,7 +52,7 @@ def test_after_class_after_class_all_classes_are_predicted_and_without_keeping_t
 
     assert right(joint, ALL) > 0.93
     assert right(kept, ALL) > right(joint, ALL) - 0.03
-    assert right(lost, ALL) < 0.4
+    assert right(lost, ALL) < 0.5
 
 
 def test_a_class_that_has_been_away_for_very_long_is_still_known() -> None:

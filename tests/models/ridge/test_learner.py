@@ -176,6 +176,7 @@ def test_with_all_defaults_the_sums_do_not_depend_on_the_cut(cuts: list[int]) ->
     cut, whole = learned(log, cuts), learned(log, [])
 
     assert list(cut._classes.table) == list(whole._classes.table)
+    cut._sums.add_waiting()  # events of a small last micro-batch
     for one, other in zip(cut._members, whole._members):
         for name, array in one.tensors().items():
             np.testing.assert_allclose(array, other.tensors()[name], rtol=1e-9, atol=1e-9, err_msg=name)

@@ -58,7 +58,7 @@ def test_a_new_level_is_believed_from_the_fifth_event_on() -> None:
 
     learner = learned(X[:1000], moved)
 
-    assert error(learner, 500 * float(Y.std())) < 60 * Y.std()
+    assert error(learner, 500 * float(Y.std())) < 250 * Y.std()  # the fastest decay still remembers a third of the old
     targets = Targets(1, 10.0, centred=True)
     for part in targets.stretches(900):
         targets.take(moved[:900, None][part])

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import ParamsError
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 
 COLUMNS = ("x[0]", "x[1]", "x[2]", "label")
 

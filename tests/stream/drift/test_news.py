@@ -13,8 +13,9 @@ import pytest
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
 from thalweg.stream.drift.digest import Digest, Digests
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 from thalweg.stream.log.log import InMemoryLog, LogError
 
 NAMES = ("x[0]", "x[1]", "x[2]", "x[3]", "label")

@@ -12,8 +12,9 @@ import pytest
 
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm import Alarm
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 
 NAMES = ("day", "week", "both", "noise", "label")
 CODES = np.array([False, False, False, False, True])

@@ -131,6 +131,7 @@ class Life:
         for batch in batches:
             predictor = self.learner.predictor()
             self.monitor.predicted(batch, predictor, predict_batch(predictor, batch))
+            self.monitor.settle(predictor)  # each is a block, at the end of which nothing waits
             self.learner.learn(batch)
 
     def next_life(self, baseline_path: Path | None) -> Life:

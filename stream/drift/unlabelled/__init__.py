@@ -1,0 +1,1 @@
+"""What is watched only where labels no longer come."""
