@@ -14,6 +14,7 @@ from benchmarks.scale import Scale
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import RequestSinks
+from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
@@ -21,6 +22,7 @@ from thalweg.proto.records import Partition
 from thalweg.proto.schema import TensorSpec
 from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
 
@@ -84,6 +86,7 @@ def server_of(live: Path, count: int) -> ServerMetrics:
             staleness_seconds=lambda served: 0.1,
             untrained=lambda served: "",
             needs_labels=lambda task: True,
+            freshness=FreshnessWatch(live / f"model-{number}", live / f"state-{number}", FreshnessParams()),
         )
         for number in range(count)
     ]

@@ -21,8 +21,8 @@ from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.learn.fold import StateMismatch, check_settings
 from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each
+from thalweg.stream.learn.settings import StateMismatch, check_settings
 
 
 def list_versions(config: Config, name: str) -> None:

@@ -32,7 +32,7 @@ def end_with(error: Exception) -> NoReturn:
     from thalweg.ops.config.addresses import AddressInUse
     from thalweg.stream.journal.journal import JournalError
     from thalweg.stream.learn.blocks import HistoryLost
-    from thalweg.stream.learn.fold import StateMismatch
+    from thalweg.stream.learn.settings import StateMismatch
     from thalweg.stream.log.log import LogError
     from thalweg.stream.sources.files import FileError
 

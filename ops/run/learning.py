@@ -27,9 +27,9 @@ from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
-from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
+from thalweg.stream.learn.settings import StateMismatch
 from thalweg.stream.log.log import Log
 from thalweg.stream.runtime import Signal
 from thalweg.stream.traces.spans import Spans

@@ -15,11 +15,11 @@ from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.context import ModelContext
-from thalweg.stream.learn.fold import DRIFT, StateMismatch, check_settings
+from thalweg.stream.learn.fold import DRIFT
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Command, Commands
 from thalweg.stream.learn.saving.saving import Saving
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch, check_settings
 from thalweg.stream.quarantine.recovery import Recovery
 from thalweg.stream.quarantine.standstill import Standstill
 

@@ -22,7 +22,6 @@ from thalweg.memory.devices.history import as_software, devices_before
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Forgetting, capability, computed_on, predict_batch
-from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
@@ -37,7 +36,7 @@ from thalweg.stream.learn.micro_batches.fresh import Totals, fresh_events
 from thalweg.stream.learn.micro_batches.late import LateLabels
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
-from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
+from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch, check_settings
 from thalweg.stream.quarantine.skips import without_events, without_records
 from thalweg.stream.registry.schemas import KnownSchemas
 
@@ -48,30 +47,6 @@ DRIFT = "drift"
 
 OnBatch: TypeAlias = Callable[[Batch, float], None]
 """Callback for a micro-batch: its events, and the seconds that learning took."""
-
-
-class StateMismatch(Exception):
-    """The saved state was made with other settings; the message says what to do."""
-
-
-def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
-    """Raise StateMismatch if a version was made under other settings, with each that differs."""
-    wanted, got = settings.config_sha256, manifest.config_sha256
-    if wanted != got and (layouts := unread_layouts(manifest.identity)):
-        raise StateMismatch(
-            f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; with "
-            f"on_change = 'successor' the service builds a successor from the log; else give the model a new name or "
-            f"another state_dir (it then learns its topic from the start), or go back to the version of thalweg that "
-            f"saved it"
-        )
-    if wanted != got:
-        differences = identity_differences(manifest.identity, settings.identity)
-        hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
-        raise StateMismatch(
-            f"model {settings.model!r}: the saved state (version {manifest.version}) was made under other settings "
-            f"({'; '.join(differences) or hashes}); give the model a new name or another state_dir (it then "
-            f"learns its topic from the start), or put the old settings back"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.models.contract.layouts import KEY as LAYOUTS
 from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole
@@ -172,3 +173,27 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", json.dumps(value)
+
+
+class StateMismatch(Exception):
+    """The saved state was made with other settings; the message says what to do."""
+
+
+def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
+    """Raise StateMismatch if a version was made under other settings, with each that differs."""
+    wanted, got = settings.config_sha256, manifest.config_sha256
+    if wanted != got and (layouts := unread_layouts(manifest.identity)):
+        raise StateMismatch(
+            f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; with "
+            f"on_change = 'successor' the service builds a successor from the log; else give the model a new name or "
+            f"another state_dir (it then learns its topic from the start), or go back to the version of thalweg that "
+            f"saved it"
+        )
+    if wanted != got:
+        differences = identity_differences(manifest.identity, settings.identity)
+        hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
+        raise StateMismatch(
+            f"model {settings.model!r}: the saved state (version {manifest.version}) was made under other settings "
+            f"({'; '.join(differences) or hashes}); give the model a new name or another state_dir (it then "
+            f"learns its topic from the start), or put the old settings back"
+        )

@@ -30,7 +30,7 @@ from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE
 from thalweg.proto.event import Batch
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.health.watchdog import Watchdog
-from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.learn.settings import StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import InMemoryLog
 from thalweg.stream.log.open import open_log

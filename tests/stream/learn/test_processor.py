@@ -25,14 +25,13 @@ from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.journal.journal import InMemoryJournal
-from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.saving.saving import NotSaved
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, LogReplaced, Message
 from thalweg.stream.log.sqlite import SqliteLog

@@ -101,7 +101,7 @@ def test_options_stand_in_the_query(client: httpx.Client, service: RunningServer
     [
         (b"{", "", 400, "the request is not JSON"),
         (b"5", "", 400, "expected an object, or a list of objects, got 5"),
-        (b"", "", 400, "the request is not JSON"),
+        (b"", "", 400, "the request is empty: expected JSON"),
         ([{"features": ROW}, 7], "", 400, "row 1: expected an object with 'features', got 7"),
         ({}, "", 400, "input 'features': missing"),
         ({"fetures": ROW}, "", 400, "the row: no such field 'fetures'; did you mean 'features'?"),
