@@ -89,15 +89,24 @@ class RemoteSnapshots:
                 self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
                 return after
 
-    def must_own(self) -> None:
-        """Raise Superseded if there is an owner after this one. Raises ObjectsUnavailable."""
-        newest = max(self._owners(), default=0)
+    def must_own(self) -> bool:
+        """Raise Superseded if there is an owner after this one; whether what it has uploaded is there. Raises
+        ObjectsUnavailable.
+        """
+        owners = self._owners()
+        newest = max(owners, default=0)
         if newest > self.generation:
             who = (self._objects.get(self._name("owners", f"{newest:010d}")) or b"").decode(errors="replace")
             raise Superseded(
                 f"model {self._model!r}: its state in {self._objects.url} is owned by {who or 'another process'} now "
                 f"(generation {newest}, this one has {self.generation})"
             )
+        if self.generation in owners:
+            return True
+        log.error("the object store has lost what was in it: everything is uploaded again", model=self._model)
+        self._objects.create(self._name("owners", f"{self.generation:010d}"), b"whoever had it before it was lost")
+        self._there = set()
+        return False
 
     def heads(self) -> list[tuple[int, int]]:
         """Generation and version of each head, the newest last. Raises ObjectsUnavailable."""

@@ -132,7 +132,10 @@ class Learning:
         self._blocking = threading.Lock()
         self._stopping = threading.Event()
         url = config.service.state_url
-        self._objects = Objects(url) if url else None
+        try:
+            self._objects = Objects(url) if url else None
+        except ObjectsUnusable as error:  # a folder that cannot be made, say
+            raise ConfigurationError([f"service.state_url: {error}"]) from error
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         joined: set[str] = set()

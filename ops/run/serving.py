@@ -123,6 +123,7 @@ def build_server(
         room=WaitingRoom(limits.most_batched, workers.waiting),
         batch_rows=limits.batch_rows,
     )
+    models.audit = audit
     shadow = Shadow(registry) if any(alias.shadow for alias in config.alias) else None
     models.serve_under([Alias(alias, models.by_name, shadow) for alias in alias_locations(config)], shadow)
     topic = config.model[0].topic  # any: the question is whether the log answers

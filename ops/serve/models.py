@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from thalweg.memory.audit import AuditLog
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
@@ -277,6 +278,8 @@ class Models:
         self._aliases: dict[str, Name] = {}
         self._following: SupervisedThread | None = None
         self._shadow: Part | None = None
+        self.audit: AuditLog | None = None
+        """Where promotions are recorded; None: nowhere."""
         self._stopping = threading.Event()
         self.draining = False
 

@@ -56,6 +56,8 @@ class JudgeSettings:
     """Why this challenger cannot be compared with this champion; empty if it can."""
     loss_range: Callable[[str], tuple[float, float]] = lambda champion: (0.0, 1.0)
     """The lowest and the highest loss of this champion's task."""
+    promoted: Callable[[str, str, int], None] = lambda champion, challenger, events: None
+    """Called after a promotion, with the number of events that it rests on."""
     refusals: Callable[[str, str], Sequence[str]] = lambda champion, challenger: ()
     """Why requests would be refused if this champion gave way to this challenger now."""
 
@@ -313,6 +315,7 @@ class Judge:
                 events=decision.sums.events,
                 mean_difference=round(decision.sums.mean, 6),
             )
+            self._settings.promoted(comparison.champion, decision.challenger, decision.sums.events)
         self._decided = None
         self._follow()
         return True

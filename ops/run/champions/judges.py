@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from thalweg.memory.audit import Actor, audit_log
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import new_learner
@@ -30,9 +31,22 @@ def judge_of(config: Config, alias: AliasConfig, health: Health) -> Judge:
         comparison=comparison_path(config, alias.name),
         left_out=partial(left_out, config, alias),
         loss_range=partial(_loss_range, config, alias),
+        promoted=partial(_record, config, alias.name),
         refusals=partial(refusals, config),
     )
     return Judge(settings, Promotions(promotions_path(config, alias.name)), health)
+
+
+def _record(config: Config, alias: str, champion: str, challenger: str, events: int) -> None:
+    """Tell the audit log of a promotion by the test."""
+    audit_log(config.service.state_dir, told=False).record(
+        "promote",
+        Actor("the comparison", "service"),
+        "done",
+        subject=alias,
+        arguments={"model": challenger},
+        detail=f"better than {champion} over {events:,} events",
+    )
 
 
 def left_out(config: Config, alias: AliasConfig, champion: str, challenger: str) -> str:

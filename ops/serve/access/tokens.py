@@ -224,6 +224,8 @@ def _digest(subject: str, where: str) -> bytes:
         return digest
     if re.search(r"\s\w+=", subject):  # an option that is misspelt would become a part of the token
         raise TokensUnusable(f"{where}: expected a token and then roles=, models=, name=, rate= or expires=")
+    if re.search(r"\s", subject):  # a sentence, say, without the # of a comment; no client could send it as a token
+        raise TokensUnusable(f"{where}: expected a token without spaces, got {len(subject.split())} words")
     if len(subject) < SHORTEST:
         raise TokensUnusable(f"{where}: expected a token of at least {SHORTEST} characters")
     return hashlib.sha256(subject.encode()).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from thalweg.ops.serve.access.callers import actor
+from thalweg.ops.serve.aliases import Alias
 from thalweg.ops.serve.champions.promoting import alias_of, promote
 from thalweg.ops.serve.errors import TooLarge
 from thalweg.ops.serve.models import Models
@@ -47,8 +50,20 @@ class AliasRoutes:
         wrong = body.keys() - {"model", "back", "force"} or not isinstance(back, bool) or not isinstance(force, bool)
         if wrong or (not isinstance(model, str) if not back else model is not None):
             raise InputError(_EXPECTED)
-        await run_in_threadpool(promote, self._models, alias, model, force=force)
+        await run_in_threadpool(self._audited, alias, model, body)
         return _answer(await run_in_threadpool(alias.standing))
+
+    def _audited(self, alias: Alias, model: str | None, asked: dict[str, Any]) -> None:
+        """Promote, and record who did it and what came of it."""
+        record = None if self._models.audit is None else partial(self._models.audit.record, "promote", actor())
+        try:
+            done = promote(self._models, alias, model, force=asked.get("force", False))
+        except Exception as error:
+            if record is not None:
+                record("failed", subject=alias.name, arguments=asked, detail=str(error))
+            raise
+        if record is not None:
+            record("done", subject=alias.name, arguments=asked, detail=f"promotion {done.number}")
 
 
 async def _body(request: Request) -> dict[str, Any]:

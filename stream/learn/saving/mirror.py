@@ -178,10 +178,11 @@ class Mirror:
             self._claim_late()
         newest = max((manifest.version for manifest in self._snapshots.manifests()), default=-1)
         if newest == self._uploaded or newest < 0:
-            if time.monotonic() - self._owned > OWN_SECONDS:
-                self._remote.must_own()
-                self._owned = time.monotonic()
-            return False
+            if newest < 0 or time.monotonic() - self._owned < OWN_SECONDS:
+                return False
+            self._owned = time.monotonic()
+            if self._remote.must_own():
+                return False
         try:
             self._remote.save(self._folder / str(newest), self._beside)
         except FileNotFoundError:  # a newer one has replaced it

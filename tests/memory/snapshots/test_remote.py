@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,6 +127,23 @@ def test_a_write_that_another_owner_overtakes_counts_for_nothing(
     assert (found.generation, found.version) == (2, 6)
     RemoteSnapshots(objects, "m").restore(found, tmp_path / "c")
     assert FolderSnapshots(tmp_path / "c").verify(6) == []
+
+
+def test_a_store_that_was_emptied_gets_everything_again(objects: Objects, tmp_path: Path) -> None:
+    mine = owner(objects)
+    mine.save(saved(tmp_path / "m", 1, 1.0))
+    shutil.rmtree(tmp_path / "objects")
+    (tmp_path / "objects").mkdir()
+
+    assert not mine.must_own()
+    mine.save(saved(tmp_path / "m", 2, 2.0))
+
+    head = mine.newest()
+    assert head is not None
+    mine.restore(head, tmp_path / "back")
+    assert FolderSnapshots(tmp_path / "back").verify(2) == []
+    assert mine.must_own()
+    assert owner(objects).generation == 2
 
 
 def test_old_versions_and_what_only_they_need_are_deleted(

@@ -38,7 +38,11 @@ EVERYTHING: dict[str, Any] = {
     "imagePullSecrets": [{"name": "ours"}],
     "persistence": {"storageClass": "fast", "annotations": {"backup": "daily"}},
     "podDisruptionBudget": {"enabled": True},
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "serviceMonitor": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "tokenSecret": {"name": "scraping", "key": "token"},
+    },
     "prometheusRule": {"enabled": True},
     "networkPolicy": {
         "enabled": True,
@@ -209,6 +213,24 @@ def test_services_and_monitor_find_the_pods(tmp_path: Path) -> None:
         assert (spec.get("podSelector") or spec["selector"])["matchLabels"].items() <= labels.items()
 
 
+def test_what_scrapes_has_the_token_and_the_certificate_that_it_needs(tmp_path: Path) -> None:
+    values = {
+        "tokens": {"existingSecret": "t"},
+        "tls": {"existingSecret": "c", "clientCa": "ca"},
+        "serviceMonitor": {
+            "enabled": True,
+            "tokenSecret": {"name": "scraping", "key": "token"},
+            "certificateSecret": "prometheus",
+        },
+    }
+
+    (endpoint,) = rendered(tmp_path, values)["ServiceMonitor", "fraud-thalweg"]["spec"]["endpoints"]
+
+    assert endpoint["authorization"] == {"credentials": {"name": "scraping", "key": "token"}}
+    assert endpoint["tlsConfig"]["cert"] == {"secret": {"name": "prometheus", "key": "tls.crt"}}
+    assert endpoint["tlsConfig"]["keySecret"] == {"name": "prometheus", "key": "tls.key"}
+
+
 def test_a_changed_configuration_restarts_the_pod(tmp_path: Path) -> None:
     def annotations(values: Mapping[str, Any]) -> Any:
         return rendered(tmp_path, values)["StatefulSet", "fraud-thalweg"]["spec"]["template"]["metadata"]["annotations"]
@@ -225,6 +247,18 @@ def test_a_changed_configuration_restarts_the_pod(tmp_path: Path) -> None:
         ({"service": {"grpcPort": "8081"}}, "grpcPort"),
         ({"env": {"THALWEG_SERVICE__REQUESTS_BYTES": 268435456}}, "THALWEG_SERVICE__REQUESTS_BYTES"),
         ({"config": ""}, "config"),
+        ({"persistence": {"size": "banana"}}, "persistence.size"),
+        ({"sharedMemory": "lots"}, "sharedMemory"),
+        ({"tls": {"clientCa": "ca.crt"}}, "expected tls.existingSecret"),
+        ({"env": {"THALWEG_SERVICE__STATE_DIR": "/tmp/x"}}, "set by the chart"),
+        (
+            {"tokens": {"existingSecret": "t"}, "serviceMonitor": {"enabled": True}},
+            "expected serviceMonitor.tokenSecret",
+        ),
+        (
+            {"tls": {"existingSecret": "c", "clientCa": "ca"}, "serviceMonitor": {"enabled": True}},
+            "expected serviceMonitor.certificateSecret",
+        ),
     ],
 )
 def test_values_that_mean_nothing_are_refused(values: Mapping[str, Any], told: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,29 @@ def test_a_host_with_nothing_to_upload_learns_that_it_was_superseded(
         until("the state to be uploaded", lambda: uploaded(url) == 50)
         with learning(second, log):
             until("the first to be told", lambda: late.refused is not None)
+
+
+def test_a_store_that_was_emptied_is_told_and_has_the_state_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "OWN_SECONDS", 0.1)
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    log.append("t", messages(events(50), 1))
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    with learning(first, log):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+        shutil.rmtree(tmp_path / "objects")
+        until("it to be there again", lambda: uploaded(url) == 50)
+    with learning(second, log):
+        until("it to be restored", lambda: saved(second, "a") == 50)
+
+
+def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = host(tmp_path, "first", f"file:{tmp_path / 'file'}")
+
+    with pytest.raises(ConfigurationError, match=r"service\.state_url"), learning(config, InMemoryLog()):
+        pass
 
 
 def test_a_folder_with_a_state_does_not_take_anothers_for_its_own(tmp_path: Path) -> None:

@@ -15,6 +15,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- define "thalweg.check" -}}
+{{- if and .Values.tls.clientCa (not .Values.tls.existingSecret) }}
+{{- fail "tls.clientCa: expected tls.existingSecret beside it: without a certificate the service is plain text" }}
+{{- end }}
+{{- range $name, $_ := merge (dict) .Values.env .Values.secretEnv }}
+{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS") }}
+{{- fail (printf "env: %s is set by the chart (service.bindAddress, servers)" $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "thalweg.configMap" -}}
 {{ .Values.existingConfigMap | default (include "thalweg.name" .) }}
 {{- end }}

@@ -18,7 +18,7 @@ from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.proto import thalweg_pb2, thalweg_pb2_grpc
 
-TOKEN, OTHER = "a token that nobody guesses", "another that nobody guesses"
+TOKEN, OTHER = "a-token-that-nobody-guesses", "another-that-nobody-guesses"
 
 
 class Answering(threading.Thread):

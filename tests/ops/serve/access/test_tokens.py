@@ -123,6 +123,7 @@ def test_a_refusal_says_what_is_taken_and_what_there_is(tmp_path: Path) -> None:
         (["# none", ""], "got none"),
         (["anonymous roles=read"], "got none"),
         ([ONE, "short-secret"], "line 2: expected a token of at least 16"),
+        ([ONE, "please remember to rotate these"], "line 2: expected a token without spaces, got 5 words"),
         ([f"{ONE} roles=predict,admin"], "line 1: roles: expected some of predict, learn, read, operate, got 'admin'"),
         ([f"{ONE} roles="], "got ''"),
         ([f"{ONE} role=predict"], "expected a token and then roles=, models=, name=, rate= or expires="),

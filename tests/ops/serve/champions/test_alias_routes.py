@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.ops.serve.test_aliases import World
 from tests.services.processes import until
+from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
@@ -51,6 +53,7 @@ def client(world: World) -> Iterator[httpx.Client]:
         folder / ".aliases" / "fraud.jsonl",
         folder / ".aliases" / "fraud.comparison.json",
     )
+    models.audit = audit_log(folder)
     models.serve_under([Alias(location, models.by_name)])
     health, path = ServiceHealth(models, models.registry), folder / "tokens"
     path.write_text(TOKEN + "\n")
@@ -117,6 +120,19 @@ def test_what_is_no_promotion_is_refused_with_its_reason(
 
     assert (answer.status_code, text in answer.json()["error"]) == (status, True)
     assert client.get("/v1/aliases/fraud").json()["promotion"] == 0
+
+
+def test_promotions_are_recorded_with_who_made_them_and_what_came_of_it(client: httpx.Client, world: World) -> None:
+    for body in ({"model": "mean"}, {"model": "mean"}, {"back": True}):
+        client.post("/v1/aliases/fraud/promote", json=body)
+
+    entries = [json.loads(line) for line in (world.folder / "audit.jsonl").read_text().splitlines()]
+    assert [(one["action"], one["subject"], one["by_kind"], one["outcome"]) for one in entries] == [
+        ("promote", "fraud", "token", "done"),
+        ("promote", "fraud", "token", "failed"),
+        ("promote", "fraud", "token", "done"),
+    ]
+    assert entries[1]["detail"] == "fraud: mean is the champion already"
 
 
 def test_an_alias_that_is_not_there_is_not_found_and_the_known_ones_are_named(client: httpx.Client) -> None:
