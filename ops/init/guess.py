@@ -319,12 +319,27 @@ def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
     return None
 
 
+_NUMBERED = re.compile(r"([^\d\s.,+-][^\d\s]{0,11})(\d{3,})")
+_ENOUGH = 50  # rows
+
+
 def _is_id(name: str, given: Sequence[Any]) -> bool:
     """Whether a column only tells rows apart."""
     texts = list(map(text_of, given))
     codes = all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in given)
     unique = len(set(texts)) >= _UNIQUE * len(texts)
-    return codes and unique and len(texts) > 1 and bool(_IDS.search(name) or all(map(_UUID.fullmatch, texts)))
+    return (
+        codes
+        and unique
+        and len(texts) > 1
+        and bool(_IDS.search(name) or all(map(_UUID.fullmatch, texts)) or _numbered(texts))
+    )
+
+
+def _numbered(texts: Sequence[str]) -> bool:
+    """Whether all are one text and a number, such as R-00017: of many rows, the numbers of invoices and the like."""
+    found = [_NUMBERED.fullmatch(text) for text in texts] if len(texts) >= _ENOUGH else []
+    return bool(found) and all(found) and len({one[1] for one in found if one}) == 1
 
 
 def _counts(given: Sequence[Any]) -> bool:

@@ -205,6 +205,17 @@ def test_without_a_column_like_a_label_the_columns_are_named():
         guess(json_sample(_lines(rows), 1000))
 
 
+@pytest.mark.parametrize(("made", "told_apart"), [("R-{:05}", True), ("{}R", False), ("shop {:03}", False)])
+def test_texts_that_only_number_the_rows_are_no_column(made: str, told_apart: bool):
+    rows = [{**row, "invoice": made.format(row_number)} for row_number, row in enumerate(_payments(200))]
+    for row in rows:
+        del row["payment_id"]
+
+    found = guess(json_sample(_lines(rows), 1000))
+
+    assert ("invoice" in found.left_out, found.id == "invoice") == (told_apart, told_apart)
+
+
 def test_a_mistyped_label_is_refused():
     with pytest.raises(Failed, match=r"'is_fruad': no such column; there are: payment_id"):
         guess(json_sample(_lines(_payments()), 1000), "is_fruad")
