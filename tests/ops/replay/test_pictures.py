@@ -16,7 +16,7 @@ from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import draw
 
 
-def replayed(path: Path, count: int, absurd: int | None) -> Replayed:
+def replayed(path: Path, count: int, absurd: int | None, frozen_after: int | None = None) -> Replayed:
     """Of a sum of four numbers, with one label of 1e99."""
     rows = np.random.default_rng(0).normal(size=(count, 4)).tolist()
     labels = [1e99 if number == absurd else sum(row) for number, row in enumerate(rows)]
@@ -24,7 +24,7 @@ def replayed(path: Path, count: int, absurd: int | None) -> Replayed:
     path.write_text("\n".join([*lines, ""]))
     table = {"name": "m", "learner": "ridge", "topic": "t", "batch_events": 16, "inputs": {"x": {"shape": [4]}}}
     params = {"expansion": 8, "task": "regression"}
-    return replay(parse({"model": [{**table, "params": params}]}, "f", {}).model[0], path)
+    return replay(parse({"model": [{**table, "params": params}]}, "f", {}).model[0], path, frozen_after=frozen_after)
 
 
 def drawn(done: Replayed, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -61,7 +61,10 @@ def test_one_absurd_label_does_not_set_the_axis_and_the_points_outside_are_count
 def test_the_labels_at_the_ends_of_two_equal_curves_do_not_overprint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    axes = drawn(replayed(tmp_path / "s.jsonl", 300, None), monkeypatch)
+    done = replayed(tmp_path / "s.jsonl", 300, None, frozen_after=300)
+    assert done.frozen_curve == done.curve
+
+    axes = drawn(done, monkeypatch)
 
     low, high = sorted(text.get_window_extent().y0 for text in axes.texts)
     assert high - low > 11 * axes.figure.dpi / 72
