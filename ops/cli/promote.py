@@ -42,7 +42,9 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
     given, config = config, with_successors(config, record=False)
     if alias is None:
         assert model is not None
+        _no_alias(given, model)
         given.find(model)  # says which models there are
+        _has_successor(config, model, back=back)
         alias, model = model, None if back else _successor(given, config, model)
     found = config.find_alias(alias)
     promotions = Promotions(promotions_path(config, alias))
@@ -69,11 +71,26 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
     print(f"{alias}: {done.champion} answers in place of {champion} (promotion {done.number})")
 
 
+def _no_alias(given: Config, name: str) -> None:
+    """Where an alias was given as a model, say how it is given."""
+    if found := next((one for one in given.alias if one.name == name), None):
+        hint = f"give --alias {name} with --model and one of its models ({', '.join(found.members)}), or with --back"
+        raise ConfigurationError([f"{name!r} is an alias: {hint}"])
+
+
+def _has_successor(config: Config, name: str, *, back: bool) -> None:
+    """Where a model of an alias was given alone, say how it is promoted."""
+    if any(alias.name == name for alias in config.alias):
+        return
+    under = [alias.name for alias in config.alias if name in alias.members]
+    options = " or ".join(f"--alias {alias} {'--back' if back else f'--model {name}'}" for alias in under)
+    hint = f"; it is a model of an alias: give {options}" if under else ""
+    raise Failed(f"model {name!r} has no successor: its settings are those of its state{hint}")
+
+
 def _successor(given: Config, config: Config, name: str) -> str:
     """The model with the settings of the configuration."""
     wanted = given.find(name).identity_sha256()
-    if all(alias.name != name for alias in config.alias):
-        raise Failed(f"model {name!r} has no successor: its settings are those of its state")
     return next(one.name for one in config.model if one.served_name == name and one.identity_sha256() == wanted)
 
 

@@ -28,8 +28,9 @@ class AliasConfig(Settings):
     """With `auto`: the probability that a challenger which is not better is ever promoted, over an endless stream and
     all challengers together."""
     loss: LossName = "auto"
-    """With `auto`: what is compared. `auto`: wrong classes, Brier scores of `error_memory`, squared errors, or
-    log-likelihoods; of classes also `brier` or `log_loss` of their probabilities, for classes that are rare."""
+    """With `auto`: what is compared. `auto`: wrong classes (`zero_one`), Brier scores of `error_memory`, squared
+    errors, or log-likelihoods; of classes also `zero_one`, or `brier` or `log_loss` of their probabilities, for classes
+    that are rare."""
 
     shadow: Share = 0.0
     """The share of the requests to the alias that its challengers answer as well, unseen, to show what they do with the

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.ops.replay.replay import Replayed
@@ -25,6 +27,9 @@ _TYPES = ("#0b6e99", "#b3541e", "#3b7d4f", "#8a5a9e", "#b8952c")
 _SCALES = (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 _LEARNING, _FROZEN, _TIME = "#0b6e99", "#b3541e", "#5b6770"
 _DRIFT = "#8a5a9e"
+_FAR = 1e3  # times the median of a curve's points: such points do not set the axis
+_FAR_FOR_MOST, _LEAST_USUAL = 1e6, 0.05  # the same where most points are far: times the size that so many do not reach
+_LABEL_POINTS = 12.0  # between the two labels at the curves' ends
 
 
 class NoMatplotlib(Exception):
@@ -83,15 +88,10 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
             points = [(p["events"], p["metrics"][shown]) for p in curve if shown in p["metrics"]]
             points = [point for point in points if point[0] >= settled] or points[-1:]
             quality.plot(*zip(*points), color=color, lw=1.8, label=label)
-            quality.annotate(
-                figure_text(points[-1][1]),
-                points[-1],
-                xytext=(5, 0),
-                textcoords="offset points",
-                color=color,
-                va="center",
-            )
-        _without_extremes(quality)
+        if outside := _without_extremes(quality):
+            verb = "lies" if outside == 1 else "lie"
+            quality.set_xlabel(f"{counted(outside, 'point')} {verb} outside, far beyond the others", fontsize=8)
+        _label_ends(quality, quality.get_lines())
         quality.axvline(done.frozen_after, color=_FROZEN, lw=0.8, ls=":")
         quality.set_ylabel(f"{shown.replace('_', ' ')}, last {counted(done.model.window_events, 'event')}")
         quality.legend(frameon=False, loc="best")
@@ -106,14 +106,42 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
     plt.close(figure)
 
 
-def _without_extremes(axes: Any) -> None:
-    """Leave out of the axis what is far beyond all else, as a recent figure is while it holds one absurd label."""
-    drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
-    far = np.abs(drawn) > 1000 * np.nanmedian(np.abs(drawn))
-    if far.any() and not far.all():
-        low, high = float(np.nanmin(drawn[~far])), float(np.nanmax(drawn[~far]))
-        room = 0.05 * (high - low or 1.0)
-        axes.set_ylim(low - room, high + room)
+def _without_extremes(axes: Any) -> int:
+    """Leave out of the axis what is far beyond all else, as a recent figure is while it holds one absurd label; returns
+    how many points lie outside."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.get_lines()])
+    far = _far(drawn)
+    usual = drawn[~far & np.isfinite(drawn)]
+    if not far.any() or not usual.size:
+        return 0
+    low, high = float(usual.min()), float(usual.max())
+    room = 0.05 * (high - low or abs(high) or 1.0)
+    axes.set_ylim(low - room, high + room)
+    return int(far.sum())
+
+
+def _far(drawn: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points are far beyond the others; the window may hold the absurd event at most of them."""
+    sizes = np.abs(drawn)
+    known = sizes[np.isfinite(sizes) & (sizes > 0)]
+    if not known.size:
+        return np.isinf(drawn)
+    far: NDArray[np.bool_] = sizes > _FAR * np.median(known)
+    return far if far.any() else sizes > _FAR_FOR_MOST * np.quantile(known, _LEAST_USUAL)
+
+
+def _label_ends(axes: Any, lines: Sequence[Any]) -> None:
+    """The last figure of each curve at its end, at the edge with an arrow if it lies outside; never over each other."""
+    low, high = axes.get_ylim()
+    ends = [(line.get_xdata()[-1], float(line.get_ydata()[-1]), line.get_color()) for line in lines]
+    ends = sorted((end for end in ends if math.isfinite(end[1])), key=lambda end: end[1])
+    places = [min(max(value, low), high) for _, value, _ in ends]
+    points = [axes.transData.transform((0, place))[1] * 72 / axes.figure.dpi for place in places]
+    apart = max(0.0, _LABEL_POINTS - (points[-1] - points[0])) / 2 if len(ends) > 1 else 0.0
+    for (at, value, color), place, shift in zip(ends, places, (-apart, apart)):
+        arrow = "" if place == value else " ↑" if value > place else " ↓"
+        style = {"textcoords": "offset points", "color": color, "va": "center"}
+        axes.annotate(figure_text(value) + arrow, (at, place), xytext=(5, shift), **style)
 
 
 def _mark_drift(axes: Any, done: Replayed) -> None:

@@ -71,6 +71,8 @@ def summary(
         "newest_dead_letters": reported.get("newest_dead_letters", {}),
         "snapshot_failures": reported.get("snapshot_failures", 0),
         "rollbacks": reported.get("rollbacks", {}),
+        "freshness_budget_remaining": model.freshness.budget_remaining(),
+        "freshness_window_days": model.freshness.params.window_days,
     }
     found = troubles(figures)
     return {**figures, "level": level_of(found), "troubles": [one.record() for one in found]}

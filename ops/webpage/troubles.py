@@ -20,6 +20,7 @@ _LEAST_AGAINST_CONTROLS = 100  # graded events: a model needs some before it can
 CONTROLS = {"majority": "the majority class", "mean": "the mean of the labels", "repeat_last_label": "the label before"}
 """Naive controls in words."""
 _WORSE_SHARE = 0.05  # of the baseline's value, where there is no confidence interval
+_ROUNDING = 1e-9  # of the error budget: all of it may be spent
 LEVELS = ("bad", "watch", "note")
 """Most severe first; a model with neither of the first two is `well`."""
 
@@ -50,6 +51,7 @@ def troubles(figures: Mapping[str, Any]) -> list[Trouble]:
         *_labels(figures),
         *_quality(figures),
         *_level(figures),
+        *_freshness(figures),
         *_kept(figures),
     ]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
@@ -185,6 +187,17 @@ def _level(figures: Mapping[str, Any]) -> list[Trouble]:
             level = "watch" if _worse(quality, before) else "note"
         found.append(Trouble(level, "replaced", text))
     return found
+
+
+def _freshness(figures: Mapping[str, Any]) -> list[Trouble]:
+    """More records were late than promised; told only while records come, as an idle model misses nothing."""
+    left = figures["freshness_budget_remaining"]
+    idle = not figures["events_per_second"] and not figures["lag_records"]
+    if left is None or left >= -_ROUNDING or idle:
+        return []
+    spent, days = math.ceil(100 * (1 - left - _ROUNDING)), counted(figures["freshness_window_days"], "day")
+    text = f"too many late records: {spent:,} % of the freshness error budget of {days} is spent"
+    return [Trouble("watch", "freshness_budget", text)]
 
 
 def _named(metric: str, value: float) -> str:

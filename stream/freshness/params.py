@@ -24,7 +24,7 @@ class FreshnessParams(Settings):
     within_seconds: Positive = 1.0
     """The longest time in time: from the append of a record to the first version in use that has learned it."""
     window_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30
-    """The error budget is what the objective lets miss within this many days."""
+    """The error budget is what the objective lets miss within this many days, 1 to 90."""
 
     def paces(self, batch_seconds: float) -> dict[str, float]:
         """How long a learner may gather and let events wait, so that the promise can be kept; empty if there is none.

@@ -15,8 +15,8 @@ class TuneParams(Settings):
     params: dict[str, list[Any]]
     """By parameter of the learner, the values to try besides the model's own, such as `gamma = [0.99, 0.999]`."""
     variants: Annotated[int, Field(ge=2, le=16)] = 4
-    """Variants at most, the model as configured included: those with one value changed first, then those with two.
-    Learning costs as much as so many models; decoding, evaluation and serving as much as one."""
+    """Variants at most, 2 to 16, the model as configured included: those with one value changed first, then those with
+    two. Learning costs as much as so many models; decoding, evaluation and serving as much as one."""
 
     @rule("params")
     def _there_are_values(self) -> str | None:

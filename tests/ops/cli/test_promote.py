@@ -130,6 +130,25 @@ def test_what_would_refuse_requests_is_not_promoted_unless_forced(tmp_path: Path
     shutil.rmtree(live.resolve())
 
 
+@pytest.mark.parametrize(
+    ("given", "back", "words"),
+    [
+        ("fraud", False, r"'fraud' is an alias: give --alias fraud with --model and one of its models \(a, b\)"),
+        ("fraud", True, r"'fraud' is an alias: give --alias fraud .* or with --back"),
+        ("b", False, "model 'b' has no successor: .*; it is a model of an alias: give --alias fraud --model b"),
+        ("b", True, "it is a model of an alias: give --alias fraud --back"),
+        ("other", False, "model 'other' has no successor: its settings are those of its state$"),
+    ],
+)
+def test_what_belongs_to_an_alias_and_is_given_as_a_model_is_told_the_alias(
+    tmp_path: Path, given: str, back: bool, words: str
+) -> None:
+    config = load(written(tmp_path, model("a") + model("b") + model("other", "u") + alias()), {})
+
+    with pytest.raises((ConfigurationError, Failed), match=words):
+        promote(config, None, given, back=back, force=False)
+
+
 @pytest.mark.slow
 def test_over_a_change_a_promotion_and_a_kill_of_the_server_nothing_is_refused_or_forgotten(tmp_path: Path) -> None:
     with service(tmp_path) as running:

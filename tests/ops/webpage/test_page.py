@@ -492,6 +492,21 @@ def test_problems_are_listed_most_severe_first(open_service: RunningServer) -> N
     assert codes(open_service, drift=ended) == []
 
 
+def test_an_overspent_freshness_budget_is_told_while_records_come(open_service: RunningServer) -> None:
+    found = summary(open_service.server.models.find("m"), told(), time.time())
+
+    def told_of(left: float | None, **more: Any) -> list[tuple[str, str]]:
+        return [(one.level, one.text) for one in troubles({**found, "freshness_budget_remaining": left, **more})]
+
+    text = "too many late records: 200 % of the freshness error budget of 30 days is spent"
+    assert found["freshness_budget_remaining"] == 1.0  # nothing was counted
+    assert told_of(-1.0) == [("watch", text)]
+    assert told_of(-0.001) == [("watch", text.replace("200", "101"))]
+    assert [told_of(left) for left in (None, 1.0, 0.0, -1e-16)] == [[]] * 4
+    assert told_of(-1.0, events_per_second=0.0, lag_records=0) == []  # an idle model misses nothing
+    assert told_of(-1.0, events_per_second=0.0, lag_records=3) == [("watch", text)]
+
+
 def part(component: str, state: Condition, reason: str, since: float) -> ComponentHealth:
     return ComponentHealth(component=component, model="m", state=state, reason=reason, since=since, restarts=0)
 
