@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.memory.devices.names import AUTO, CPU, unavailable
@@ -16,6 +16,7 @@ from thalweg.models.encoders.kinds import needs_torch
 from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
+from thalweg.proto.schema import TensorSpec
 from thalweg.proto.task import task_of
 from thalweg.stream.tuning.params import TuneParams
 from thalweg.stream.tuning.settings import name_of, settings_of
@@ -72,13 +73,73 @@ def device_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake]
 
 
 def _variant_mistakes(table: dict[str, Any], tune: TuneParams) -> Iterator[Mistake]:
-    own = table.get("params", {})
-    told = set()
+    model = ModelConfig.model_validate({"name": "any", "topic": "any", **table})
+    own = model.params
+    for name, values in tune.params.items():
+        every = [_effective({**own, name: value}, model) for value in values]
+        if any(one in every[:number] for number, one in enumerate(every)):
+            yield Mistake(("tune", "params", name), f"expected different values, got {values!r:.200}")
+        elif every == [_effective(own, model)]:
+            text = f"expected values besides the model's own, got only that: {values!r:.200}"
+            yield Mistake(("tune", "params", name), text)
+    try:
+        form = _form(model)
+    except ValueError:  # a mistake of the model, told as that
+        form = None
+    told: set[tuple[str, str]] = set()
+    refused: list[dict[str, Any]] = []
     for params in settings_of(own, tune.params, tune.variants)[1:]:
-        for one in learner_mistakes({**table, "params": params}, set()):
-            if one not in told and one.place[:1] == ("params",):
+        changed = {key: value for key, value in params.items() if key not in own or own[key] != value}
+        if any(one.items() <= changed.items() for one in refused):
+            continue
+        found = _variant_problems(model.model_copy(update={"params": params}), form, next(iter(changed)))
+        if found:
+            refused.append(changed)
+        for one in found.items():
+            if one not in told:
                 told.add(one)
-                yield Mistake(("tune", *one.place), f"{one.text} (variant {name_of(own, params)})")
+                yield Mistake(("tune", "params", one[0]), f"{one[1]} (variant {name_of(own, params)})")
+
+
+def _variant_problems(variant: ModelConfig, form: dict[str, Any] | None, changed: str) -> dict[str, str]:
+    """Why this is no variant of a model of this form, by parameter; None: the form is not known."""
+    try:
+        found = _form(variant)
+    except ParamsError as error:
+        return {key: text for key, text in error.mistakes.items() if not _is_of_model(variant, key)}
+    except ValueError as error:
+        return {} if form is None else {changed: str(error)}
+    if form is None:
+        return {}
+    texts = [f"{name} {form[name]}, got {one}" for name, one in found.items() if one != form[name]]
+    return {changed: f"every variant answers as the model does: expected {'; '.join(texts)}"} if texts else {}
+
+
+def _form(model: ModelConfig) -> dict[str, Any]:
+    """What all variants of a model have in common."""
+    learner = model.new_learner()
+    schema, predictor = learner.schema, learner.predictor()
+    return {
+        "task": predictor.task.name,
+        "labels": schema.label,
+        "label width": schema.label_width,
+        "inputs": _specs(schema.inputs),
+        "inputs of requests": _specs(predictor.inputs),
+        "outputs": _specs(predictor.outputs),
+        "columns": ", ".join(schema.columns),
+        "classes": list(schema.classes),
+    }
+
+
+def _specs(specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f"{name} {one.dtype} {list(one.shape)}" for name, one in sorted(specs.items()))
+
+
+def _effective(params: dict[str, Any], model: ModelConfig) -> dict[str, Any]:
+    try:
+        return effective_params(model.model_copy(update={"params": params}))
+    except ValueError:  # told for the variant
+        return params
 
 
 def _tried(model: ModelConfig) -> Iterator[Mistake]:
@@ -101,12 +162,16 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
         yield Mistake(("learner",), str(error))
     except ParamsError as error:
         for key, text in error.mistakes.items():
-            first = key.partition(".")[0]
-            of_encoder = model.encoder != IDENTITY and first in _OF_THE_ENCODER
-            of_model = of_encoder or (first in ("inputs", "columns") and first not in model.params)
-            yield Mistake((key,) if of_model else ("params", key), text)
+            yield Mistake((key,) if _is_of_model(model, key) else ("params", key), text)
     except ValueError as error:
         yield Mistake((), str(error))
+
+
+def _is_of_model(model: ModelConfig, key: str) -> bool:
+    """Whether a learner's mistake is about a key of the model's table, not about a parameter."""
+    first = key.partition(".")[0]
+    of_encoder = model.encoder != IDENTITY and first in _OF_THE_ENCODER
+    return of_encoder or (first in ("inputs", "columns") and first not in model.params)
 
 
 def effective_params(model: ModelConfig) -> dict[str, Any]:

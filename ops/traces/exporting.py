@@ -25,6 +25,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from thalweg.ops.traces.batches import batches_of
+from thalweg.ops.traces.reasons import Reasons, shown_url, without_secrets
 from thalweg.ops.traces.sampling import Sampling
 from thalweg.stream.traces.context import TraceContext
 from thalweg.stream.traces.spans import Attributes, Kind
@@ -36,6 +38,7 @@ _RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
 _AGAIN_SECONDS = 30.0
 _CLOSE_MILLIS = 2000
 _ROOT = Context()
+_REASONS = Reasons()
 
 
 class _Open:
@@ -60,17 +63,22 @@ class ExportedSpans:
         role: Of the process: `server`, `learner`.
         environment: Environment variables, of which the SDK reads its own from the process's.
         exporter: Takes the finished spans; None: OTLP over HTTP.
+
+    Raises:
+        Exception: Anything that the SDK raises, as for variables that it does not take.
     """
 
     def __init__(self, role: str, environment: Mapping[str, str], exporter: SpanExporter | None = None) -> None:
         for name in ("opentelemetry", "urllib3.connectionpool"):  # they repeat what is told once here
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        _REASONS.listen(logging.getLogger(OTLPSpanExporter.__module__))
         self.sampling = Sampling(environment)
         resource = Resource.create({"thalweg.role": role, "service.version": version("thalweg")})
         if not environment.get("OTEL_SERVICE_NAME") and "service.name=" not in environment.get(_RESOURCE, ""):
             resource = resource.merge(Resource({"service.name": "thalweg"}))
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(ToldOnce(exporter or OTLPSpanExporter())))
+        told = ToldOnce(exporter or OTLPSpanExporter())
+        self._provider.add_span_processor(BatchSpanProcessor(told, **batches_of(environment)._asdict()))
         self._tracer = self._provider.get_tracer("thalweg", version("thalweg"))
 
     def wanted(self, parent: TraceContext) -> bool:
@@ -108,22 +116,26 @@ class ToldOnce(SpanExporter):
         self._inner, self._ticks = inner, ticks
         self._away_since: float | None = None
         self._dropped = 0
+        url = getattr(inner, "_endpoint", "")  # the SDK resolves it of several variables, and does not tell
+        self._where = f" to {shown_url(url)}" if isinstance(url, str) and url else ""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self._away_since is not None and self._ticks() - self._away_since < _AGAIN_SECONDS:
             self._dropped += len(spans)
             return SpanExportResult.FAILURE
         try:
-            result, problem = self._inner.export(spans), ""
+            _REASONS.take()
+            result, problem = self._inner.export(spans), _REASONS.take()
         except Exception as error:
-            result, problem = SpanExportResult.FAILURE, f": {error}"
+            result, problem = SpanExportResult.FAILURE, str(error) or type(error).__name__
         if result is SpanExportResult.SUCCESS:
             if self._away_since is not None:
                 log.info("traces are exported again", dropped_spans=self._dropped)
             self._away_since, self._dropped = None, 0
             return result
         if self._away_since is None:
-            log.warning(f"traces cannot be exported: they are dropped until the collector answers{problem}")
+            why = without_secrets(problem) or "no reason was given"
+            log.warning(f"traces cannot be exported{self._where}: {why}; they are dropped until the collector answers")
         self._away_since, self._dropped = self._ticks(), self._dropped + len(spans)
         return result
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from thalweg.ops.traces.reasons import without_secrets
+
 if TYPE_CHECKING:
     from thalweg.ops.traces.exporting import ExportedSpans  # its library is an extra
 
@@ -38,9 +40,15 @@ def spans_of(role: str, environment: Mapping[str, str] = os.environ) -> Exported
         log.warning(f"traces are exported as {_HTTP}, not as {protocol!r}: is the endpoint one for HTTP?")
     try:
         from thalweg.ops.traces.exporting import ExportedSpans
+
+        return ExportedSpans(role, environment)
     except ImportError as error:
         log.warning(
             f"no traces, although OTEL_… asks for them: {error}; install the extra: pip install 'thalweg[otel]'"
         )
         return None
-    return ExportedSpans(role, environment)
+    except Exception as error:  # whatever the SDK does not take: the service goes on
+        names = ", ".join(sorted(name for name, value in environment.items() if name.startswith("OTEL_") and value))
+        why = without_secrets(f"{type(error).__name__}: {error}", environment)
+        log.warning(f"no traces: OpenTelemetry cannot be set up by {names}: {why}")
+        return None

@@ -65,3 +65,54 @@ def test_variants_are_another_model_stand_in_the_effective_configuration_and_ser
     assert learner.gauges()["tune_answering"] == {("configured",): 1.0, ("expansion=0",): 0.0, ("expansion=16",): 0.0}
     made = predictor_maker(model.learner, model.context(), model.encoding())
     assert made(learner.predictor().state()).task.name == "classification"
+
+
+REGRESSION = """
+[[model]]
+name = "m"
+learner = "ridge"
+topic = "t"
+inputs.x = { shape = [2] }
+[model.params]
+task = "regression"
+expansion = 0
+forgetting = 0.9
+"""
+
+
+@pytest.mark.parametrize(
+    ("params", "key", "reason"),
+    [
+        ('{ task = ["classification"] }', "task", "expected task regression, got classification"),
+        ("{ targets = [2] }", "targets", "expected label width 1, got 2"),
+        ("{ forgetting = [0.9] }", "forgetting", "expected values besides the model's own, got only that: [0.9]"),
+        ("{ forgetting = [0.9, 0.9] }", "forgetting", "expected different values, got [0.9, 0.9]"),
+        ("{ forgetting = [0.8, 0.7, 0.8] }", "forgetting", "expected different values"),
+        ("{ clip = [6.0] }", "clip", "expected values besides the model's own"),  # the default
+    ],
+)
+def test_every_variant_differs_from_the_model_and_has_its_task_labels_and_outputs(
+    tmp_path: Path, params: str, key: str, reason: str
+) -> None:
+    path = tmp_path / "thalweg.toml"
+    path.write_text(f"{REGRESSION}[model.tune]\nparams = {params}\n")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, {})
+
+    assert len(caught.value.mistakes) == 1, caught.value.mistakes
+    assert f"model.m.tune.params.{key}: " in caught.value.mistakes[0]
+    assert reason in caught.value.mistakes[0]
+
+
+def test_a_value_that_is_refused_is_told_once_and_the_others_are_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "thalweg.toml"
+    tune = (
+        '[model.tune]\nvariants = 16\nparams = { task = ["classification"], forgetting = [1.0, 0.8], clip = [-1.0] }\n'
+    )
+    path.write_text(REGRESSION + tune)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, {})
+
+    assert [line.split(": ")[1].rpartition(".")[2] for line in caught.value.mistakes] == ["task", "clip"]

@@ -26,6 +26,7 @@ def test_a_trace_goes_from_the_producer_through_learner_and_server_to_the_first_
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")  # wrong: the default is used
         running.start()
         until("readiness", running.ready)
         value = json.dumps(EVENT).encode()

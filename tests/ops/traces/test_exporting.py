@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from tests.services.otlp import collecting
 from tests.stream.traces.test_context import CONTEXT
 from thalweg.ops.traces.exporting import ExportedSpans, ToldOnce
+from thalweg.ops.traces.reasons import without_secrets
 from thalweg.ops.traces.start import asked_for, spans_of
 from thalweg.stream.traces.context import TraceContext
 
@@ -89,6 +90,7 @@ def test_a_collector_that_is_away_is_told_once_asked_rarely_and_found_again(fail
         exporter.export([])
     assert inner.tries == 2
     assert [line["log_level"] for line in lines] == ["warning"]
+    assert ("no route to host" in lines[0]["event"]) == isinstance(fails, OSError)
 
     inner.fails, now = SpanExportResult.SUCCESS, 62.0
     with capture_logs() as lines:
@@ -138,6 +140,95 @@ def test_another_protocol_is_told() -> None:
     assert spans is not None
     assert "http/protobuf" in lines[0]["event"]
     assert TraceContext(1, 2, 1).sampled
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1" + 30 * "0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100000"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "1.5"),
+    ],
+)
+def test_a_wrong_size_of_queue_or_batches_is_told_and_spans_are_exported_with_the_default(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with collecting() as collector, capture_logs() as lines:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, name: value}
+        for key, one in environment.items():
+            monkeypatch.setenv(key, one)
+        spans = spans_of("server", environment)
+        assert spans is not None
+        spans.begin("one", None, NOW).end(NOW)
+        spans.close()
+
+    assert [span.name for span in collector.spans] == ["one"]
+    assert [line["log_level"] for line in lines] == ["warning"]
+    assert name in lines[0]["event"]
+
+
+def test_a_queue_smaller_than_the_usual_batch_is_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collecting() as collector, capture_logs() as lines:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_MAX_QUEUE_SIZE": "10"}
+        for key, one in environment.items():
+            monkeypatch.setenv(key, one)
+        spans = spans_of("server", environment)
+        assert spans is not None
+        spans.begin("one", None, NOW).end(NOW)
+        spans.close()
+
+    assert len(collector.spans) == 1
+    assert not lines
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "none"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"),
+    ],
+)
+def test_what_the_sdk_does_not_take_leaves_the_service_without_traces_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment = {"OTEL_TRACES_EXPORTER": "otlp", name: value}
+    monkeypatch.setenv(name, value)
+    with capture_logs() as lines:
+        assert spans_of("server", environment) is None
+
+    assert [line["log_level"] for line in lines] == ["warning"]
+    assert name in lines[0]["event"]
+
+
+@pytest.mark.parametrize(
+    ("user", "scheme", "why"), [("shop:hidden@", "http://", "401"), ("shop:hidden@", "", "No connection adapters")]
+)
+def test_why_and_where_to_spans_cannot_be_exported_is_told_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, user: str, scheme: str, why: str
+) -> None:
+    with collecting() as collector, capture_logs() as lines:
+        collector.status = 401
+        where = collector.url.removeprefix("http://")
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"{scheme}{user}{where}"}
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", environment["OTEL_EXPORTER_OTLP_ENDPOINT"])
+        spans = spans_of("server", environment)
+        assert spans is not None
+        spans.begin("one", None, NOW).end(NOW)
+        spans.close()
+
+    (line,) = lines
+    assert line["event"].startswith(f"traces cannot be exported to {scheme}{where}/v1/traces: ")
+    assert why in line["event"]
+    assert "hidden" not in line["event"]
+
+
+def test_the_value_of_a_header_is_in_no_message() -> None:
+    environment = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20s3cret,tenant=acme"}
+
+    assert without_secrets("in header value: 'Bearer s3cret'\nof acme", environment) == "in header value: '***' of ***"
 
 
 @pytest.mark.slow
