@@ -145,7 +145,7 @@ def _configured(folder: Path, name: str) -> tuple[Path, str, str]:
         camera.prepare(folder / "camera.safetensors")
     head, *models = re.split(r"(?=\[\[model\]\])", configuration(folder, free_port(), free_port()))
     (model,) = [one for one in models if f'name = "{name}"' in one]
-    (folder / "token").write_text("no secret at all\n")
+    (folder / "token").write_text("no-secret-at-all\n")
     path = folder / "one.toml"
     path.write_text(head + model)
     found = load(path, {}).find(name)

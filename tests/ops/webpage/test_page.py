@@ -34,7 +34,7 @@ from thalweg.stream.health.registry import ComponentHealth, Condition
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import InMemoryLog
 
-TOKEN = "a token that nobody guesses"
+TOKEN = "a-token-that-nobody-guesses"
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
 ALARM = {
