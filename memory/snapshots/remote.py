@@ -185,16 +185,18 @@ class RemoteSnapshots:
         self.must_own()
         manifest = (folder / "manifest.json").read_text()
         files = dict(Manifest.from_json(json.loads(manifest)).files)
-        paths = {name: folder / name for name in files}
+        contents: dict[str, bytes | Path] = {name: folder / name for name in files}
         for path in beside:
-            if path.exists():
-                files[f"../{path.name}"], paths[f"../{path.name}"] = _sha256(path), path
+            if path.exists():  # read once: it may be written again at any time, unlike a version
+                content = path.read_bytes()
+                files[f"../{path.name}"] = hashlib.sha256(content).hexdigest()
+                contents[f"../{path.name}"] = content
         if self._there is None:  # of others, only what the newest head names: who was superseded may still delete
             before = self.newest()
             self._there = set() if before is None else set(before.files.values())
         for name, digest in files.items():
             if digest not in self._there:
-                self._objects.put(self._name("blobs", digest), paths[name])
+                self._objects.put(self._name("blobs", digest), contents[name])
                 self._there.add(digest)
         version = int(folder.name)
         record = {"manifest": manifest, "files": files}

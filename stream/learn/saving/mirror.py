@@ -149,7 +149,8 @@ class Mirror:
         while True:
             stopping = self._stopping.is_set()
             try:
-                self.upload()
+                with self._health.slow():  # a large state, or a slow store: each request has a bound of its own
+                    self.upload()
                 wait = _LOOK_SECONDS
                 self._health.running()
             except ObjectsUnavailable as error:

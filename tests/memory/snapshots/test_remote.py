@@ -71,6 +71,27 @@ def test_a_version_comes_back_as_it_was_saved_with_the_files_beside_it(objects: 
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["7", "frozen.safetensors"]
 
 
+def test_a_file_beside_a_version_may_be_written_while_it_is_uploaded(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, schemas = saved(tmp_path / "m", 1, 1.0), tmp_path / "m" / "schemas.json"
+    schemas.write_text("of before")
+    put = Objects.put
+
+    def while_it_is_written(self: Objects, name: str, content: bytes | Path) -> None:
+        schemas.write_text("of after")
+        put(self, name, content)
+
+    monkeypatch.setattr(Objects, "put", while_it_is_written)
+    mine = owner(objects)
+    mine.save(version, [schemas])
+
+    head = mine.newest()
+    assert head is not None
+    mine.restore(head, tmp_path / "back")
+    assert (tmp_path / "back" / "schemas.json").read_text() == "of before"
+
+
 def test_what_two_versions_share_is_uploaded_once(objects: Objects, tmp_path: Path) -> None:
     mine = owner(objects)
     mine.save(saved(tmp_path / "m", 1, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,30 @@ def test_a_store_that_was_emptied_is_told_and_has_the_state_again(
         until("it to be there again", lambda: uploaded(url) == 50)
     with learning(second, log):
         until("it to be restored", lambda: saved(second, "a") == 50)
+
+
+def test_an_upload_that_takes_long_is_no_part_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large state over a slow line: silent beyond its bound, it would end the process."""
+    monkeypatch.setattr("thalweg.ops.run.learning._SILENT_SECONDS", 0.05)
+    url, log, go, begun = f"file:{tmp_path / 'objects'}", InMemoryLog(), threading.Event(), threading.Event()
+    put = Objects.put
+
+    def slowly(self: Objects, name: str, content: bytes | Path) -> None:
+        begun.set()
+        go.wait()
+        put(self, name, content)
+
+    monkeypatch.setattr(Objects, "put", slowly)
+    log.append("t", messages(events(50), 1))
+    config = host(tmp_path, "first", url)
+    with learning(config, log) as (_, registry):
+        assert begun.wait(60)
+        until("the state to be on disk", lambda: saved(config, "a") == 50)
+        silent = [(one.component, one.model) for one in registry.silent()]
+        go.set()
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+
+    assert ("object_store", "a") not in silent
 
 
 def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
