@@ -248,8 +248,10 @@ class Learning:
             health,
             superseded,
         )
+        learner = self._registry.register("learner", model.name)
+        learner.waiting("its newest state is looked up in the object store")
         try:
-            with health.slow():
+            with health.slow(), learner.slow():  # else it would be taken for stuck, and the process ended
                 mirror.begin(self._stopping.wait)
         except (ObjectsUnusable, TwoStates) as error:
             raise ConfigurationError([str(error)]) from error

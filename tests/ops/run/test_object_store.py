@@ -25,10 +25,12 @@ from thalweg.stream.log.log import InMemoryLog
 RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'
 
 
-def host(folder: Path, name: str, url: str) -> Config:
+def host(folder: Path, name: str, url: str, service: str = "") -> Config:
     """A host's configuration: its own state folder, the same store, none without a URL."""
     (folder / name).mkdir(exist_ok=True)
-    return configuration(folder / name, f'state_url = "{url}"\n' * bool(url) + "drain_seconds = 5.0\n", a=RIDGE)
+    return configuration(
+        folder / name, f'state_url = "{url}"\n' * bool(url) + f"drain_seconds = 5.0\n{service}", a=RIDGE
+    )
 
 
 def part(registry: HealthRegistry, component: str = "object_store") -> ComponentHealth:
@@ -195,13 +197,16 @@ def test_a_host_without_a_state_waits_for_the_store_and_learns_nothing_twice(tmp
     log = InMemoryLog()
     log.append("t", messages(events(50), 1))
     with s3() as server:
-        first, second = host(tmp_path, "first", server.url), host(tmp_path, "second", server.url)
+        first = host(tmp_path, "first", server.url)
+        second = host(tmp_path, "second", server.url, "silent_seconds = 1.0\n")
         with learning(first, log):
             until("the state to be uploaded", lambda: uploaded(server.url) == 50)
         server.stop()
         with learning(second, log) as (_, registry):
             until("it to wait", lambda: part(registry).state == "waiting")
             assert not saved(second, "a")
+            assert learner(registry, "a").state == "waiting"  # a request takes longer than its bound: it is not stuck
+            assert not [one.component for one in registry.silent()]
             server.start()
             until("the state to be restored", lambda: saved(second, "a") == 50)
         assert part(registry).restarts == 0
