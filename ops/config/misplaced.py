@@ -13,6 +13,7 @@ from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.shards.params import ScaleParams
 from thalweg.stream.tuning.params import TuneParams
 
 _UNKNOWN = "no such "
@@ -94,6 +95,7 @@ def _of_model(model: Any, number: int) -> Iterator[_Table]:
         "params": kind,
         "drift": DriftParams,
         "fields": FieldsConfig,
+        "scale": ScaleParams,
         "tune": TuneParams,
     }
     for name, one in tables.items():

@@ -28,6 +28,8 @@ from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.settings import LearnSettings
+from thalweg.stream.shards.names import shard_of
+from thalweg.stream.shards.params import ScaleParams
 from thalweg.stream.tuning.params import TuneParams
 from thalweg.stream.tuning.settings import settings_of
 
@@ -161,6 +163,9 @@ class ModelConfig(LearnSettings):
     tune: TuneParams | None = None
     """`[model.tune]`: variants that differ in parameters learn beside it, and the best so far answers; none by
     default."""
+    scale: ScaleParams | None = None
+    """`[model.scale]`: each partition of its topic is learned by itself, by as many processes as there are; none by
+    default: one process learns all of them."""
     freshness: FreshnessParams = FreshnessParams()
     """`[model.freshness]`: what is promised about how fresh the answers are."""
     learn_from_requests: bool = False
@@ -215,8 +220,9 @@ class ModelConfig(LearnSettings):
 
     @property
     def served_name(self) -> str:
-        """The name that clients use: of a successor, the name of the model that it succeeds."""
-        return self.name.partition("@")[0]
+        """The name that clients use: of a successor or a shard, the name of the model that it belongs to."""
+        shard = shard_of(self.name)
+        return (self.name if shard is None else shard[0]).partition("@")[0]
 
     @property
     def joined_topic(self) -> str:

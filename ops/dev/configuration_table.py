@@ -20,6 +20,7 @@ from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
+from thalweg.stream.shards.params import ScaleParams
 from thalweg.stream.tuning.params import TuneParams
 
 _SECTIONS: tuple[type[Settings], ...] = (
@@ -30,6 +31,7 @@ _SECTIONS: tuple[type[Settings], ...] = (
     StoreConfig,
     ModelConfig,
     DriftParams,
+    ScaleParams,
     TuneParams,
     FreshnessParams,
     InputConfig,

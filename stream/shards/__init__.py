@@ -1,0 +1,1 @@
+"""Shards: a model of many partitions as one fold per partition."""

@@ -1,0 +1,19 @@
+"""`[model.scale]`: a model that learns each partition of its topic by itself, on as many processes as there are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from thalweg.models.parts.settings import Positive, Settings
+
+
+class ScaleParams(Settings):
+    """`[model.scale]`: a shard for each partition of the topic, learned by whichever learner process owns it."""
+
+    by: Literal["partition"] = "partition"
+    """What a shard is: the events of one partition of the topic."""
+    answers: Literal["merge", "key"] = "merge"
+    """`merge`: the shards are merged into one model, for learners whose states can be; `key`: each shard answers for
+    the keys of its partition, for any learner."""
+    merge_seconds: Positive = 0.5
+    """With `merge`: how often a shard hands its state on, and the merged model is solved, at most."""
