@@ -24,7 +24,8 @@ from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.champions.shadow import Shadow
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.following.location import ModelLocation
+from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits

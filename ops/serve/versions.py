@@ -128,6 +128,8 @@ class ModelVersions:
         self._loading = threading.Lock()  # one snapshot at a time
         self.problem: Callable[[], str] = str
         """Why its learner makes no further versions; empty if it does, or if nobody knows."""
+        self.missing: Callable[[], str] = str
+        """What else a first version waits for; empty: nothing that is known."""
         self._old: OrderedDict[int, ServedVersion] = OrderedDict()
         self._ordering = threading.Lock()  # guards `_old`; never held for long
 
@@ -150,7 +152,7 @@ class ModelVersions:
         """The current version. Raises NotReady before the first."""
         served = self._subscriber.current
         if served is None:
-            why = self.problem() or "its learner is starting or not running"
+            why = self.problem() or self.missing() or "its learner is starting or not running"
             raise NotReady(f"model {self._name!r}: no version is published yet; {why}")
         return served
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as their_murmur2
 
-from thalweg.proto.partitioner import murmur2, partition_of, partitions_of
+from thalweg.stream.shards.partitioner import murmur2, partition_of, partitions_of
 
 OF_JAVA = {  # org.apache.kafka.common.utils.UtilsTest.testMurmur2
     b"21": -973932308,
