@@ -13,7 +13,7 @@ from thalweg.memory.audit import AuditLog
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
-from thalweg.ops.serve.by_key.keys import RequestKeys
+from thalweg.ops.serve.by_key.keys import RequestKeys, has_key
 from thalweg.ops.serve.by_key.predictor import KeyedPredictor
 from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.following.followed import follow_learner
@@ -106,6 +106,8 @@ class ServedModel:
             else RequestKeys(location.name, location.schema.inputs, needed=location.by_key.without_key == "refuse")
         )
         """Reads the keys of its requests, by which its shards answer; None: it does not answer by key."""
+        self.keyed_by_input = self.keys is not None and has_key(location.schema.inputs)
+        """Whether its events have their key as an input, too."""
         self._own_versions = ModelVersions(
             location.name,
             followed.subscriber,
@@ -114,6 +116,8 @@ class ServedModel:
             slots or WaitSlots(),
         )
         self._own_versions.missing = followed.missing
+        if location.by_key is not None:
+            self._own_versions.none_kept = "versions put together from those of its shards are not kept"
         self.versions: Versions = self._own_versions
         self.answering: ServedModel = self
         """The model itself, where this is it under the name of an alias."""

@@ -12,6 +12,7 @@ from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
 from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
+from thalweg.stream.shards.names import model_of
 
 LOG = "log"
 """The component that stands for the log, as this process reaches it."""
@@ -63,13 +64,18 @@ class ServiceHealth:
         if self.learners is None or self.learners.problem:
             return ""
         wanted = ("learner", model, Condition.FAILED)
-        failed = [one for one in self.learners.components() if (one.component, one.model, one.state) == wanted]
-        return f"its learner stands still: {failed[0].reason}" if failed else ""
+        failed = [
+            one for one in self.learners.components() if (one.component, model_of(one.model), one.state) == wanted
+        ]
+        if not failed:
+            return ""
+        whose = "its learner" if failed[0].model == model else f"the learner of {failed[0].model!r}"
+        return f"{whose} stands still: {failed[0].reason}"
 
     def components(self) -> tuple[ComponentHealth, ...]:
         """Every part of both processes, and a learner of every model, whether it was heard of or not."""
         theirs = self.learners.components() if self.learners is not None else ()
-        known = {one.model for one in theirs if one.component == "learner"}
+        known = {model_of(one.model) for one in theirs if one.component == "learner"}
         unheard = [
             ComponentHealth(
                 component="learner",
@@ -87,11 +93,12 @@ class ServiceHealth:
         return joined([*([] if servers is None else [servers]), *self.registry.report(), *theirs, *unheard])
 
     def by_model(self) -> dict[str, list[ComponentHealth]]:
-        """The parts of each model, and what all of them depend on: the learner process."""
+        """The parts of each model and of its shards, and what all of them depend on: the learner process."""
         components = self.components()
         shared = [one for one in components if one.component == PROCESS]
         return {
-            model.name: [one for one in components if one.model == model.name] + shared for model in self._models.all()
+            model.name: [one for one in components if model_of(one.model) == model.name] + shared
+            for model in self._models.all()
         }
 
     def degraded(self) -> list[str]:

@@ -16,3 +16,9 @@ def shard_of(name: str) -> tuple[str, int] | None:
     """Model and partition of a shard's name; None for the name of anything else."""
     found = _SHARD.fullmatch(name)
     return None if found is None else (found[1], int(found[2]))
+
+
+def model_of(name: str) -> str:
+    """The model that a name belongs to: of a shard, the model whose shard it is; of anything else, the name itself."""
+    found = shard_of(name)
+    return name if found is None else found[0]

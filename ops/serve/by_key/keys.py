@@ -17,7 +17,8 @@ from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
 KEY = "key"
 """The parameter, the input, the option and the field of rows that hold a key."""
-KEY_SPEC = TensorSpec(KEY, "bytes", ())
+KEY_SPEC = TensorSpec(KEY, "bytes", (), optional=True)
+"""The input, for metadata: the parameter does as well."""
 ROUTE = "~key"
 """What the keys are called among the inputs of a checked request, (N,) of bytes or None: a model may have an input
 `key` of its own, of another form."""
@@ -100,6 +101,13 @@ def keys_of(texts: Sequence[str | None] | None) -> list[bytes | None] | None:
     return None if texts is None else [None if text is None else text.encode() for text in texts]
 
 
+def check_texts(keys: Sequence[bytes | None]) -> None:
+    """Raise InputError for keys that an event which waits for its label cannot have: it holds a text."""
+    for key in keys:
+        if key is not None and not _is_utf8(key):
+            raise InputError(f"key: expected valid UTF-8 where a label is waited for, got {key!r:.80}")
+
+
 def has_key(inputs: Mapping[str, TensorSpec]) -> bool:
     """Whether a model's events have their key as an input, too."""
     return KEY in inputs and inputs[KEY].dtype == "bytes" and inputs[KEY].shape == ()
@@ -153,3 +161,11 @@ def _rows(inputs: Inputs) -> int:
 def _check(key: bytes, what: str = "parameter 'key'") -> None:
     if len(key) > MAX_KEY_BYTES:
         raise InputError(f"{what}: expected at most {MAX_KEY_BYTES} bytes, got {len(key)}")
+
+
+def _is_utf8(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

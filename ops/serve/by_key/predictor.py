@@ -16,7 +16,7 @@ from thalweg.ops.serve.by_key.mean import mean_of
 from thalweg.ops.serve.by_key.union import Union
 from thalweg.ops.serve.errors import NotReady, Unimplemented
 from thalweg.proto.bounds.counted import counted
-from thalweg.proto.schema import Array, Inputs, TensorSpec
+from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import ADAPTATION, Task
 from thalweg.stream.publication.ports import ServedVersion
 from thalweg.stream.shards.names import shard_name
@@ -163,6 +163,9 @@ class KeyedPredictor(Wrapper):
     def _parts(self, inputs: Inputs) -> Iterator[tuple[int, Inputs, NDArray[np.int64]]]:
         """The rows of each shard: its partition, or `_ALL`; the inputs; and the places of the rows."""
         keys, own = inputs[ROUTE].tolist(), bare(inputs)
+        for name, one in own.items():
+            if not one.ndim or len(one) != len(keys):
+                raise InputError(f"input {name!r:.80}: expected {len(keys)} rows, got shape {list(one.shape)}")
         places = self._places(keys)
         if len(keys) == 1:  # the usual request
             yield int(places[0]), own, _FIRST
