@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.ops.serve.by_key.sharded import PartitionedLog, ShardedServer, key_for, served_by_key
 from tests.services.processes import until
+from thalweg.memory.snapshots.state import State
 from thalweg.stream.log.log import LogError
 from thalweg.stream.shards.partitioner import partition_of
 
@@ -159,6 +160,7 @@ def test_without_log_and_number_it_says_what_it_waits_for(tmp_path: Path, conten
         log.away = False
         parts.learn(0, ALL)
         parts.learn(1, ALL)
+        look(parts)
         until("it answers", lambda: predict(parts, "a").status_code == 200)
 
 
@@ -215,8 +217,6 @@ def test_a_damaged_version_of_one_shard_leaves_the_one_before_in_use(tmp_path: P
 
         class Broken:
             def state(self) -> Any:
-                from thalweg.memory.snapshots.state import State
-
                 return State({}, {})
 
         parts.publish(1, Broken())  # type: ignore[arg-type]
