@@ -58,7 +58,7 @@ def point_processes(tmp_path_factory: pytest.TempPathFactory) -> Any:
             learner = parts.learners[partition] = point_process()
             learner.learn(sequences([one for one in keys if partition_of(one.encode(), 2) == partition], types))
             parts.publish(partition, learner.predictor(), learned=100)
-        until("the model answers", lambda: not parts.model.unready() and len(parts.subscriber.shards) == 2)
+        until("both shards answer", lambda: (now := parts.subscriber.current) and now.info.version == 2)
         yield parts
 
 
