@@ -1,7 +1,7 @@
 """One set of classes and outputs for predictors that know different ones: shards of a model learn different events.
 
 A class that a shard has not seen has the probability 0 there, and a score below all others. The order of the classes is
-a function of their set alone, unless all shards have the same one: every server has the same columns.
+the configured one, or a function of their set alone, unless all shards have the same one: so on every server.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Union:
 
     Args:
         predictors: At least one.
-        first: Names of classes in the order that the configuration gives them; empty: it gives none.
+        configured: The classes that the configuration names, in its order: they come first, seen or not.
     """
 
-    def __init__(self, predictors: Sequence[Predictor], first: Sequence[str] = ()) -> None:
+    def __init__(self, predictors: Sequence[Predictor], configured: Sequence[str] = ()) -> None:
         self.task = next((found for one in predictors if (found := task_of(one)).probabilities), task_of(predictors[0]))
         sets = list(dict.fromkeys(one.classes for one in predictors))
-        self.classes = sets[0] if len(sets) == 1 else _ordered(sets, first)
-        self._same = len(sets) == 1
+        self.classes = sets[0] if len(sets) == 1 and not configured else _ordered(sets, configured)
+        self._same = sets == [self.classes]
         outputs: dict[str, TensorSpec] = {}
         for one in predictors:
             outputs |= one.outputs
@@ -118,6 +118,5 @@ class Union:
         return np.full((rows, *shape), np.nan if dtype.kind == "f" else -1, dtype=dtype)
 
 
-def _ordered(sets: Sequence[tuple[str, ...]], first: Sequence[str]) -> tuple[str, ...]:
-    known = {name for one in sets for name in one}
-    return (*(name for name in first if name in known), *sorted(known.difference(first)))
+def _ordered(sets: Sequence[tuple[str, ...]], configured: Sequence[str]) -> tuple[str, ...]:
+    return (*configured, *sorted({name for one in sets for name in one}.difference(configured)))

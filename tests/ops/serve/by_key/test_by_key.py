@@ -294,6 +294,15 @@ def test_it_looks_like_one_model(service: ShardedServer, client: httpx.Client, c
     assert client.get("/api/models/m").json()["learned_events"] == newest.learned_events
 
 
+def test_the_description_of_rest_has_the_key(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    for path in ("/v1/models/m/predict", "/v1/models/m:predict"):
+        assert "key" in {one["name"] for one in paths[path]["post"]["parameters"]}
+    body = paths["/v2/models/m/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "key" in body["properties"]["parameters"]["properties"]
+
+
 def test_events_go_to_the_shard_that_answers_their_key(service: ShardedServer, client: httpx.Client) -> None:
     keys = [f"u{number}" for number in range(20)]
     rows = [{"inputs": {"features": ROW}, "label": "left", "key": key} for key in keys]

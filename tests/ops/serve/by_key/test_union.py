@@ -107,7 +107,8 @@ def test_the_order_of_the_classes_depends_on_their_set_alone() -> None:
     assert keyed(classifier(0, [0, 0], other), classifier(0, [0, 0], one)).classes == ("a", "b", "x")
     assert keyed(classifier(0, [0, 0], one), classifier(0, [0, 0], one)).classes == one
     configured = keyed(classifier(0, [0, 0], one), classifier(0, [0, 0], other), classes=("x", "b", "a", "z"))
-    assert configured.classes == ("x", "b", "a")
+    assert configured.classes == ("x", "b", "a", "z")
+    assert configured.predict(rows(1, of=2))["scores"].shape == (1, 4)
 
 
 def test_the_codes_of_a_sequences_types_are_those_of_all_shards() -> None:
