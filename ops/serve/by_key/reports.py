@@ -1,7 +1,7 @@
 """What the learners of a model's shards report, as the report of one model: for the page and `Watch`.
 
-Counts are added up and averages weighted by their events, so that they are those of all events. What belongs to a stream
-of its own (curves, confidence intervals, alarms, recovery) stays with the shards.
+Counts are added up and averages weighted by their events, so that they are those of all events. What belongs to a
+stream of its own (curves, confidence intervals, alarms, recovery) stays with the shards.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.by_key.keys import record_keys
-from thalweg.ops.serve.commands import run_command
+from thalweg.ops.serve.commands import command
 from thalweg.ops.serve.errors import (
     EXPECTED,
     FailedPrecondition,
@@ -225,8 +225,7 @@ class LearningService:
         """The version that the learner reports after a command."""
         remaining = context.time_remaining()
         patience = self._answer_seconds if remaining is None else min(self._answer_seconds, remaining)
-        done = run_command(self._commands, model.answering.name, verb, patience, **arguments)
-        return int(done["version"]) + model.base
+        return command(self._commands, model, verb, patience, **arguments) + model.base
 
 
 METHODS = (

@@ -113,13 +113,14 @@ class ShardedServer:
             }
             | {name: more.pop(name) for name in ("schema", "build", "labels_topic") if name in more}
         )
+        self.commands = InMemoryCommandQueue()
         self.sinks = more.pop("sinks", None) or RequestSinks()
         models = Models([self.location], self.sinks, WaitSlots(limits.most_waiting, workers.waiting))
         self.metrics = ServerMetrics(folder / "live", models)
         self.server = Server(
             models,
             self.log,
-            InMemoryCommandQueue(),
+            self.commands,
             workers=workers,
             addresses=Addresses(grpc="127.0.0.1:0", http="127.0.0.1:0"),
             limits=limits,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.ops.serve.by_key.sharded import PartitionedLog, ShardedServer, key_for, served_by_key
 from tests.services.processes import until
 from thalweg.memory.snapshots.state import State
+from thalweg.proto import thalweg_pb2, thalweg_pb2_grpc
 from thalweg.stream.log.log import LogError
 from thalweg.stream.shards.partitioner import partition_of
 
@@ -223,3 +226,26 @@ def test_a_damaged_version_of_one_shard_leaves_the_one_before_in_use(tmp_path: P
 
         until("health tells", lambda: any("m~1: the published version" in one for one in readyz(parts)["degraded"]))
         assert predict(parts, key).json()["label"] == label_of(parts, 1)
+
+
+def test_a_snapshot_is_taken_of_every_shard_and_a_rollback_is_of_one(tmp_path: Path) -> None:
+    with served_by_key(tmp_path, 2, [ALL, ALL]) as parts:
+        until("the model answers", lambda: not parts.model.unready())
+
+        def learn() -> None:
+            for partition in (0, 1):
+                (asked,) = until("the command", lambda name=f"m~{partition}": parts.commands.poll(name))
+                parts.commands.respond(asked.id, {"version": 10 + partition})
+
+        learners = threading.Thread(target=learn, daemon=True)
+        learners.start()
+        with grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as channel:
+            stub = thalweg_pb2_grpc.LearningServiceStub(channel)
+            taken = stub.Snapshot(thalweg_pb2.SnapshotRequest(model="m"))
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Rollback(thalweg_pb2.RollbackRequest(model="m", version=1))
+        learners.join()
+
+    assert taken.version == 21
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "each of its shards has snapshots of its own" in refused.value.details()
