@@ -7,8 +7,10 @@ shard has a version, so that no key is sent to a shard that is not there; a smal
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from thalweg.stream.publication.live_folder import make_model_folder
 log = structlog.get_logger(__name__)
 
 FILE = "partitions.json"
+MOVED_SECONDS = 60.0
+"""For so long health tells that keys have moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,19 @@ class PartitionCount:
         topic: The topic's name, for messages.
         ask: What the log says of the topic. Raises LogError.
         folder: The model's own folder in the live folder.
+        ticks: Monotonic seconds.
     """
 
-    def __init__(self, model: str, topic: str, ask: Callable[[], Topic], folder: Path) -> None:
-        self._model, self._topic, self._ask = model, topic, ask
+    def __init__(
+        self,
+        model: str,
+        topic: str,
+        ask: Callable[[], Topic],
+        folder: Path,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model, self._topic, self._ask, self._ticks = model, topic, ask, ticks
+        self._moved_at = -math.inf
         self._folder, self._path = folder, folder / FILE
         self._kept = self._read()
         self._asked: Topic | None = None
@@ -106,7 +119,7 @@ class PartitionCount:
                 f"{kept.partitions}: keys are sent to shards by {kept.partitions}"
             )
         if asked.partitions == kept.partitions:
-            return ""
+            return self._moved(kept) if self._ticks() - self._moved_at < MOVED_SECONDS else ""
         if present < asked.partitions:
             self._tell("the topic of a model by key has more partitions: waiting for the new shards", kept, asked)
             return (
@@ -115,8 +128,15 @@ class PartitionCount:
             )
         self._told = None
         self._tell("keys of a model have moved: its topic has more partitions", kept, asked)
-        self._use(Kept(asked.partitions, kept.partitions, asked.identity))
-        return ""
+        self._use(now := Kept(asked.partitions, kept.partitions, asked.identity))
+        self._moved_at = self._ticks()
+        return self._moved(now)
+
+    def _moved(self, kept: Kept) -> str:
+        return (
+            f"keys have moved: topic {self._topic!r} has {kept.partitions} partitions after {kept.before}; shards keep "
+            "what they learned of keys that others answer now"
+        )
 
     def _tell(self, what: str, kept: Kept, asked: Topic) -> None:
         """Once for each number."""

@@ -16,6 +16,8 @@ from structlog.testing import capture_logs
 from tests.ops.serve.by_key.sharded import PartitionedLog, ShardedServer, key_for, served_by_key
 from tests.services.processes import until
 from thalweg.memory.snapshots.state import State
+from thalweg.ops.serve.by_key.partitions import MOVED_SECONDS, PartitionCount, Topic
+from thalweg.ops.serve.by_key.predictor import Partitions
 from thalweg.proto import thalweg_pb2, thalweg_pb2_grpc
 from thalweg.stream.log.log import LogError
 from thalweg.stream.shards.partitioner import partition_of
@@ -110,10 +112,28 @@ def test_keys_move_once_every_new_shard_has_a_version_and_that_is_told_once(tmp_
         until("keys have moved", lambda: predict(parts, moved).json()["label"] == label_of(parts, 3))
         for _ in range(3):
             look(parts)
+        until("health tells", lambda: any("keys have moved" in one for one in readyz(parts)["degraded"]))
 
     told = [one for one in logs if "keys of a model have moved" in one["event"]]
     assert [(one["model"], one["before"], one["partitions"]) for one in told] == [("m", 2, 4)]
     assert len([one for one in logs if "waiting for the new shards" in one["event"]]) == 1
+
+
+def test_that_keys_have_moved_is_told_for_a_minute(tmp_path: Path) -> None:
+    asked, now = Topic(2), [100.0]
+    count = PartitionCount("m", "events", lambda: asked, tmp_path / "m", ticks=lambda: now[0])
+    count.look()
+    assert count.settle(2) == ""
+    asked = Topic(3)
+    count.look()
+
+    assert "keys are sent to shards by 2 until every new shard has a version" in count.settle(2)
+    assert "keys have moved: topic 'events' has 3 partitions after 2" in count.settle(3)
+    now[0] += MOVED_SECONDS - 1
+    assert "keys have moved" in count.settle(3)
+    now[0] += 1
+    assert count.settle(3) == ""
+    assert PartitionCount("m", "events", lambda: asked, tmp_path / "m").in_use == Partitions(3, 2)
 
 
 def test_until_its_new_shard_has_learned_a_key_is_answered_by_the_one_before(tmp_path: Path) -> None:
