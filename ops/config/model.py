@@ -28,7 +28,7 @@ from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.settings import LearnSettings
-from thalweg.stream.shards.names import shard_of
+from thalweg.stream.shards.names import family_of
 from thalweg.stream.shards.params import ScaleParams
 from thalweg.stream.tuning.params import TuneParams
 from thalweg.stream.tuning.settings import settings_of
@@ -221,8 +221,7 @@ class ModelConfig(LearnSettings):
     @property
     def served_name(self) -> str:
         """The name that clients use: of a successor or a shard, the name of the model that it belongs to."""
-        shard = shard_of(self.name)
-        return (self.name if shard is None else shard[0]).partition("@")[0]
+        return family_of(self.name)
 
     @property
     def joined_topic(self) -> str:

@@ -64,6 +64,11 @@ class LearnerReports:
         self.metrics.start()
         self.status.start()
 
+    def forget(self, model: str) -> None:
+        """Report nothing of a model any more, which is another process's now."""
+        self.metrics.forget(model)
+        self.status.forget(model)
+
     def close(self) -> None:
         """Write both a last time."""
         self.metrics.close()
