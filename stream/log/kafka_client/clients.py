@@ -86,6 +86,15 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         found = self._cluster.topic_id(topic)
         return found.hex if found is not None and found.int else None
 
+    def join(self, seconds: float) -> None:
+        """Join the group if it is not in it, within this time. A join that a `poll` leaves unfinished is lost: once its
+        response has come, the client believes that there is nothing to join, and never looks at it.
+        """
+        coordinator = self._coordinator
+        if coordinator._join_task is not None and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        coordinator.poll(timeout_ms=seconds * 1000)
+
     def fenced(self) -> bool:
         """Whether another member has joined its group under its name: the client then sends no heartbeats any more,
         and says nothing.

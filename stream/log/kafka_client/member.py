@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-import structlog
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import FencedInstanceIdError, GroupAuthorizationFailedError, KafkaError
@@ -17,7 +16,7 @@ from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.errors import log_error
 from thalweg.stream.log.kafka_shared.members import fenced, unauthorized
 
-log = structlog.get_logger(__name__)
+_JOIN_SECONDS = 5.0
 
 
 class PythonMember:
@@ -44,6 +43,7 @@ class PythonMember:
                     self._group, self._instance, partition_assignment_strategy=[CooperativeStickyAssignor]
                 )
                 self._consumer.subscribe([self._topic], listener=self._told)
+            self._consumer.join(_JOIN_SECONDS)
             if self._places:
                 mine = set(self._consumer.assignment())
                 places = {part: one for part, one in self._places.items() if part in mine}

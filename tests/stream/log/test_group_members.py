@@ -101,12 +101,6 @@ def test_members_share_the_partitions_and_a_moved_one_is_released_first(log: Log
     first.close()
 
 
-import functools
-from tests.services.processes import until as _u
-
-until = functools.partial(_u, seconds=25)
-
-
 def test_a_member_that_comes_back_under_its_name_has_its_partitions_at_once(log: Log, topic: str) -> None:
     order: list[tuple[str, str, int]] = []
     first, second = Polling(log, topic, "first", order), Polling(log, topic, "second", order)
