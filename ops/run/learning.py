@@ -18,9 +18,15 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, model_folder, open_model_pending
+from thalweg.ops.run.app import (
+    REFUSALS,
+    LearnerReports,
+    build_joiner,
+    build_processor,
+    model_folder,
+    open_model_pending,
+)
 from thalweg.ops.run.champions.judges import judge_of
-from thalweg.ops.run.runs import REFUSALS, Part, Runs
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
 from thalweg.ops.run.successors import note_beginning, with_successors
@@ -28,7 +34,7 @@ from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
-from thalweg.stream.health.supervised import SupervisedThread
+from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
@@ -181,7 +187,9 @@ class Learning:
         must_be_scaled(self._config, model)
 
         def make(number: int, commit: Commit, before: Shard | None) -> Shard:
-            return RunningShard(self._config, model, number, self._registry, before, partial(learn, number, commit))
+            reachable = partial(self._source.bounds, model.topic)
+            work = partial(learn, number, commit)
+            return RunningShard(self._config, model, number, self._registry, before, work, reachable)
 
         def learn(
             number: int, commit: Commit, shard: ModelConfig, stop: threading.Event, run: Callable[[Part], None]

@@ -9,14 +9,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
+from thalweg.memory.snapshots.remote import Superseded
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.runs import REFUSALS, Part, Runs
+from thalweg.ops.run.app import REFUSALS
 from thalweg.ops.run.shards.owner import Shard
-from thalweg.stream.health.registry import HealthRegistry
-from thalweg.stream.health.supervised import SupervisedThread
+from thalweg.stream.health.registry import Health, HealthRegistry
+from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
+from thalweg.stream.log.kafka_shared.members import SESSION_SECONDS
+from thalweg.stream.log.log import LogError
 from thalweg.stream.shards.names import shard_name, shard_of
+
+log = structlog.get_logger(__name__)
+
+TOLD_SECONDS = SESSION_SECONDS + 5.0
+"""A member that reaches its group is told within this time that it has lost its partitions."""
 
 
 class Learn(Protocol):
@@ -36,6 +46,7 @@ class RunningShard:
         registry: The health of the process's parts.
         before: The shard of this partition before it, for whose end it waits.
         learn: Learns it.
+        reachable: Asks the log anything. Raises LogError.
     """
 
     def __init__(
@@ -46,6 +57,7 @@ class RunningShard:
         registry: HealthRegistry,
         before: Shard | None,
         learn: Learn,
+        reachable: Callable[[], object],
     ) -> None:
         shard = model.model_copy(update={"name": shard_name(model.name, number)})
         health = registry.register("learner", shard.name, silent_seconds=config.service.silent_seconds)
@@ -55,10 +67,31 @@ class RunningShard:
                 health.waiting("what was learned here before is still being saved")
                 if self._runs.stopping.is_set():
                     return
-            learn(shard, self._runs.stopping, run)
+            while not self._runs.stopping.is_set():
+                try:
+                    learn(shard, self._runs.stopping, run)
+                    return
+                except Superseded as error:
+                    log.warning(
+                        "a shard is owned by another process: asking the group", model=shard.name, why=str(error)
+                    )
+                    self._ask_group(error, reachable, health)
 
         self._runs = Runs(build)
         self._thread = SupervisedThread(self._runs, health, f"learner-{shard.name}", hopeless=REFUSALS)
+
+    def _ask_group(self, error: Superseded, reachable: Callable[[], object], health: Health) -> None:
+        """Wait until the group would have told that the shard is another's. If it has not, the other one is a stranger,
+        and the shard is taken back. Who cannot reach the log takes nothing back.
+        """
+        health.waiting(f"the group is asked whose it is: {error}")
+        with health.slow():
+            while not self._runs.stopping.wait(TOLD_SECONDS):
+                try:
+                    reachable()
+                except LogError:
+                    continue
+                return
 
     def start(self) -> None:
         self._thread.start()

@@ -13,11 +13,14 @@ from tests.samples import FEATURES, events
 from tests.services.processes import until
 from tests.stream.log.partitions import PartitionedLog
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.remote import RemoteSnapshots
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import new_learner
 from thalweg.ops.run.learning import Learning
+from thalweg.ops.run.shards import running
 from thalweg.ops.run.shards.running import group_of, instance_of
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
@@ -77,6 +80,15 @@ def keyed(count: int, first: int = 0) -> Batch:
 
 def appended(log: PartitionedLog, count: int, first: int = 0) -> None:
     log.append(TOPIC, messages(keyed(count, first), 1))
+
+
+def version_of(manifest: Manifest | None) -> int:
+    return -1 if manifest is None else manifest.version
+
+
+def waits(one: Host, number: int) -> bool:
+    health = one.health(f"clicks~{number}")
+    return health is not None and health.reason.startswith("the group is asked whose it is: model 'clicks~")
 
 
 def counts(log: PartitionedLog) -> dict[int, int]:
@@ -153,6 +165,7 @@ def test_who_wakes_up_after_its_partitions_went_to_another_writes_nothing_that_i
             assert first.owned() == {0, 1}  # it has not heard of it
             appended(log, 200, 100)
             until("learned there", lambda: all(learned([second], n) == c for n, c in counts(log).items()))
+            until("the store tells it", lambda: all(waits(first, n) for n in (0, 1)))
             zombie.hears.set()
             until("it has let go of them", lambda: first.owned() == set())
             appended(log, 100, 300)
@@ -169,7 +182,22 @@ def test_positions_are_committed_by_the_member(tmp_path: Path) -> None:
     appended(log, 100)
     with host(tmp_path, "first", log):
         ends = {Partition(TOPIC, number): count - 1 for number, count in counts(log).items()}
-        until("committed", lambda: log.groups[GROUP].committed == ends)
+        until("committed", lambda: GROUP in log.groups and log.groups[GROUP].committed == ends)
+
+
+def test_a_stranger_keeps_no_shard_that_the_group_has_not_given_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "TOLD_SECONDS", 0.1)
+    log = PartitionedLog(1)
+    appended(log, 100)
+    with host(tmp_path, "first", log) as first:
+        until("learned", lambda: learned([first], 0) == 100)
+        stranger = RemoteSnapshots(Objects(f"file:{tmp_path}/objects"), "clicks~0")
+        stranger.claim("a stranger")
+        appended(log, 100, 100)
+        until("it goes on", lambda: learned([first], 0) == 200)
+        until("as the owner", lambda: stranger.heads()[-1:] == [(3, version_of(first.newest(0)))])
 
 
 @pytest.mark.parametrize("scaled_first", [True, False])
