@@ -12,7 +12,7 @@ from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
 from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
-from thalweg.stream.shards.names import model_of
+from thalweg.stream.shards.names import shard_of
 
 LOG = "log"
 """The component that stands for the log, as this process reaches it."""
@@ -63,9 +63,10 @@ class ServiceHealth:
         """
         if self.learners is None or self.learners.problem:
             return ""
-        wanted = ("learner", model, Condition.FAILED)
         failed = [
-            one for one in self.learners.components() if (one.component, model_of(one.model), one.state) == wanted
+            one
+            for one in self.learners.components()
+            if one.component == "learner" and one.state is Condition.FAILED and is_part_of(one, model)
         ]
         if not failed:
             return ""
@@ -75,7 +76,7 @@ class ServiceHealth:
     def components(self) -> tuple[ComponentHealth, ...]:
         """Every part of both processes, and a learner of every model, whether it was heard of or not."""
         theirs = self.learners.components() if self.learners is not None else ()
-        known = {model_of(one.model) for one in theirs if one.component == "learner"}
+        known = {one.model for one in theirs if one.component == "learner"}
         unheard = [
             ComponentHealth(
                 component="learner",
@@ -93,11 +94,11 @@ class ServiceHealth:
         return joined([*([] if servers is None else [servers]), *self.registry.report(), *theirs, *unheard])
 
     def by_model(self) -> dict[str, list[ComponentHealth]]:
-        """The parts of each model and of its shards, and what all of them depend on: the learner process."""
+        """The parts of each model, and what all of them depend on: the learner process."""
         components = self.components()
         shared = [one for one in components if one.component == PROCESS]
         return {
-            model.name: [one for one in components if model_of(one.model) == model.name] + shared
+            model.name: [one for one in components if is_part_of(one, model.name)] + shared
             for model in self._models.all()
         }
 
@@ -145,6 +146,12 @@ class ServiceHealth:
             if one.component == LOG:
                 return one.state in (Condition.RUNNING, Condition.STARTING)
         return None
+
+
+def is_part_of(one: ComponentHealth, model: str) -> bool:
+    """Whether it is a part of a model, or of one of its shards."""
+    shard = shard_of(one.model)
+    return one.model == model or (shard is not None and shard[0] == model)
 
 
 def sentence(one: ComponentHealth) -> str:

@@ -18,7 +18,7 @@ def shard_of(name: str) -> tuple[str, int] | None:
     return None if found is None else (found[1], int(found[2]))
 
 
-def model_of(name: str) -> str:
-    """The model that a name belongs to: of a shard, the model whose shard it is; of anything else, the name itself."""
-    found = shard_of(name)
-    return name if found is None else found[0]
+def family_of(name: str) -> str:
+    """The name that clients use: of a successor `NAME@2` or a shard `NAME~3`, `NAME`."""
+    shard = shard_of(name)
+    return (name if shard is None else shard[0]).partition("@")[0]
