@@ -8,13 +8,16 @@ from typing import Any
 
 import httpx
 
-from tests.ops.run.shards.test_shards import configuration
+from tests.ops.run.shards.test_shards import appended, configuration
 from tests.samples import FEATURES
 from tests.services.processes import until
 from tests.stream.log.partitions import PartitionedLog
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.ops.run.app import model_folder
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.serving import build_server
+from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.server import Server
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.publication.live_folder import live_folder
@@ -71,3 +74,21 @@ def test_what_is_learned_under_a_key_is_answered_for_it_also_after_a_partition_w
         )
         stayed = [key for key in KEYS if partition_of(key.encode(), 4) == partition_of(key.encode(), 3)]
         assert [one for key, one in zip(KEYS, answers(server)) if key in stayed] == [taste(key) for key in stayed]
+
+
+def test_one_shard_is_rolled_back_by_its_name(tmp_path: Path) -> None:
+    log = PartitionedLog(2)
+    config = configuration(tmp_path, "host")
+    store = InMemoryCommandQueue()
+    with closing(
+        Learning(config, log, store, live_folder(Path(config.service.state_dir)), HealthRegistry())
+    ) as learning:
+        learning.start()
+        appended(log, 100)
+        kept = FolderSnapshots(model_folder(config, config.find("clicks~1")))
+        until("a snapshot", lambda: any(one.events_learned for one in kept.manifests()))
+        version = kept.manifests()[-1].version
+
+        done = run_command(store, "clicks~1", "rollback", 30, version=version)
+
+    assert done["version"] > version
