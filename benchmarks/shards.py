@@ -2,8 +2,8 @@
 
 Workers are learner processes of hosts of their own (`thalweg serve --role learn`) on a real Kafka. Broker, producer and
 workers share this machine's cores, so the clock would measure all of them: what counts is the processor time of the
-busiest worker for all events, the time that it would need with a core of its own. So the broker's share is left out, and
-the workers' starts are: all partitions are owned before the first event is appended.
+busiest worker for all events, the time that it would need with a core of its own. So the broker's share is left out,
+and the workers' starts are: all partitions are owned before the first event is appended.
 """
 
 from __future__ import annotations
