@@ -16,6 +16,8 @@ def identity(params: Params, specs: Mapping[str, TensorSpec], seed: int) -> Mapp
     """Version, parameters, inputs, seed. JSON-able."""
     inputs = [[spec.name, spec.dtype, list(spec.shape)] for spec in specs.values()]
     values = params.model_dump() | {"forgetting": list(params.forgetting)}
+    if not params.half_life_seconds:  # states written before there was one do not say so
+        del values["half_life_seconds"]
     return {"learner": "ridge", "version": VERSION, "params": values, "inputs": inputs, "seed": seed}
 
 
@@ -44,6 +46,14 @@ def check_plain(verb: str, params: Params, faded: int) -> None:
     """Raises:
     ValueError: The sums depend on the order of events.
     """
-    if params.forgetting != (1.0,) or params.standardise or faded:
-        needs = "forgetting = 1, never raised, and standardise = false: sums without an order"
-        raise ValueError(f"cannot {verb}: needs {needs}")
+    if params.forgetting != (1.0,):
+        why = (
+            "events are forgotten by their number, which their order decides: set forgetting = 1, or half_life_seconds"
+        )
+    elif params.standardise is True:
+        why = 'scales depend on the events before: set standardise = "solved" or false'
+    elif faded:
+        why = "forgetting was raised, by an alarm or an operator, which fades what came before"
+    else:
+        return
+    raise ValueError(f"cannot {verb}: {why}; such sums depend on the order of events")
