@@ -105,7 +105,6 @@ class NearestMean:
     def learn(self, batch: Batch) -> None:
         if self._half_life is not None and (share := self._half_life.advance(batch)) != 1.0:
             self._fade(share)
-            self._predictor = None
         selected = self._select(batch, self._classes, self.params.max_classes)
         self._skipped += selected.skipped
         self._excess.add(selected.excess, selected.first_excess)
@@ -163,17 +162,23 @@ class NearestMean:
         self._predictor = None
 
     def _fade(self, share: float) -> None:
+        self._predictor = None
         for sums in (self._weight, self._scatter):
             sums *= share
             sums[np.abs(sums) < 1e-200] = 0.0  # denormal numbers make arithmetic a hundred times slower
 
     # Optional capabilities
 
+    @staticmethod
+    def merge_mistakes(params: Params) -> dict[str, str]:
+        """Why sums under these parameters cannot be merged, by parameter."""
+        why = "the order of events between shards is not known; expected 1, or half_life_seconds, which forgets by time"
+        return {"decay": why} if params.decay < 1 else {}
+
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Divide the weight of everything learned by `factor`."""
         self._fade(1.0 / factor)
         self._faded += 1
-        self._predictor = None
 
     def merge(self, other: State) -> None:
         """Continue as if the events of another learner had been learned here as well; its new classes are appended.

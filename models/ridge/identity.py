@@ -40,20 +40,3 @@ def check(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
             found.append(f"{key} = {its}, expected {mine[key]}")
     if found:
         raise ValueError(f"the state was made under other parameters: {'; '.join(found)}")
-
-
-def check_plain(verb: str, params: Params, faded: int) -> None:
-    """Raises:
-    ValueError: The sums depend on the order of events.
-    """
-    if params.forgetting != (1.0,):
-        why = (
-            "events are forgotten by their number, which their order decides: set forgetting = 1, or half_life_seconds"
-        )
-    elif params.standardise is True:
-        why = 'scales depend on the events before: set standardise = "solved" or false'
-    elif faded:
-        why = "forgetting was raised, by an alarm or an operator, which fades what came before"
-    else:
-        return
-    raise ValueError(f"cannot {verb}: {why}; such sums depend on the order of events")

@@ -34,7 +34,8 @@ from thalweg.models.ridge.heads.mixture import mixture_of
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
 from thalweg.models.ridge.heads.solve import Penalty
-from thalweg.models.ridge.identity import VERSION, check, check_plain, identity
+from thalweg.models.ridge.identity import VERSION, check, identity
+from thalweg.models.ridge.merging import check_plain, merge_mistakes, merged_defaults
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.placing import gains_from_gpu, placed_sums
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
@@ -58,6 +59,7 @@ class Ridge:
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
     takes_device, gains_from_gpu, state_version = True, staticmethod(gains_from_gpu), VERSION
+    merged_defaults, merge_mistakes = staticmethod(merged_defaults), staticmethod(merge_mistakes)
     # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
     # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
     # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.
@@ -382,14 +384,12 @@ class Ridge:
         if isinstance(batch.labels, ClassLabels):
             self._classes.check_known(batch.labels.names)
         inputs, targets, codes, weights, *_ = self._take(self._sums.of_their_age(batch))
-        self._sums.settle()
         if self._targets is not None:
             targets = targets - self._targets.origin
-        self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
+        self._sums.subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
             self._classes.subtract(codes)
-        self._sums.events = self._learned
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:

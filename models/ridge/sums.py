@@ -125,6 +125,12 @@ class Sums:
         self.members[0].merge(other.members[0])
         self.events += other.events
 
+    def subtract(self, rows: Rows) -> None:
+        """Remove events of one decay that does not forget."""
+        self.settle()
+        self.members[0].subtract(rows)
+        self.events -= len(rows.features)
+
     def fade(self, share: float) -> None:
         """Multiply the weight of all events so far by this factor."""
         self.settle()

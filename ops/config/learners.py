@@ -15,6 +15,7 @@ from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.models.encoders.kinds import needs_torch
 from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
+from thalweg.ops.config.merging import merging_mistakes
 from thalweg.ops.config.model import ModelConfig
 from thalweg.proto.schema import TensorSpec
 from thalweg.proto.task import task_of
@@ -23,7 +24,7 @@ from thalweg.stream.tuning.settings import name_of, settings_of
 
 _LABELS = {"number": "numbers", "none": "of no use"}
 _OF_THE_ENCODER = {"encoder", "weights", "weights_strict", "encoder_arguments", "encoder_columns"}
-_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "classes", *_OF_THE_ENCODER}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "classes", "scale", *_OF_THE_ENCODER}
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -42,7 +43,10 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
     if not wrong & _OF_THE_LEARNER:
         given = {key: value for key, value in table.items() if key in _OF_THE_LEARNER}
         given |= {key: table[key] for key in ("drift", "quality_floor") if key in table and key not in wrong}
-        yield from _tried(ModelConfig.model_validate({"name": "any", "topic": "any", **given}))
+        model = ModelConfig.model_validate({"name": "any", "topic": "any", **given})
+        yield from (found := [*_tried(model)])
+        if not found:
+            yield from merging_mistakes(model, tuned="tune" in table)
         if "tune" in table and "tune" not in wrong:
             yield from _variant_mistakes(given, TuneParams.of(table["tune"]))
     elif not wrong & {"learner", "params"}:
