@@ -1,0 +1,1 @@
+"""Models of many partitions: which shards this process owns, and how they become one model."""
