@@ -274,6 +274,47 @@ def test_a_shard_whose_forgetting_was_raised_is_not_merged() -> None:
         merged(new("ridge", **PLAIN), [raised.state()])
 
 
+@settings(max_examples=8)
+@given(split=SPLITS)
+def test_bottlenecks_with_common_keys_merge_to_one_that_saw_all(split: Any, tmp_path_factory: Any) -> None:
+    file = tmp_path_factory.getbasetemp() / "keys.npy"
+    if not file.exists():
+        np.save(file, events(1, alike=True).inputs["features"])
+    params = {"key_file": str(file), "values": "counts", "heads": 4, "pairs": 8, "key_steps": 3}
+
+    together, one = shards_and_one("bottleneck", params, events(split[1], alike=True), split)
+
+    asked, order = (
+        events(7, alike=True).inputs,
+        [together.predictor().classes.index(n) for n in one.predictor().classes],
+    )
+    scores = [learner.predictor().predict(asked)["scores"] for learner in (together, one)]
+    np.testing.assert_allclose(scores[0][:, order], scores[1], rtol=0, atol=1e-6)
+
+
+@given(st.permutations(range(4)))
+def test_calibrations_are_averaged_whatever_the_order_in_which_they_are_merged(order: list[int]) -> None:
+    def learner() -> Any:
+        return calibrated(new("ridge", **PLAIN, refresh_events=1))
+
+    states = [taught(learner(), events(seed), [10, 20, 40]).state() for seed in range(4)]
+    first, again = merged(learner(), states), merged(learner(), [states[number] for number in order])
+
+    np.testing.assert_allclose(first.temperature.tensor(), again.temperature.tensor(), rtol=1e-9)  # type: ignore[attr-defined]
+
+
+def test_columns_of_a_mean_of_a_billion_keep_their_digits_whatever_each_shard_counts_from() -> None:
+    log = events(8, alike=True)
+    far = Batch({"features": log.inputs["features"] + [1e9, 0.0, -1e7, 0.0]}, log.labels, log.weights, log.times)
+    params = {**PLAIN, "expansion": 0}
+    near = merged(new("ridge", **params), [taught(new("ridge", **params), log, []).state()])
+
+    halves = [taught(new("ridge", **params), half, []) for half in (far[:50], far[50:])]
+    together = merged(new("ridge", **params), [half.state() for half in halves])
+
+    np.testing.assert_allclose(head_of(together)[0][:4], head_of(near)[0][:4], rtol=1e-6)
+
+
 def test_a_state_written_before_there_was_a_half_life_is_read() -> None:
     for name in ("ridge", "nearest_mean"):
         state = taught(new(name), events(1), []).state()
