@@ -146,8 +146,12 @@ class Params(Settings):
         """Whether heads may be updated by Woodbury steps."""
         return self.balance == "none" and not self.half_life_seconds and self.standardise != "solved"
 
-    @rule("solver", "forgetting", "balance", "half_life_seconds", "standardise")
+    @rule("solver", "forgetting", "balance")
     def _woodbury_steps_need_plain_sums(self) -> str | None:
-        if self.solver != "recursive" or (self.forgetting == (1.0,) and self.takes_steps):
-            return None
-        return 'recursive needs forgetting = 1 without a half-life, balance = "none", and standardise = true or false'
+        sound = self.solver != "recursive" or (self.forgetting == (1.0,) and self.balance == "none")
+        return None if sound else 'recursive needs forgetting = 1 and balance = "none"'
+
+    @rule("solver", "half_life_seconds", "standardise")
+    def _woodbury_steps_keep_weights_and_scales(self) -> str | None:
+        sound = self.solver != "recursive" or (not self.half_life_seconds and self.standardise != "solved")
+        return None if sound else "recursive needs no half-life, and standardise = true or false"
