@@ -21,7 +21,9 @@ from thalweg.stream.health.registry import Health
 from thalweg.stream.merging.ports import ShardStates
 from thalweg.stream.merging.shard_table import ShardTable
 from thalweg.stream.merging.sums import MergedStates
+from thalweg.stream.merging.turn_lock import OnlyMerger
 from thalweg.stream.publication.file_channel import FilePublisher
+from thalweg.stream.publication.live_folder import make_model_folder
 from thalweg.stream.publication.ports import VersionInfo
 from thalweg.stream.shards.vector import SHARDS, described, vector_of
 
@@ -45,7 +47,8 @@ class _Merged:
 
 
 class Merger:
-    """Merges the shards of one model. `run` is one supervised thread, which begins from what is published.
+    """Merges the shards of one model. `run` is one supervised thread, which begins from what is published. Of several
+    on a host, in processes of their own, one merges, and another goes on when it ends.
 
     Args:
         make: Makes a new learner of the model.
@@ -83,14 +86,15 @@ class Merger:
         self._partitions, self._noted = partitions, dict(noted or {})
         self._awaited_seconds, self._clock, self._ticks = awaited_seconds, clock, ticks
         self._table = ShardTable(self._noted, awaited_seconds)
+        self._lock = OnlyMerger(folder / "merger.lock")
         self._publisher: FilePublisher | None = None
         self._shown: dict[int, int] = {}  # versions of shards in the version that is published
+        self._least = 0  # of the next version: they grow, also where their folder was emptied
         self._missing: set[int] = set()  # of these, those that were not seen since the start
         self._begun = self._not_before = ticks()
 
     def run(self) -> None:
         """Follow the shards until `stop`."""
-        self.begin()
         try:
             while not self._stopping.is_set():
                 self.turn()
@@ -102,22 +106,40 @@ class Merger:
         """Ask `run` to return."""
         self._stopping.set()
 
-    def begin(self) -> None:
-        """Open what is published. Raises OSError."""
+    def _begin(self) -> bool:
+        """Open what is published; False while another process of this host merges the model. Raises OSError."""
+        if self._publisher is not None and self._lock.kept():
+            return True
+        self._end()
+        make_model_folder(self._folder)
+        if not self._lock.taken():
+            return False
         self._publisher = FilePublisher(self._folder, self._clock, noted=self._noted)
         self._shown = {} if self._publisher.shown() is None else self._shown_before()
         self._missing = set(self._shown)
         self._begun = self._not_before = self._ticks()
+        return True
 
     def close(self) -> None:
-        """Close; what is published stays."""
+        """Close; what is published stays, and another process may go on with it."""
+        self._end()
+        self._shards.close()
+
+    def _end(self) -> None:
         if self._publisher is not None:
             self._publisher.close()
             self._publisher = None
-        self._shards.close()
+        self._lock.release()
 
     def turn(self) -> bool:
-        """Look at all shards once, and publish a version where there is news and it is due; whether one was."""
+        """Look at all shards once, and publish a version where there is news and it is due; whether one was.
+
+        Raises:
+            OSError: The folder of the model cannot be opened.
+        """
+        if not self._begin():
+            self._health.running()  # the one that merges tells what there is to tell
+            return False
         problems = self._table.look(self._shards.newest(), self._ticks())
         self._missing -= self._table.taken.keys()
         due = self._ticks() >= self._not_before and not self._awaits()
@@ -144,7 +166,7 @@ class Merger:
 
     def _publish(self) -> dict[int, str]:
         """Merge and publish; the shards whose newest state cannot be merged, and why. Raises OSError."""
-        assert self._publisher is not None, "begin() was not called"
+        assert self._publisher is not None
         refused: dict[int, str] = {}
         while True:
             learner, wrong = self._sums.merged(self._table.states())
@@ -156,12 +178,15 @@ class Merger:
             return refused
         infos = {number: one.info for number, one in self._table.taken.items()}
         shown = self._publisher.shown()
+        least = max(self._least, 0 if shown is None else shown + 1)
+        version = max(least, sum(info.version for info in infos.values()))
         self._publisher.publish(
             _Merged(learner.predictor(), infos),
-            version=max(sum(info.version for info in infos.values()), 0 if shown is None else shown + 1),
+            version=version,
             learned_events=sum(info.learned_events for info in infos.values()),
             event_time=max(info.event_time for info in infos.values()),
         )
+        self._least = version + 1
         self._table.merged()
         self._shown = self._table.versions
         return refused

@@ -95,7 +95,6 @@ class Model:
             clock=self.clock,
             ticks=self.clock,
         )
-        self.merger.begin()
 
     def shard(self, number: int, learner: Ridge | None = None, **noted: Any) -> Shard:
         return Shard(self.live, number, self.clock, learner, **noted)
@@ -148,6 +147,21 @@ def test_a_version_is_the_sum_of_its_shards_and_says_which_they_were(model: Mode
     assert served.info.as_of == 800.0
     assert_knows(served, one, other)
     assert model.health.now().state is Condition.RUNNING
+
+
+def test_shards_that_have_learned_nothing_are_version_zero_of_a_model_that_knows_no_class(model: Model) -> None:
+    shards = [model.shard(number) for number in range(2)]
+    for shard in shards:
+        shard.publisher.publish(shard.learner.predictor(), version=0, learned_events=0, event_time=0.0)
+
+    assert model.turn()
+    assert model.served().info.version == 0
+    assert model.served().predictor.predict(events(1, 3).inputs)["label"].tolist() == [-1, -1, -1]
+
+    model.clock.now += 1.0
+    shards[0].learn(events(1))
+    assert model.turn()
+    assert model.served().info.version == 1
 
 
 def test_without_news_nothing_is_published_and_staleness_follows_the_least_fresh_shard(model: Model) -> None:
@@ -389,6 +403,39 @@ def test_after_a_restart_shards_of_the_last_version_are_awaited_for_a_while_and_
     assert model.turn(31.0), "the others go on without it"
     assert model.served().info.version == 7
     assert_knows(model.served(), one)
+
+
+def test_of_two_mergers_one_merges_and_the_other_goes_on_when_it_ends(model: Model) -> None:
+    shard = model.shard(0)
+    shard.learn(events(1))
+    assert model.turn()
+    first = model.merger
+    model.restart()
+    model.clock.now += 1.0
+    shard.learn(events(2))
+
+    assert not model.turn()
+    assert model.health.now().state is Condition.RUNNING
+    first.close()
+
+    assert model.turn()
+    assert model.served().info.version == 2
+    assert_knows(model.served(), shard)
+
+
+def test_a_merger_whose_folder_is_emptied_publishes_anew(model: Model) -> None:
+    shard = model.shard(0)
+    shard.learn(events(1))
+    model.turn()
+    shutil.rmtree(model.live / "m")
+
+    assert model.turn()
+
+    server = FileSubscriber(model.live / "m", Ridge.predictor_from)
+    server.look()
+    assert server.current is not None
+    assert server.current.info.version == 2, "versions only grow"
+    assert_knows(server.current, shard)
 
 
 def test_a_version_of_before_under_other_settings_is_replaced_at_once(model: Model, tmp_path: Path) -> None:

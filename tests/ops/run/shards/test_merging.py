@@ -55,7 +55,6 @@ def test_shards_of_a_model_that_says_nothing_but_its_columns_become_one_model(
         publisher.publish(learner.predictor(), version=1, learned_events=40, event_time=39.0)
         publisher.close()
     merger = build_merger(whole, model, tmp_path, registry, partitions=lambda: (0, 1, 2))
-    merger.begin()
 
     until("it is published", merger.turn)
 
@@ -69,7 +68,6 @@ def test_shards_of_a_model_that_says_nothing_but_its_columns_become_one_model(
     alone = build_merger(whole, model, tmp_path / "alone", HealthRegistry())
     publisher = shard_publisher(shard(model, 0), one, tmp_path / "alone")
     publisher.publish(one.predictor(), version=1, learned_events=120, event_time=39.0)
-    alone.begin()
     until("it is published", alone.turn)
     other = FileSubscriber(tmp_path / "alone/m", predictor_maker(model.learner, model.context(), model.encoding()))
     other.look()
@@ -88,7 +86,6 @@ def test_a_shard_of_a_changed_model_is_not_merged_into_it(tmp_path: Path) -> Non
     publisher.publish(learner.predictor(), version=1, learned_events=40, event_time=39.0)
     registry = HealthRegistry()
     merger = build_merger(after, after.model[0], tmp_path, registry)
-    merger.begin()
 
     assert not merger.turn()
 
