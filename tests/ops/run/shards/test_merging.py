@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from tests.ops.serve.serving import SPECS, Taught, served
+from tests.ops.serve.serving import events as labelled
 from tests.services.processes import until
 from thalweg.models.columns.make import predictor_maker
+from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.config.config import Config, parse
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner
 from thalweg.ops.run.shards.merging import build_merger, shard_publisher
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.health.registry import Condition, HealthRegistry
+from thalweg.stream.merging.folders import FolderShards
+from thalweg.stream.merging.merger import Merger
+from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.publication.file_channel import FileSubscriber
 
 COLUMNS = {"amount": "numeric", "city": "categorical", "when": "datetime"}
@@ -92,3 +101,26 @@ def test_a_shard_of_a_changed_model_is_not_merged_into_it(tmp_path: Path) -> Non
     assert "shard 0: it was made under other settings" in registry.report()[0].reason
     merger.close()
     publisher.close()
+
+
+def test_the_metadata_of_a_model_show_which_versions_of_its_shards_answer(tmp_path: Path) -> None:
+    def learner() -> Ridge:
+        params = {"forgetting": 1, "standardise": "solved", "expansion": 0}
+        return Ridge(LearnerContext(inputs=SPECS, params=params, seed=0))
+
+    with served(tmp_path, model=Taught(learner, Ridge.predictor_from, labelled)) as service:
+        shard = learner()
+        shard.learn(labelled(20, 1))
+        publisher = ShardPublisher(service.live / "m~4", shard, 0.0)
+        publisher.publish(shard.predictor(), version=9, learned_events=20, event_time=1.0)
+        merger = Merger(learner, FolderShards(service.live, "m"), service.live / "m", 0.0)
+        until("it is published", merger.turn)
+
+        def described() -> Any:
+            return httpx.get(f"http://127.0.0.1:{service.server.http_port}/v2/models/m").json()
+
+        until("it is served", lambda: described()["versions"] == ["9"])
+
+        assert json.loads(described()["properties"]["shards"]) == {"4": 9}
+        merger.close()
+        publisher.close()
