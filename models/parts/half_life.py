@@ -4,7 +4,8 @@ The weight of event i is wᵢ 2^((tᵢ - T) / H), where tᵢ is its time, H the 
 so far: the time that sums are brought to. When a newer event comes, all sums so far are multiplied by 2^((T - T') / H)
 and T becomes T'. A late event has the weight of its age at once. So a sum is a function of the events alone, not of
 their order; and two sums, brought to the later of both times, add up to the sum over the events of both. No weight is
-above that of the event itself, so nothing overflows; the weight of an event of a thousand half-lives ago is 0.
+above that of the event itself, so nothing overflows. An event of a thousand half-lives ago counts next to nothing, but
+its class is known, as it would be had the event come in time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
+_LEAST = 1e-300
 _VANISHED = 300.0
 """Half-lives after which numbers have decayed by ninety powers of ten: then those next to nothing become 0."""
 
@@ -54,7 +56,8 @@ class HalfLife:
         if self.time == -math.inf:
             return batch.weights
         ages = np.where(np.isfinite(batch.times), batch.times - self.time, 0.0)
-        return np.asarray(batch.weights * np.exp2(np.minimum(ages, 0.0) / self.seconds))
+        shares = np.exp2(np.minimum(ages, 0.0) / self.seconds)
+        return np.asarray(batch.weights * np.maximum(shares, _LEAST))
 
     def factor(self, time: float) -> float:
         """What sums of an earlier time are to be multiplied by to be brought to T."""

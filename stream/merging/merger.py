@@ -29,7 +29,9 @@ from thalweg.stream.shards.vector import SHARDS, described, vector_of
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS, _QUIET_LOOK_SECONDS = 0.02, 0.1
+_QUIET_SECONDS = 1.0
+"""After so long without news it looks less often."""
 _AGAIN_SECONDS = 1.0
 _AWAITED_SECONDS = 30.0
 """How long a new merger waits for shards that were in the last version, and after which a silent one is away."""
@@ -91,14 +93,16 @@ class Merger:
         self._shown: dict[int, int] = {}  # versions of shards in the version that is published
         self._least = 0  # of the next version: they grow, also where their folder was emptied
         self._missing: set[int] = set()  # of these, those that were not seen since the start
-        self._begun = self._not_before = ticks()
+        self._begun = self._not_before = self._lively = ticks()
 
     def run(self) -> None:
         """Follow the shards until `stop`."""
         try:
             while not self._stopping.is_set():
-                self.turn()
-                self._stopping.wait(min(_LOOK_SECONDS, self._seconds))
+                if self.turn():
+                    self._lively = self._ticks()
+                quiet = self._ticks() - self._lively > _QUIET_SECONDS
+                self._stopping.wait(min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, self._seconds))
         finally:
             self.close()
 
@@ -147,7 +151,8 @@ class Merger:
         if due and self._table.taken and self._table.versions != self._shown:
             began = self._ticks()
             try:
-                problems |= self._publish()
+                with self._health.slow():  # of many large states
+                    problems |= self._publish()
                 published = True
             except OSError as error:  # a full folder; the version before stays
                 failed = f"a version cannot be published: {error}"

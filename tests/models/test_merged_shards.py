@@ -208,6 +208,20 @@ def test_after_ten_thousand_half_lives_the_sums_are_those_of_what_came_since() -
         )
 
 
+@pytest.mark.parametrize("name", ["ridge", "nearest_mean"])
+def test_a_class_of_which_all_events_are_ancient_is_known_whether_they_come_in_time_or_late(name: str) -> None:
+    params = HALF_LIFE if name == "ridge" else MEANS["means, half-life"]
+    old = Batch(events(3).inputs, ClassLabels(np.zeros(EVENTS, np.int32), ("old",)), np.ones(EVENTS), np.zeros(EVENTS))
+    late, in_time = taught(new(name, **params), join([events(4), old]), [EVENTS]), new(name, **params)
+    taught(in_time, join([old, events(4)]), [EVENTS])
+
+    shards = [taught(new(name, **params), log, []).state() for log in (events(4), old)]
+    known = {*late.predictor().classes}
+
+    assert "old" in known
+    assert known == {*in_time.predictor().classes} == {*merged(new(name, **params), shards).predictor().classes}
+
+
 @pytest.mark.parametrize("params", [PLAIN, HALF_LIFE], ids=["plain", "half-life"])
 def test_what_is_unlearned_from_merged_shards_has_never_been_learned(params: dict[str, Any]) -> None:
     log = events(6)
