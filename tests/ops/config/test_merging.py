@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from thalweg.models.contract.capabilities import Mergeable, capability
+from thalweg.models.nearest_mean import NearestMean
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.learners import effective_params
@@ -131,6 +132,14 @@ def test_what_cannot_be_merged_is_refused_with_the_reason_and_what_to_set(
 
     assert f"model.m.{place}: " in text
     assert reason in text
+
+
+def test_a_learner_that_declares_nothing_is_refused_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(NearestMean, "merge_mistakes")
+
+    text = mistakes(learner="nearest_mean", params={"decay": 0.9})
+
+    assert "model.m.scale.answers: cannot merge: needs decay = 1" in text
 
 
 def test_a_key_file_makes_a_bottleneck_merge(tmp_path: Any) -> None:
