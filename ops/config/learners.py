@@ -83,9 +83,6 @@ def _merging_mistakes(model: ModelConfig, table: dict[str, Any]) -> Iterator[Mis
     if model.drift.action == "raise_forgetting":
         text = "an alarm of one shard would fade its own events alone, in an order that others do not have; "
         found.append(Mistake(("drift", "action"), f"{text}expected observe"))
-    if table.get("history"):
-        text = "every shard would learn it, and merged it would count as often as there are shards; expected none: "
-        found.append(Mistake(("history",), f"{text}append its events to the topic (thalweg produce)"))
     yield from found
     if not found and declared is None and (why := refusal(learner, model.new_learner())):
         yield Mistake(_ANSWERS, f"{why}; {_BY_KEY}")

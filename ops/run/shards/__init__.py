@@ -1,1 +1,1 @@
-"""Models of many partitions: which shards this process owns, and how they become one model."""
+"""Shards of models in a learner process: which it owns, and their life."""

@@ -107,7 +107,6 @@ def test_without_merging_nothing_is_filled_in_or_refused(scale: Any) -> None:
         ({"columns": {"city": {"kind": "categorical", "min_events": 3}}}, "columns.city", "its categories listed"),
         ({"columns": {"when": {"kind": "datetime", "trend": True}}}, "columns.when", "trend = false"),
         ({"drift": {"action": "raise_forgetting"}}, "drift.action", "expected observe"),
-        ({"history": "old.csv"}, "history", "every shard would learn it"),
         (
             {"tune": {"params": {"gamma": [1.0, 10.0]}}},
             "scale.answers",

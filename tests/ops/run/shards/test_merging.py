@@ -19,7 +19,8 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.config.config import Config, parse
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner
-from thalweg.ops.run.shards.merging import build_merger, shard_publisher
+from thalweg.ops.run.shards.merging import build_merger
+from thalweg.ops.run.shards.publishing import shard_publisher
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.health.registry import Condition, HealthRegistry
 from thalweg.stream.merging.folders import FolderShards
