@@ -96,13 +96,15 @@ class Merger:
         self._begun = self._not_before = self._lively = ticks()
 
     def run(self) -> None:
-        """Follow the shards until `stop`."""
+        """Follow the shards until `stop`, then publish what they have handed on last."""
         try:
             while not self._stopping.is_set():
                 if self.turn():
                     self._lively = self._ticks()
                 quiet = self._ticks() - self._lively > _QUIET_SECONDS
                 self._stopping.wait(min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, self._seconds))
+            self._not_before = self._ticks()
+            self.turn()
         finally:
             self.close()
 
