@@ -151,11 +151,11 @@ class Merger:
         due = self._ticks() >= self._not_before and not self._awaits()
         published, failed = False, ""
         if due and self._table.taken and self._table.versions != self._shown:
-            began = self._ticks()
+            began, least = self._ticks(), self._least
             try:
                 with self._health.slow():  # of many large states
                     problems |= self._publish()
-                published = True
+                published = self._least > least
             except OSError as error:  # a full folder; the version before stays
                 failed = f"a version cannot be published: {error}"
                 log.error("cannot publish a merged version: servers keep the one before", problem=str(error))
