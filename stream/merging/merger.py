@@ -21,7 +21,7 @@ from thalweg.stream.health.registry import Health
 from thalweg.stream.merging.ports import ShardStates
 from thalweg.stream.merging.shard_table import ShardTable
 from thalweg.stream.merging.sums import MergedStates
-from thalweg.stream.merging.turn_lock import OnlyMerger
+from thalweg.stream.merging.only_merger import OnlyMerger
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import make_model_folder
 from thalweg.stream.publication.ports import VersionInfo
