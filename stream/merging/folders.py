@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +39,6 @@ class FolderShards:
 
     def __init__(self, live: Path, model: str) -> None:
         self._live, self._model = live, model
-        self._names = re.compile(re.escape(shard_name(model, 0))[:-1] + "[0-9]+")
         self._shards: dict[int, _Shard] = {}
 
     def newest(self) -> Mapping[int, ShardState]:
@@ -53,12 +51,12 @@ class FolderShards:
 
     def _find(self) -> None:
         try:
-            names = [path.name for path in self._live.iterdir() if self._names.fullmatch(path.name)]
+            names = [path.name for path in self._live.iterdir()]
         except OSError:
             return  # the folder is being created again
         for name in names:
             found = shard_of(name)
-            if found is not None and found[0] == self._model:
+            if found is not None and found[0] == self._model and name == shard_name(*found):
                 self._shards.setdefault(found[1], _Shard(self._live / name))
 
     def _look(self, shard: _Shard) -> ShardState:

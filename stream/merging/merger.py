@@ -18,10 +18,10 @@ import structlog
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.stream.health.registry import Health
+from thalweg.stream.merging.only_merger import OnlyMerger
 from thalweg.stream.merging.ports import ShardStates
 from thalweg.stream.merging.shard_table import ShardTable
 from thalweg.stream.merging.sums import MergedStates
-from thalweg.stream.merging.turn_lock import OnlyMerger
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import make_model_folder
 from thalweg.stream.publication.ports import VersionInfo

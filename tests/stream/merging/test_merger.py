@@ -512,7 +512,7 @@ def test_the_state_of_a_shard_survives_its_folder_being_emptied(model: Model) ->
 
 
 def test_folders_of_other_models_and_predictors_are_no_shards_of_this_one(model: Model) -> None:
-    for name in ("m~x", "m~1~2", "am~1", "m", "m.b~1", "m~"):
+    for name in ("m~x", "m~1~2", "am~1", "m", "m.b~1", "m~", "m~01"):
         (model.live / name).mkdir(exist_ok=True)
 
     assert FolderShards(model.live, "m").newest() == {}
