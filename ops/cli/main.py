@@ -68,7 +68,13 @@ def _exit_codes() -> Iterator[None]:
 @app.command()
 def serve(
     config: ConfigPath,
-    role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of the two.")] = Role.all,
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="all: the supervised processes of this host, as service.role says; or one of them: learn, serve; "
+            "follow and monitor belong to hosts that only serve or learn."
+        ),
+    ] = Role.all,
     log_format: Form = LogFormat.console,
     replica: Annotated[int, typer.Option(hidden=True, min=1, help="Which of the servers, from 1.")] = 1,
 ) -> None:
@@ -78,7 +84,8 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     server = "server" if replica == 1 else f"server-{replica}"
-    log_as(log_format, role={"all": "supervisor", "learn": "learner", "serve": server}[role])
+    roles = {"all": "supervisor", "learn": "learner", "serve": server, "follow": "follower", "monitor": "monitor"}
+    log_as(log_format, role=roles[role])
     from thalweg.ops.run import heartbeat
     from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
@@ -91,6 +98,14 @@ def serve(
 
     if role is Role.learn:
         run_learners(loaded, stop)
+    elif role is Role.follow:
+        from thalweg.ops.run.relay.following import run_follower
+
+        run_follower(loaded, stop)
+    elif role is Role.monitor:
+        from thalweg.ops.run.relay.monitor import run_monitor
+
+        run_monitor(loaded, stop)
     else:
         run_server(loaded, stop, replica=replica)
 

@@ -15,6 +15,7 @@ from thalweg.memory.objects.objects import ObjectsUnusable, check_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
 from thalweg.ops.config.jwt import JwtConfig
+from thalweg.ops.config.roles import ServiceRole
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import Tokens, TokensUnusable, read_tokens
 from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
@@ -61,6 +62,9 @@ def _state_url(text: str) -> str:
 class ServiceConfig(Settings):
     """`[service]`: where the service listens and keeps its state."""
 
+    role: ServiceRole = "all"
+    """What this host does. `learn`: only learners, which send their versions to other hosts; `serve`: only servers of
+    what learners on other hosts send, by `store.url` of a Redis, `service.state_url`, or both: docs/scale.md."""
     grpc: Address = "127.0.0.1:8081"
     """gRPC address, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, including IPv4; port 0 selects a
     free port."""

@@ -37,6 +37,7 @@ from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.saving.mirror import kept_generation
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Reading, Retention
@@ -46,6 +47,7 @@ from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
+from thalweg.stream.relay.local import GENERATION
 from thalweg.stream.sources.files import FileError, read_events
 from thalweg.stream.traces.spans import Spans
 from thalweg.stream.tuning.settings import name_of
@@ -179,14 +181,15 @@ def build_processor(
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
     learner = new_learner(model)
-    if shared := capability(learner, SharedMemoryLearner):
+    shared = capability(learner, SharedMemoryLearner) if config.service.role != "learn" else None
+    if shared is not None:  # other hosts cannot map it: each version copies it
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
-    layouts = model.layouts()
+    layouts, generation = model.layouts(), kept_generation(folder) if config.service.state_url else 0
     publisher = FilePublisher(
         live / model.name,
         moved=None if shared is None else lambda: _placed_anew(learner),
-        noted={LAYOUTS: layouts} if layouts else None,
+        noted=({LAYOUTS: layouts} if layouts else {}) | ({GENERATION: generation} if generation else {}),
     )
     processor = Processor(
         learner,

@@ -28,10 +28,14 @@ _ALWAYS = (
     "thalweg.ops.config.effective",
     "thalweg.ops.run.logs",
     "thalweg.ops.run.processes",
+    "thalweg.ops.run.relay.following",
+    "thalweg.ops.run.relay.monitor",
 )
 _BY_LOG = {"sqlite": ("thalweg.stream.log.sqlite",)}
 _BY_CLIENT = {"confluent": ("thalweg.stream.log.confluent",), "kafka-python": ("thalweg.stream.log.kafka", "crc32c")}
-_REDIS = ("thalweg.memory.exchange.redis_commands", "thalweg.memory.exchange.redis_pending")
+_REDIS = tuple(
+    f"thalweg.memory.{name}" for name in ("exchange.redis_commands", "exchange.redis_pending", "relay.redis_board")
+)
 _BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import structlog
@@ -19,6 +19,8 @@ from thalweg.ops.config.exposure import exposures
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.run.relay.board import build_sender, open_board
+from thalweg.ops.run.relay.notes import keep_aliases
 from thalweg.ops.run.serving import build_server
 from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.server import Server
@@ -58,6 +60,10 @@ def run_learners(config: Config, stop: Signal) -> None:
         spans = spans_of("learner")
         if spans is not None:
             stack.callback(spans.close)
+        if config.service.role == "learn":
+            sender = build_sender(config, live, registry)
+            stack.callback(sender.close)  # after the learners: what they published last is sent, too
+            sender.start()
         learning = Learning(config, source, store, live, registry, spans)
         stack.callback(learning.close)
         learning.start()
@@ -80,6 +86,9 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
         store = AuditedCommands(store, audit_log(config.service.state_dir), actor)
+        if config.service.role == "serve":
+            with closing(open_board(config)) as board:
+                keep_aliases(config, board)
         spans = spans_of("server")
         if spans is not None:
             stack.callback(spans.close)

@@ -98,7 +98,8 @@ def build_server(
 ) -> Server:
     """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
     live = live_folder(Path(config.service.state_dir))
-    config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
+    learned_here = config.service.role != "serve"
+    config = with_successors(config, record=learned_here, blocked={})  # the learner process tells what is blocked
     registry, audit = HealthRegistry(), audit_log(config.service.state_dir)
     joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
@@ -123,7 +124,7 @@ def build_server(
         room=WaitingRoom(limits.most_batched, workers.waiting),
         batch_rows=limits.batch_rows,
     )
-    models.audit = audit
+    models.audit, models.learned_elsewhere = audit, not learned_here
     shadow = Shadow(registry) if any(alias.shadow for alias in config.alias) else None
     models.serve_under([Alias(alias, models.by_name, shadow) for alias in alias_locations(config)], shadow)
     topic = config.model[0].topic  # any: the question is whether the log answers

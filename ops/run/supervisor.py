@@ -32,7 +32,7 @@ from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
-SERVER, LEARNER = "server", "learner"
+SERVER, LEARNER, FOLLOWER, MONITOR = "server", "learner", "follower", "monitor"
 """Roles of processes; further servers are called `server-2` and so on."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
 _HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
@@ -74,6 +74,7 @@ class Supervisor:
         silent_seconds: A process that sends no heartbeat for this long is killed and restarted.
         standby: Forks the processes, so that they need not import anything; None: each starts for itself.
         servers: How many server processes share the service's addresses.
+        role: What the host does, as of `service.role`.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Supervisor:
         silent_seconds: float = 60.0,
         standby: Standby | None = None,
         servers: int = 1,
+        role: str = "all",
     ) -> None:
         self._silent_seconds = silent_seconds
         self._standby = standby
@@ -93,13 +95,16 @@ class Supervisor:
         self._drain_seconds = drain_seconds
         self._environment = children_environment(environment)
         begin = [*_THALWEG, "serve", *arguments, "--role"]
-        self._children = [
-            *(
-                _Child(SERVER if number == 1 else f"{SERVER}-{number}", [*begin, "serve", "--replica", str(number)])
-                for number in range(1, servers + 1)
-            ),
-            _Child(LEARNER, [*begin, "learn"]),
+        serving = [
+            _Child(SERVER if number == 1 else f"{SERVER}-{number}", [*begin, "serve", "--replica", str(number)])
+            for number in range(1, servers + 1)
         ]
+        learning = [_Child(LEARNER, [*begin, "learn"])]
+        self._children = {
+            "all": [*serving, *learning],
+            "serve": [_Child(FOLLOWER, [*begin, "follow"]), *serving],
+            "learn": [_Child(MONITOR, [*begin, "monitor"]), *learning],
+        }[role]
         self._stop = stop
 
     def run(self) -> int:
@@ -245,7 +250,8 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
         service = None if stop.is_set() else checked_service(arguments, stop, standby)
         if service is None:
             return 0
-        if service["servers"] > 1:  # which would share an address with whoever else shares it
+        role = service["role"]
+        if service["servers"] > 1 and role != "learn":  # which would share an address with whoever else shares it
             for interface in ("grpc", "http"):
                 listen(service[interface], key=f"service.{interface}").close()
         supervisor = Supervisor(
@@ -256,6 +262,7 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
             silent_seconds=service["silent_seconds"],
             standby=standby if service["standby"] else None,
             servers=service["servers"],
+            role=role,
         )
         return supervisor.run()
 
