@@ -38,6 +38,7 @@ NAMES = (
     "memory",
     "latency",
     "freshness_slo",
+    "relay",
     "traces_cost",
     "micro_batches",
     "replicas",

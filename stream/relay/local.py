@@ -25,11 +25,11 @@ _COHORT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of a published file."""
+    """What is known of the content of a published file."""
 
     file: int
-    whole: bytes
     sha256: str
+    size_bytes: int
     generation: int
 
 
@@ -56,6 +56,7 @@ class LocalModel:
         self._seen = b""
         self._cohorts = cohort_reader(folder)
         self._content: Content | None = None
+        self._whole = b""
 
     def newest(self) -> Slot | None:
         """The newest version that a running learner of this host has announced; None: there is none.
@@ -85,15 +86,25 @@ class LocalModel:
 
     def content(self, slot: Slot) -> Content | None:
         """The file of a version; None if a newer one has replaced it meanwhile. Raises OSError and ValueError."""
-        known = self._content
-        if known is None or known.file != slot.file:
+        if self._content is None or self._content.file != slot.file:
             try:
-                whole = (self._folder / f"{slot.file}.safetensors").read_bytes()
+                self._whole = self._read(slot.file)
             except FileNotFoundError:
                 return None
-            known = Content(slot.file, whole, hashlib.sha256(whole).hexdigest(), _generation(whole))
-            self._content = known
-        return known
+            digest, size = hashlib.sha256(self._whole).hexdigest(), len(self._whole)
+            self._content = Content(slot.file, digest, size, _generation(self._whole))
+        return self._content
+
+    def whole(self, content: Content) -> bytes:
+        """Its bytes. Raises OSError: they are gone, a newer version is there."""
+        return self._whole or self._read(content.file)
+
+    def sent(self) -> None:
+        """The content was sent: its bytes are not kept in memory."""
+        self._whole = b""
+
+    def _read(self, file: int) -> bytes:
+        return (self._folder / f"{file}.safetensors").read_bytes()
 
     def cohorts(self, version: int, now: float) -> tuple[tuple[int, int, float, int, int], ...]:
         """What the versions up to this one have learned lately, as `Announced` has it; `now`: Unix seconds."""
@@ -112,7 +123,7 @@ class LocalModel:
         """Release resources; may be called twice."""
         if self._map is not None:
             self._map.close()
-        self._map, self._inode, self._content = None, -1, None
+        self._map, self._inode, self._content, self._whole = None, -1, None, b""
         self._cohorts.close()
 
 

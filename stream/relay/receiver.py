@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -33,8 +34,8 @@ SILENT_SECONDS = 10.0
 host is away."""
 _LOOK_SECONDS = 1.0
 """Between two looks where the store tells of what is new …"""
-_QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.05, 0.5, 5.0
-"""… and where it does not: quickly while there was something lately."""
+_QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.1, 0.5, 5.0
+"""… and where it does not: quickly while there was a new version lately."""
 _LONGEST_WAIT_SECONDS = 2.0
 _AGAIN_SECONDS = 10.0
 """A refused announcement is not looked at again for so long."""
@@ -89,7 +90,8 @@ class ModelReceiver:
             while not self._stopping.is_set():
                 try:
                     with self._health.slow():
-                        if self.look():
+                        version = self._served()
+                        if self.look() and self._served() != version:
                             changed_at = self._ticks()
                     wait = _QUICK_SECONDS
                     lately = self._ticks() - changed_at < _QUIET_AFTER_SECONDS
@@ -165,7 +167,17 @@ class ModelReceiver:
 
     def _received(self, landing: Landing, found: Found) -> Path:
         """The file of a version, whole and sound. Raises Refused, BoardUnavailable, OSError."""
-        announced, path = found.announced, landing.incoming()
+        path = landing.incoming()
+        try:
+            return self._checked(landing, found, path)
+        except BaseException:
+            path.unlink(missing_ok=True)  # it takes memory
+            raise
+
+    def _checked(self, landing: Landing, found: Found, path: Path) -> Path:
+        announced = found.announced
+        if (free := shutil.disk_usage(path.parent).free) < announced.size_bytes:
+            raise OSError(f"version {announced.version} has {announced.size_bytes:,} bytes, {free:,} are free")
         digest, size = hashlib.sha256(), 0
         have = _hashes(landing, announced)
         with path.open("wb") as file:

@@ -115,7 +115,8 @@ class ModelSender:
             self._tell("")
             return False
         if slot.info.version == self._version:
-            pause = BEAT_SECONDS if slot.number == self._number else _CONFIRMED_SECONDS
+            confirmed = slot.number != self._number and self._board.notifies  # else each is a request to be paid
+            pause = _CONFIRMED_SECONDS if confirmed else BEAT_SECONDS
             if now - self._sent_at < pause:
                 return False
         try:
@@ -133,7 +134,10 @@ class ModelSender:
         order = self._next(content.generation)
         announced = self._announced(slot, content, order)
         try:
-            self._board.offer(announced, lambda: content.whole)
+            self._board.offer(announced, lambda: self._local.whole(content))
+        except FileNotFoundError:  # a newer one is there
+            self._changed.set()
+            return False
         except (Overtaken, TooLarge) as error:
             self._tell(str(error))
             self._version, self._number, self._sent_at = slot.info.version, slot.number, now
@@ -141,6 +145,7 @@ class ModelSender:
             return False
         self._order, self._version, self._number, self._sent_at = order, slot.info.version, slot.number, now
         self._not_before = now + max(_PACE_SECONDS, 2 * (self._ticks() - now))
+        self._local.sent()
         self._tell("")
         if self._note is not None and now - self._noted_at >= BEAT_SECONDS:
             self._noted_at = now
@@ -171,7 +176,7 @@ class ModelSender:
             identity=self._identity,
             sender=self._who,
             sha256=content.sha256,
-            size_bytes=len(content.whole),
+            size_bytes=content.size_bytes,
             cohorts=self._local.cohorts(info.version, now),
         )
 
