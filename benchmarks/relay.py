@@ -107,11 +107,12 @@ class _Large:
 
 @contextmanager
 def _relayed(folder: Path, board: Callable[[], VersionBoard]) -> Iterator[tuple[FilePublisher, FileSubscriber]]:
-    here, there = folder / "here" / "large", folder / "there" / "large"
+    name = f"m{uuid.uuid4().hex[:8]}"  # the board may still have the one before
+    here, there = folder / "here" / name, folder / "there" / name
     publisher = FilePublisher(here)
     subscriber = FileSubscriber(there, lambda state: _Large(state.tensors["values"]))  # type: ignore[arg-type,return-value]
     sender = Sender(here.parent, board(), lambda name: "", HealthRegistry())
-    receiver = Receiver(there.parent, board(), lambda: {"large": ""}, HealthRegistry())
+    receiver = Receiver(there.parent, board(), lambda: {name: ""}, HealthRegistry())
     for part in (subscriber, sender, receiver):
         part.start()
     try:
@@ -139,6 +140,26 @@ def _large(name: str, board: Callable[[], VersionBoard], mebibytes: int, rounds:
     return Result(name=f"{name}, {mebibytes} MiB", value=1000 * float(np.median(took[1:])), unit="ms", note=note)
 
 
+def _small(name: str, board: Callable[[], VersionBoard], count: int) -> list[Result]:
+    """A version of 16 KiB every 25 ms."""
+    took = []
+    with tempfile.TemporaryDirectory() as folder, _relayed(Path(folder), board) as (publisher, subscriber):
+        for number in range(1, count + 1):
+            values = np.full(2048, float(number))
+            publisher.publish(_Large(values), version=number, learned_events=0, event_time=0.0)  # type: ignore[arg-type]
+            began = time.perf_counter()
+            if subscriber.wait_for(number, 60.0) is None:
+                raise RuntimeError(f"version {number} has not arrived")
+            took.append(time.perf_counter() - began)
+            time.sleep(max(0.0, 0.025 - took[-1]))
+    note = f"{count} versions of 16 KiB, one each 25 ms; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    half, most = (1000 * float(np.percentile(took[1:], share)) for share in (50, 99))
+    return [
+        Result(name=f"{name}, small, p50", value=half, unit="ms", note=note),
+        Result(name=f"{name}, small, p99", value=most, unit="ms", note=note),
+    ]
+
+
 def _opened(url: str, redis: str = "") -> Callable[[], VersionBoard]:
     def made() -> VersionBoard:
         pieces = Pieces(objects := Objects(url))
@@ -161,6 +182,8 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
                 results += _fresh(log, "one host, shared disk", None, "", scale, ["all"])
                 results += _fresh(log, "Redis", redis.url, "", scale)
                 results += _fresh(log, "folder as object store", None, "file:{folder}/objects", scale)
+            made = _opened(f"file:{folder}/small", redis.url)
+            results += _small("publication to map elsewhere, Redis", made, scale.of(400, quick=200, tiny=10))
             for size in sizes:
                 made = _opened(f"file:{folder}/large-{size}", redis.url)
                 results.append(_large("publication to map elsewhere, Redis and a folder", made, size, rounds))

@@ -38,7 +38,7 @@ else redis.call('HSET', KEYS[1], 'content', ARGV[8]) end
 local now = redis.call('TIME')
 redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'incarnation', ARGV[2], 'sequence', ARGV[3], 'sha256', ARGV[4],
   'sender', ARGV[5], 'record', ARGV[6], 'second', now[1], 'microsecond', now[2])
-redis.call('PUBLISH', KEYS[2], ARGV[9])
+redis.call('PUBLISH', ARGV[10], ARGV[9])
 return {'taken'}
 """
 """All of it or nothing: whoever was overtaken can change nothing between its look and its write."""
@@ -159,9 +159,8 @@ class RedisBoard:
         """Whether it was announced; else its content is missing there. Raises as `offer`."""
         answer = self._run(
             _OFFER,
-            2,
+            1,
             _key(announced.model),
-            CHANNEL,
             *map(str, announced.order),
             announced.sha256,
             announced.sender,
@@ -169,6 +168,7 @@ class RedisBoard:
             how,
             content,
             announced.model,
+            CHANNEL,
         )
         if answer[0] == b"overtaken":
             newer = Order(*(int(float(one)) for one in answer[1:4]))

@@ -17,7 +17,6 @@ from thalweg.stream.publication.announcement import (
     Slot,
     make_announcement,
     newest_slot,
-    open_announcement,
     write_slot,
 )
 from thalweg.stream.publication.live_folder import make_model_folder
@@ -27,7 +26,7 @@ from thalweg.stream.publication.ring import RingWriter
 log = structlog.get_logger(__name__)
 
 _MARK = "relayed"
-"""In a model's live folder: what was published there last on behalf of another host, and by which process."""
+"""In a model's live folder: what was published there last on behalf of another host."""
 _KEEP_FILES = 3  # a server that just read the announcement must still find the file
 
 
@@ -151,8 +150,7 @@ class Landing:
             "order": announced.order,
             "sha256": announced.sha256,
             "cohort": self._cohort,
-            "file": self._file,
-            "pid": os.getpid(),
+            "number": self._number,
         }
         beside = self._folder / f".{_MARK}"
         beside.write_text(json.dumps(record))
@@ -162,32 +160,19 @@ class Landing:
         """What was published here last; nothing if it is not what the announcement says."""
         found = _mark(self._folder)
         try:
-            if self._slot is None or int(found["file"]) != self._slot.file or int(found["pid"]) != self._slot.info.pid:
+            if self._slot is None or int(found["number"]) != self._slot.number:
                 return None, "", 0
             return Order(*map(int, found["order"])), str(found["sha256"]), int(found["cohort"])
         except (LookupError, TypeError, ValueError):
             return None, "", 0
 
 
-def landed_by(folder: Path) -> int:
-    """The process that published the newest version of a folder on behalf of another host; -1: none did."""
+def landed(folder: Path, slot: Slot) -> bool:
+    """Whether a version was published on behalf of another host."""
     try:
-        return int(_mark(folder)["pid"])
+        return int(_mark(folder)["number"]) >= slot.number
     except (LookupError, TypeError, ValueError):
-        return -1
-
-
-def published_here(folder: Path) -> int | None:
-    """The process that has announced the newest version of a folder; None: nothing is announced."""
-    try:
-        opened = open_announcement(folder / ANNOUNCEMENT)
-    except OSError:
-        return None
-    if opened is None:
-        return None
-    with opened:
-        slot = newest_slot(opened[:])
-    return None if slot is None else slot.info.pid
+        return False
 
 
 def _mark(folder: Path) -> Any:

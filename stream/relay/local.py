@@ -15,7 +15,7 @@ from typing import Any
 from thalweg.memory.relay.announced import MOST_COHORTS, checked_name
 from thalweg.stream.freshness.cohorts import Cohort, cohort_reader
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, Slot, newest_slot, open_announcement
-from thalweg.stream.relay.landing import landed_by
+from thalweg.stream.relay.landing import landed
 
 GENERATION = "generation"
 """In the meta of a published state: the generation of the owner that published it."""
@@ -72,7 +72,7 @@ class LocalModel:
             self.close()
         self._seen = b"" if self._map is None else self._map[:]
         slot = newest_slot(self._seen) if self._seen else None
-        if slot is None or not runs(slot.info.pid) or landed_by(self._folder) == slot.info.pid:
+        if slot is None or not _runs(slot.info.pid) or landed(self._folder, slot):
             return None
         return slot
 
@@ -127,7 +127,7 @@ class LocalModel:
         self._cohorts.close()
 
 
-def runs(pid: int) -> bool:
+def _runs(pid: int) -> bool:
     """Whether a process of this id runs on this host."""
     try:
         os.kill(pid, 0)

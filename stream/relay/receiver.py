@@ -7,7 +7,6 @@ received stays published and grows stale.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import threading
 import time
@@ -23,8 +22,7 @@ from thalweg.memory.relay.board import BoardUnavailable, Found, VersionBoard
 from thalweg.memory.snapshots.state import DamagedFile, read_state
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
-from thalweg.stream.relay.landing import Landing, landed_by, published_here
-from thalweg.stream.relay.local import runs
+from thalweg.stream.relay.landing import Landing
 
 log = structlog.get_logger(__name__)
 
@@ -116,8 +114,6 @@ class ModelReceiver:
 
     def look(self) -> bool:
         """Publish the newest version that is announced, if it is new here; whether it was. Raises BoardUnavailable."""
-        if self._is_learned_here():
-            return False
         try:
             if self._landing is None:
                 self._landing = Landing(self._folder)
@@ -225,17 +221,6 @@ class ModelReceiver:
         self._refused = order, self._ticks(), why
         raise Refused(why)
 
-    def _is_learned_here(self) -> bool:
-        """Whether a learner of this host publishes the model: then nothing from elsewhere takes its place."""
-        pid = published_here(self._folder)
-        here = pid is not None and pid != os.getpid() and landed_by(self._folder) != pid and runs(pid)
-        if here:
-            if self._landing is not None:
-                self._landing.close()
-                self._landing = None
-            self._health.running()
-        return here
-
     def _served(self) -> str:
         version = -1 if self._landing is None else self._landing.version
         return "no version" if version < 0 else f"version {version}"
@@ -262,8 +247,8 @@ class Receiver:
     Args:
         live: The live folder.
         board: Where versions are announced.
-        models: The models by name, each with the hash of its settings, as of `ModelReceiver`; asked again every few
-            seconds.
+        models: The models by name, each with the hash of its settings, as of `ModelReceiver`; asked again every second.
+            None that a learner of this host publishes.
         registry: Where the parts report, as `relay`.
     """
 

@@ -7,9 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,10 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from tests.services.object_store import s3
+from tests.services.object_store import S3Server, s3
 from tests.services.processes import until
 from tests.services.redis import RedisServer
-from tests.stream.publication.test_file_channel import Filled, filled, published, value
+from tests.stream.publication.test_file_channel import Filled, filled, published, show, value
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.relay.announced import Announced, Order
 from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard, VersionBoard
@@ -362,33 +364,26 @@ def test_a_deleted_folder_of_published_versions_is_filled_again(pair: Pair) -> N
     assert published(pair.target).look()
 
 
-def test_nothing_takes_the_place_of_what_a_learner_of_this_host_publishes(pair: Pair, tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from tests.stream.publication.test_file_channel import filled, show\n"
-        "from thalweg.stream.publication.file_channel import FilePublisher\n"
-        "show(FilePublisher(Path(sys.argv[1])), 70); print(flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, pair.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as learner:
-        assert learner.stdout is not None
-        learner.stdout.readline()
-        pair.publish(1)
-        pair.step()
-        assert pair.version == 70
-        learner.communicate()
-
-    pair.step()
-    assert pair.version == 1
-
-
 def test_what_was_received_is_not_sent_on(pair: Pair) -> None:
     pair.publish(1)
     pair.step()
     onwards = ModelSender("m", pair.target, InMemoryBoard(), "i", Health())
 
     assert not onwards.step()
+
+
+def test_what_a_learner_publishes_where_versions_were_received_before_is_sent(pair: Pair) -> None:
+    pair.publish(1)
+    pair.step()
+    board = InMemoryBoard()
+    onwards = ModelSender("m", pair.target, board, "i", Health())
+
+    show(FilePublisher(pair.target), 5)
+
+    assert onwards.step()
+    found = board.read("m", None)
+    assert found is not None
+    assert found.announced.version == 5
 
 
 def test_append_times_arrive_before_the_version_and_once(tmp_path: Path) -> None:
@@ -483,7 +478,39 @@ def test_servers_answer_while_redis_is_away_and_catch_up(tmp_path: Path) -> None
         server.stop()
 
 
-def test_servers_answer_while_the_object_store_is_away_and_catch_up(tmp_path: Path) -> None:
+class Failing(BaseHTTPRequestHandler):
+    """Answers 500 to everything."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(500)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    do_GET = do_PUT = do_DELETE = do_POST = do_HEAD = answer  # noqa: N815 - as the server calls them
+
+    def log_message(self, *arguments: object) -> None: ...
+
+
+@contextmanager
+def away(store: S3Server, how: str) -> Iterator[None]:
+    """No store listens there, or one that fails."""
+    store.stop()
+    if how == "refused":
+        yield
+    else:
+        port = int(store.endpoint.rpartition(":")[2])
+        with ThreadingHTTPServer(("127.0.0.1", port), Failing) as failing:
+            serving = threading.Thread(target=failing.serve_forever, args=(0.01,))
+            serving.start()
+            yield
+            failing.shutdown()
+            serving.join()
+    store.start()
+
+
+@pytest.mark.parametrize("how", ["refused", "500"])
+def test_servers_answer_while_the_object_store_is_away_and_catch_up(tmp_path: Path, how: str) -> None:
     pair = in_real_time(tmp_path)
 
     def board() -> VersionBoard:
@@ -493,11 +520,10 @@ def test_servers_answer_while_the_object_store_is_away_and_catch_up(tmp_path: Pa
     with s3() as store, running(pair, board) as (here, there):
         pair.publish(1)
         until("it to arrive", lambda: pair.version == 1)
-        store.stop()
-        pair.publish(2, 100_000)
-        until("both to tell", lambda: not part(here).well and not part(there).well)
-        assert pair.version == 1
-        store.start()
+        with away(store, how):
+            pair.publish(2, 100_000)
+            until("both to tell", lambda: not part(here).well and not part(there).well)
+            assert pair.version == 1
         until("the newest to arrive", lambda: pair.version == 2)
         until("both to be well", lambda: part(here).well and part(there).well)
 

@@ -15,7 +15,7 @@ from tests.samples import events, sample
 from tests.services.processes import until
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.relay.announced import Order
-from thalweg.memory.relay.board import InMemoryBoard
+from thalweg.memory.relay.board import InMemoryBoard, VersionBoard
 from thalweg.memory.snapshots.state import State
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.cli.promote import promote
@@ -45,12 +45,13 @@ TWO = {"a": RIDGE, "b": RIDGE}
 ALIAS = '[[alias]]\nname = "x"\nchampion = "a"\nchallengers = ["b"]\n'
 
 
-def host(folder: Path, role: str, alias: str = "", **models: str) -> Config:
+def host(folder: Path, role: str, alias: str = "", name: str = "", **models: str) -> Config:
     """A host that only learns or only serves, with a state folder of its own."""
-    (folder / role).mkdir(exist_ok=True)
+    here = folder / (name or role)
+    here.mkdir(exist_ok=True)
     service = f'role = "{role}"\nstate_url = "file:{folder / "objects"}"\nhttp = "127.0.0.1:0"\ngrpc = "127.0.0.1:0"\n'
-    configuration(folder / role, service + '[log]\nurl = "kafka://127.0.0.1:1"\n', **(models or {"a": RIDGE}))
-    path = folder / role / "thalweg.toml"
+    configuration(here, service + '[log]\nurl = "kafka://127.0.0.1:1"\n', **(models or {"a": RIDGE}))
+    path = here / "thalweg.toml"
     path.write_text(path.read_text() + alias)
     return load(path, {})
 
@@ -122,6 +123,32 @@ def test_the_owner_s_generation_goes_with_the_version(tmp_path: Path) -> None:
         with learning(learner, log):
             log.append("t", messages(events(10, 50 * generation), 1))
             until("it to be announced", lambda: (board.newest("a") or (0,))[0] == generation)  # noqa: B023
+
+
+def test_what_a_superseded_learner_goes_on_to_publish_reaches_no_server(tmp_path: Path) -> None:
+    log, board = InMemoryLog(), open_board(host(tmp_path, "learn"))
+    log.append("t", messages(events(50), 1))
+    late, new = host(tmp_path, "learn", name="late"), host(tmp_path, "learn", name="new")
+    with learning(late, log) as registry:
+        until("it to be announced", lambda: board.newest("a"))
+        with learning(new, log):
+            until("the other to be announced", lambda: (board.newest("a") or (0,))[0] == 2)
+            log.append("t", messages(events(30, 50), 1))
+            until("the late one to be told", lambda: "generation 2" in _reason(registry, "relay"))
+            until("the late one to end", lambda: "is owned by" in _reason(registry, "learner"))
+            found = board.read("a", None)
+            assert found is not None
+            assert found.announced.order.generation == 2
+            until("all to be announced", lambda: _events(board) == 80)
+
+
+def _reason(registry: HealthRegistry, component: str) -> str:
+    return next((one.reason for one in registry.report() if (one.component, one.model) == (component, "a")), "")
+
+
+def _events(board: VersionBoard) -> int:
+    found = board.read("a", None)
+    return 0 if found is None else found.announced.learned_events
 
 
 def test_a_memory_that_servers_would_map_goes_with_the_version(tmp_path: Path) -> None:
