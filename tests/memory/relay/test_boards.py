@@ -178,19 +178,30 @@ def test_pieces_that_versions_share_are_sent_once_and_old_ones_deleted(tmp_path:
 
 
 def test_a_superseded_owner_deletes_no_piece_of_the_new_one(tmp_path: Path) -> None:
+    """Also if it tidies up without having looked who owns the model now."""
     objects = Objects(f"file:{tmp_path / 'objects'}")
-    old, new = ObjectBoard(objects, Pieces(objects)), ObjectBoard(objects, Pieces(objects))
-    old.offer(announced(LARGE, 1, 1, 1), lambda: LARGE)
-    new.offer(announced(LARGE, 2, 1, 1), lambda: LARGE)
+    old, new = Pieces(objects), Pieces(objects)
+    old.put(announced(LARGE, 1, 1, 1), lambda: LARGE)
+    one = announced(LARGE, 2, 1, 1)
+    one = replace(one, pieces=new.put(one, lambda: LARGE))
 
     for number in range(2, 8):
         other = bytes([number]) * len(LARGE)
-        with pytest.raises(Overtaken):
-            old.offer(announced(other, 1, 1, number), lambda other=other: other)  # type: ignore[misc]
+        late = announced(other, 1, 1, number)
+        late = replace(late, pieces=old.put(late, lambda other=other: other))  # type: ignore[misc]
+        old.prune(late)
 
-    found = content_of(new)
-    assert found is not None
-    assert found[1] == LARGE
+    assert b"".join(new.get(one, number) or b"gone" for number in range(len(one.pieces))) == LARGE
+
+
+def test_under_a_new_generation_pieces_are_put_anew(tmp_path: Path) -> None:
+    """Those of the one before may be deleted by whoever has it."""
+    pieces = Pieces(Objects(f"file:{tmp_path / 'objects'}"))
+    for generation in (1, 2):
+        one = announced(LARGE, generation, 1, 1)
+        one = replace(one, pieces=pieces.put(one, lambda: LARGE))
+
+        assert pieces.get(one, 0) == LARGE[:PIECE_BYTES]
 
 
 def test_without_an_object_store_a_version_that_is_too_large_is_refused_by_name(empty_redis: str) -> None:
@@ -270,6 +281,12 @@ POISON = {
 def test_what_is_no_announcement_is_told_as_such(record: bytes) -> None:
     with pytest.raises(Poisoned):
         decode(record, "m")
+
+
+@pytest.mark.parametrize("name", ["../m", "/tmp/m", ".m", "", "a/b", "a\\b", "m\n", "live", "m" * 300, "..", "m\0"])
+def test_what_cannot_name_a_folder_names_no_model(name: str) -> None:
+    with pytest.raises(Poisoned):
+        decode(announced(SMALL, 1, 1, 1, model=name).encode(), name)
 
 
 def test_an_announcement_comes_back_as_it_was_written() -> None:

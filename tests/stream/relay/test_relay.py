@@ -268,13 +268,18 @@ def test_a_learner_that_begins_anew_is_followed(pair: Pair) -> None:
     assert pair.version == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "replaced"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "replaced", "another"])
 def test_a_damaged_version_is_never_served_and_told(pair: Pair, damage: str) -> None:
     pair.publish(1)
     pair.step()
     pair.publish(2)
     content = (pair.source / "2.safetensors").read_bytes()
-    harmed = {"cut": content[:-9], "changed": content[:-9] + b"x" * 9, "replaced": b"x" * len(content)}[damage]
+    harmed = {
+        "cut": content[:-9],
+        "changed": content[:-9] + b"x" * 9,
+        "replaced": b"x" * len(content),
+        "another": (pair.source / "1.safetensors").read_bytes(),
+    }[damage]
     sha256 = {} if damage == "replaced" else {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     order = pair.board.newest("m")
     assert order is not None
