@@ -544,6 +544,20 @@ def test_a_model_that_is_published_later_is_sent_as_well(tmp_path: Path) -> None
         until("the other one to be announced", lambda: board.newest("n"))
 
 
+def test_what_was_published_last_is_sent_before_the_sender_ends(tmp_path: Path) -> None:
+    board = InMemoryBoard()
+    pair = in_real_time(tmp_path)
+    with running(pair, lambda: board):
+        pair.publish(1)
+        until("it to be announced", lambda: board.newest("m"))
+        for number in range(2, 50):
+            pair.publish(number)
+
+    found = board.read("m", None)
+    assert found is not None
+    assert found.announced.version == 49
+
+
 def test_of_two_processes_of_a_host_one_sends(tmp_path: Path) -> None:
     pair = in_real_time(tmp_path)
     pair.publish(1)
