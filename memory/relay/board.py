@@ -20,7 +20,16 @@ class BoardUnavailable(Exception):
 
 
 class Overtaken(Exception):
-    """A newer owner or sender has announced this model: what was offered counts for nothing. The message says who."""
+    """A newer owner or sender has announced this model: what was offered counts for nothing. The message says who.
+
+    Args:
+        message: The message.
+        newer: The order of the newest announcement.
+    """
+
+    def __init__(self, message: str, newer: Order) -> None:
+        super().__init__(message)
+        self.newer = newer
 
 
 class TooLarge(Exception):
@@ -161,5 +170,6 @@ def overtaken(announced: Announced, newer: Order, by: str) -> Overtaken:
     """The error of an announcement that comes too late."""
     return Overtaken(
         f"model {announced.model!r}: version {announced.version} of generation {announced.order.generation} is not "
-        f"announced: {by or 'another process'} has announced it since (generation {newer.generation})"
+        f"announced: {by or 'another process'} has announced it since (generation {newer.generation})",
+        newer,
     )

@@ -22,6 +22,13 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
     if not by_redis and not _of(table, "service").get("state_url"):
         text = f"{role!r} needs a way between the hosts: store.url of a Redis, or service.state_url; got neither"
         yield Mistake(("service", "role"), text)
+    models = [one for one in table.get("model", []) if isinstance(one, dict) and "name" in one]
+    scaled = [one["name"] for one in models if one.get("scale") is not None]
+    if scaled and not _of(table, "service").get("state_url"):
+        text = (
+            f"missing: shards of model {scaled[0]!r} move between hosts, and their versions with their owners' states"
+        )
+        yield Mistake(("service", "state_url"), text)
     if role != "serve":
         return
     if not log.startswith("kafka:"):
@@ -30,8 +37,7 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
             f" and {log.partition(':')[0]}: is on this one"
         )
         yield Mistake(("log", "url"), text)
-    models = table.get("model", [])
-    late = [one["name"] for one in models if isinstance(one, dict) and one.get("labels_topic") and "name" in one]
+    late = [one["name"] for one in models if one.get("labels_topic")]
     if late and not by_redis:
         text = (
             f"expected redis://… where service.role is 'serve': requests of model {late[0]!r} wait for their labels in "

@@ -22,6 +22,7 @@ from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.publication.announcement import Slot
 from thalweg.stream.relay.local import Content, LocalModel, published_models
+from thalweg.stream.shards.names import shard_of
 from thalweg.stream.watching import Watching
 
 log = structlog.get_logger(__name__)
@@ -139,7 +140,8 @@ class ModelSender:
             self._changed.set()
             return False
         except (Overtaken, TooLarge) as error:
-            self._tell(str(error))
+            moved = isinstance(error, Overtaken) and error.newer.generation > order.generation
+            self._tell("" if moved and shard_of(self._model) is not None else str(error))  # the group has assigned it
             self._version, self._number, self._sent_at = slot.info.version, slot.number, now
             self._not_before = now + BEAT_SECONDS
             return False

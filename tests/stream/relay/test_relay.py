@@ -239,6 +239,26 @@ def test_an_owner_that_was_superseded_changes_nothing_and_is_told(tmp_path: Path
     assert new.version == 21
 
 
+def test_a_shard_that_has_moved_is_no_trouble_of_the_host_it_moved_from(tmp_path: Path) -> None:
+    board = InMemoryBoard()
+    for generation, name in ((4, "before"), (5, "after")):
+        folder = tmp_path / name / "m~3"
+        show(FilePublisher(folder, noted={GENERATION: generation}), generation)
+        health = Health("relay", "m~3")
+        sender = ModelSender("m~3", folder, board, "i", health)
+        assert sender.step()
+        if generation == 4:
+            before, before_health = sender, health
+    before._sent_at = 0.0
+
+    assert not before.step()
+
+    assert before_health.now().well
+    found = board.newest("m~3")
+    assert found is not None
+    assert found.generation == 5
+
+
 def test_what_an_ended_learner_has_left_is_not_announced(tmp_path: Path) -> None:
     """Another host may have gone on since, from what this one has saved."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
