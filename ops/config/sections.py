@@ -14,8 +14,8 @@ from thalweg.memory.audit import AuditLog
 from thalweg.memory.objects.objects import ObjectsUnusable, check_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
+from thalweg.ops.config.hosts.roles import ServiceRole
 from thalweg.ops.config.jwt import JwtConfig
-from thalweg.ops.config.roles import ServiceRole
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import Tokens, TokensUnusable, read_tokens
 from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
