@@ -14,6 +14,7 @@ import structlog
 
 from thalweg.memory.relay.board import BoardUnavailable, VersionBoard
 from thalweg.ops.config.config import Config
+from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.relay.board import identities, open_board
@@ -133,6 +134,8 @@ class Follower:
 
 def run_follower(config: Config, stop: Signal) -> None:
     """Run the follower process until `stop` is set. Raises ConfigurationError."""
+    if config.service.role != "serve":  # it would write over what learners of this host publish
+        raise ConfigurationError([f"service.role: only 'serve' has a follower, got {config.service.role!r}"])
     state_dir, registry = Path(config.service.state_dir), JoinedRegistry()
     with ExitStack() as stack:
         stack.enter_context(only_one(state_dir, ROLE))

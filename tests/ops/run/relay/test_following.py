@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +21,16 @@ from thalweg.memory.snapshots.state import State
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.cli.promote import promote
 from thalweg.ops.config.config import Config, load
+from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.relay.board import build_sender, open_board
-from thalweg.ops.run.relay.following import Follower, JoinedRegistry
+from thalweg.ops.run.relay.following import Follower, JoinedRegistry, run_follower
 from thalweg.ops.run.relay.monitor import Monitor
 from thalweg.ops.run.relay.notes import LocalNotes, RemoteNotes, keep_aliases, read_note
 from thalweg.ops.run.serving import location_of
 from thalweg.ops.run.successors import aliases_folder, promotions_path, with_successors
+from thalweg.ops.run.supervisor import Supervisor
 from thalweg.ops.serve.champions.promoting import promote as promote_over_http
 from thalweg.ops.serve.errors import FailedPrecondition
 from thalweg.ops.serve.models import Models
@@ -255,6 +258,25 @@ def test_a_learner_s_host_answers_for_its_health_and_metrics_alone(tmp_path: Pat
         until("its end to be told", lambda: "the learner process has ended" in get("/readyz")[1])
     finally:
         monitor.close()
+
+
+def test_what_would_write_over_the_learners_of_this_host_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="only 'serve' has a follower"):
+        run_follower(host(tmp_path, "learn"), threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("role", "processes"),
+    [
+        ("all", ["server", "server-2", "learner"]),
+        ("serve", ["follower", "server", "server-2"]),
+        ("learn", ["monitor", "learner"]),
+    ],
+)
+def test_a_host_has_the_processes_of_its_role(tmp_path: Path, role: str, processes: list[str]) -> None:
+    supervisor = Supervisor(tmp_path, 1.0, ["thalweg.toml"], threading.Event(), servers=2, role=role)
+
+    assert [child.role for child in supervisor._children] == processes
 
 
 class Times:
