@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.exchange.pending import Limits, Pending
@@ -163,6 +164,14 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
+def owner_meta(config: Config, model: ModelConfig) -> dict[str, Any]:
+    """Meta of every state that a model publishes: the generation of its owner, by which other hosts tell late versions
+    of a superseded one. Empty where nobody claims states. Called once the state is claimed.
+    """
+    generation = kept_generation(model_folder(config, model)) if config.service.state_url else 0
+    return {GENERATION: generation} if generation else {}
+
+
 def schemas_of(
     config: Config, model: ModelConfig, file: str = "schemas.json", *, read_only: bool = False
 ) -> KnownSchemas | None:
@@ -193,11 +202,11 @@ def build_processor(
     if shared is not None:  # other hosts cannot map it: each version copies it
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
-    layouts, generation = model.layouts(), kept_generation(folder) if config.service.state_url else 0
+    layouts = model.layouts()
     publisher = FilePublisher(
         live / model.name,
         moved=None if shared is None else lambda: _placed_anew(learner),
-        noted=({LAYOUTS: layouts} if layouts else {}) | ({GENERATION: generation} if generation else {}),
+        noted=({LAYOUTS: layouts} if layouts else {}) | owner_meta(config, model),
     )
     processor = Processor(
         learner,
