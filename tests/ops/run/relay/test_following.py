@@ -14,6 +14,7 @@ import pytest
 from tests.ops.run.test_learning import configuration
 from tests.samples import events, sample
 from tests.services.processes import until
+from tests.stream.publication.test_file_channel import filled
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.relay.announced import Order
 from thalweg.memory.relay.board import InMemoryBoard, VersionBoard
@@ -40,7 +41,7 @@ from thalweg.ops.telemetry.status import Statuses
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
 from thalweg.stream.journal.promotions import Promotions
 from thalweg.stream.log.log import InMemoryLog
-from thalweg.stream.publication.file_channel import FileSubscriber
+from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.publication.live_folder import live_folder
 
 RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'
@@ -116,6 +117,25 @@ def test_versions_health_and_status_of_a_learner_elsewhere_are_those_of_this_hos
             until("it to be fresh", lambda: model.staleness_seconds(model.versions.current()) < 60.0)
 
     assert not (Path(server.service.state_dir) / "a").exists()
+
+
+def test_shards_are_received_and_not_what_a_host_has_made_of_its_own(tmp_path: Path) -> None:
+    log, scaled = InMemoryLog(), {"a": RIDGE + 'scale.answers = "key"\n'}
+    log.append("t", messages(events(50), 1))
+    learner, server = host(tmp_path, "learn", **scaled), host(tmp_path, "serve", **scaled)
+    own = FilePublisher(live_of(learner) / "a")
+    own.publish(filled(1), version=1, learned_events=1, event_time=0.0)  # type: ignore[arg-type]
+    registry, live, board = JoinedRegistry(), live_of(server), open_board(server)
+    follower = Follower(server, live, board, registry, lambda topic: len(log.bounds(topic)))
+    follower.start()
+    try:
+        with learning(learner, log):
+            until("the shard to be published", (live / "a~0" / "relayed").exists)
+    finally:
+        follower.close()
+
+    assert [path.name for path in live.iterdir() if (path / "announcement").exists()] == ["a~0"]
+    assert board.newest("a") is None
 
 
 def test_the_owner_s_generation_goes_with_the_version(tmp_path: Path) -> None:
