@@ -11,14 +11,19 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import structlog
+from threadpoolctl import threadpool_limits
 
 from thalweg.memory.relay.board import BoardUnavailable, VersionBoard
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.relay.board import identities, open_board
 from thalweg.ops.run.relay.notes import RemoteNotes, keep_aliases
+from thalweg.ops.run.shards.merging import COMPONENT as MERGER
+from thalweg.ops.run.shards.merging import build_merger
+from thalweg.ops.run.shards.publishing import merges
 from thalweg.ops.run.successors import with_successors
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile
@@ -82,19 +87,24 @@ class Follower:
         self._thread = SupervisedThread(self._look, self._health, "relayed-status", longest_wait_seconds=2.0)
         self._status = LiveFile(live / STATUS_FILE, lambda: json.dumps(self._notes.statuses()).encode())
         self._stopping = threading.Event()
+        self._mergers = [self._merger(model, live) for model in self._config.model if merges(model)]
 
     def start(self) -> None:
         """Start following."""
         self._receiver.start()
         self._thread.start()
         self._status.start()
+        for thread in self._mergers:
+            thread.start()
 
     def close(self) -> None:
         """Stop; what was received stays published."""
         self._stopping.set()
         self._thread.stop()
         self._receiver.close()
-        self._thread.join(5.0)
+        for thread in (self._thread, *self._mergers):
+            thread.stop()
+            thread.join(5.0)
         self._status.close()
 
     def wanted(self) -> dict[str, str]:
@@ -122,6 +132,19 @@ class Follower:
         else:
             self._health.running()
 
+    def _merger(self, model: ModelConfig, live: Path) -> SupervisedThread:
+        """What merges the shards of a model as they are received."""
+        merger = build_merger(
+            self._config,
+            model,
+            live,
+            self._registry,
+            stopping=self._stopping,
+            partitions=lambda: range(self._shards.get(model.name, 0)),
+        )
+        health = self._registry.register(MERGER, model.name)
+        return SupervisedThread(merger.run, health, f"merger-{model.name}")
+
     def _look(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
             try:
@@ -138,6 +161,7 @@ def run_follower(config: Config, stop: Signal) -> None:
         raise ConfigurationError([f"service.role: only 'serve' has a follower, got {config.service.role!r}"])
     state_dir, registry = Path(config.service.state_dir), JoinedRegistry()
     with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
         stack.enter_context(only_one(state_dir, ROLE))
         live = live_folder(state_dir)
         health = HealthFile(live, registry)

@@ -83,7 +83,7 @@ def learning(config: Config, log: InMemoryLog) -> Iterator[HealthRegistry]:
 def following(config: Config) -> Iterator[ServiceHealth]:
     """What the follower and a server of a host run."""
     registry, live = JoinedRegistry(), live_of(config)
-    health, follower = HealthFile(live, registry), Follower(config, live, open_board(config), registry)
+    health, follower = HealthFile(live, registry), Follower(config, live, open_board(config), registry, lambda topic: 1)
     models = Models([location_of(config, model, live) for model in config.model])
     for part in (health, follower, models):
         part.start()
@@ -136,6 +136,18 @@ def test_shards_are_received_and_not_what_a_host_has_made_of_its_own(tmp_path: P
 
     assert [path.name for path in live.iterdir() if (path / "announcement").exists()] == ["a~0"]
     assert board.newest("a") is None
+
+
+def test_shards_are_merged_where_they_are_served(tmp_path: Path) -> None:
+    log, scaled = InMemoryLog(), {"a": RIDGE + 'scale.answers = "merge"\n'}
+    log.append("t", messages(events(50), 1))
+    learner, server = host(tmp_path, "learn", **scaled), host(tmp_path, "serve", **scaled)
+    with learning(learner, log), following(server) as health:
+        (model,) = health._models.all()
+        until("the merged model to be served", lambda: model.versions.newest)
+        until("all to be served", lambda: model.versions.current().info.learned_events == 50)
+
+    assert not (live_of(learner) / "a" / "announcement").exists()
 
 
 def test_the_owner_s_generation_goes_with_the_version(tmp_path: Path) -> None:
