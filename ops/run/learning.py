@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
 from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
@@ -21,8 +22,13 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, model_folder, open_model_pending
 from thalweg.ops.run.champions.judges import judge_of
+from thalweg.ops.run.champions.losses import comparison_path
+from thalweg.ops.run.learners.alone import alone
+from thalweg.ops.run.learners.shares import home_of_alias, homes
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.learners.pages import metrics_page
+from thalweg.ops.telemetry.process_health import learner_role
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
@@ -97,7 +103,7 @@ class Runs:
 
 
 class Learning:
-    """The learners of a configuration. What goes wrong with one model costs the others nothing but time.
+    """The learners of a process. What goes wrong with one model costs the others nothing but time.
 
     Args:
         config: The configuration.
@@ -106,6 +112,7 @@ class Learning:
         live: The folder that servers read.
         registry: The health of the process's parts.
         spans: Records traces; None: there are none.
+        number: Which of the learner processes this one is, from 1: it has its share of the models.
     """
 
     def __init__(
@@ -116,16 +123,18 @@ class Learning:
         live: Path,
         registry: HealthRegistry,
         spans: Spans | None = None,
+        number: int = 1,
     ) -> None:
-        self._spans = spans
+        self._spans, self._role = spans, learner_role(number)
         self._cannot_go_on: dict[str, ConfigurationError] = {}
         self._config = config = with_successors(config, record=True, blocked=self._cannot_go_on)
         self._source = source
         self._store = store
         self._live = live
         self._registry = registry
-        metrics = LearnerMetrics(live / "metrics-learner.prom", registry.register("metrics_file"))
-        self._reports = LearnerReports(metrics, LearnerStatus(live, health=registry.register("status_file")))
+        metrics = LearnerMetrics(metrics_page(live, self._role), registry.register("metrics_file"))
+        status = LearnerStatus(live, health=registry.register("status_file"), role=self._role)
+        self._reports = LearnerReports(metrics, status)
         self._blocked: dict[str, Exception] = {}
         self.not_saved: NotSaved | None = None
         """The error of a learner that ended without saving what it has learned."""
@@ -139,19 +148,21 @@ class Learning:
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         joined: set[str] = set()
-        for model in config.model:
+        places = homes(config)
+        self._mine = [model for model in config.model if number in places[model.name]]
+        for model in self._mine:
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
                 joined.add(model.served_name)
                 self._add(model.model_copy(update={"name": model.served_name}), "joiner", self._join)
         for alias in config.alias:
-            if alias.promotion == "auto":
+            if alias.promotion == "auto" and home_of_alias(config, alias.name) == number:
                 self._judge(alias)
 
     @property
     def refused(self) -> Exception | None:
         """The last error of a configuration if such errors keep every model from learning; None while one can."""
-        if len(self._blocked) < len(self._config.model):
+        if len(self._blocked) < len(self._mine):
             return None
         return [*self._blocked.values()][-1]
 
@@ -182,7 +193,10 @@ class Learning:
         health = self._registry.register("comparison", alias.name, silent_seconds=self._config.service.silent_seconds)
 
         def build(run: Callable[[Part], None]) -> None:
-            run(judge_of(self._config, alias, health))
+            path = comparison_path(self._config, alias.name)
+            with alone(FolderLock(path.parent, path.name, self._role), health, self._stopping) as ours:
+                if ours:
+                    run(judge_of(self._config, alias, health))
 
         runs = Runs(build)
         self._runs.append(runs)
@@ -214,11 +228,15 @@ class Learning:
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
-        self._tell_beginning(model)
-        if self._objects is None:
-            self._learn_here(model, run)
-        else:
-            self._learn_mirrored(model, self._objects, run)
+        lock = FolderLock(model_folder(self._config, model), "learner", self._role)
+        with alone(lock, self._registry.register("learner", model.name), self._stopping) as ours:
+            if not ours:
+                return
+            self._tell_beginning(model)
+            if self._objects is None:
+                self._learn_here(model, run)
+            else:
+                self._learn_mirrored(model, self._objects, run)
 
     def _learn_here(
         self, model: ModelConfig, run: Callable[[Part], None], begun: Callable[[Part], None] = lambda part: None
@@ -290,5 +308,11 @@ class Learning:
             log.info("a successor is built from the beginning of the log", model=model.name)
 
     def _join(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        lock = FolderLock(model_folder(self._config, model), "joiner", self._role)
+        with alone(lock, self._registry.register("joiner", model.name), self._stopping) as ours:
+            if ours:
+                self._join_alone(model, run)
+
+    def _join_alone(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         with closing(open_model_pending(self._config, model)) as pending:
             run(build_joiner(self._config, model, self._source, pending, self._reports, self._registry))

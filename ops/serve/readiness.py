@@ -1,14 +1,16 @@
-"""What this service tells of its health, everywhere: one joined view of the parts of both processes."""
+"""What this service tells of its health, everywhere: one joined view of the parts of all its processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from thalweg.ops.serve.models import Models, ServedModel
-from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
+from thalweg.ops.telemetry.process_health import is_process
 from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
@@ -23,7 +25,7 @@ class ServiceHealth:
     Args:
         models: The served models.
         registry: The health of this process's parts.
-        learners: The learner process; None: nothing is known of one (a test, a notebook).
+        learners: The learner processes; None: nothing is known of any (a test, a notebook).
         probes: Keep the health of outside parts up to date; started and closed with the server.
         live: The folder with what the supervisor tells of the server processes; None: it is not looked for.
     """
@@ -32,7 +34,7 @@ class ServiceHealth:
         self,
         models: Models,
         registry: HealthRegistry | None = None,
-        learners: LearnerProcess | None = None,
+        learners: LearnerProcesses | None = None,
         probes: Sequence[Probe] = (),
         live: Path | None = None,
     ) -> None:
@@ -60,46 +62,51 @@ class ServiceHealth:
         """Why the learner of a model stands still, though its process runs: that of a stopped one says what to do.
         Empty if it does not.
         """
-        if self.learners is None or self.learners.problem:
+        if self.learners is None or self.learners.problem(model):
             return ""
         wanted = ("learner", model, Condition.FAILED)
         failed = [one for one in self.learners.components() if (one.component, one.model, one.state) == wanted]
         return f"its learner stands still: {failed[0].reason}" if failed else ""
 
     def components(self) -> tuple[ComponentHealth, ...]:
-        """Every part of both processes, and a learner of every model, whether it was heard of or not."""
+        """Every part of all processes, and a learner of every model, whether it was heard of or not."""
         theirs = self.learners.components() if self.learners is not None else ()
-        known = {one.model for one in theirs if one.component == "learner"}
-        unheard = [
-            ComponentHealth(
-                component="learner",
-                model=model.name,
-                state=process.state if process.state is not Condition.RUNNING else Condition.STARTING,
-                reason=process.reason,
-                since=process.since,
-                restarts=0,
-            )
-            for process in theirs[:1]
-            for model in self._models.all()
-            if model.name not in known
-        ]
         servers = server_processes(self._live)
-        return joined([*([] if servers is None else [servers]), *self.registry.report(), *theirs, *unheard])
+        own = self.registry.report()
+        return joined([*([] if servers is None else [servers]), *own, *theirs, *self._unheard(theirs)])
+
+    def _unheard(self, theirs: Sequence[ComponentHealth]) -> Iterator[ComponentHealth]:
+        """The learners of which nothing was heard: they are as their process is."""
+        known = {one.model for one in theirs if one.component == "learner"}
+        processes = {one.component: one for one in theirs if is_process(one.component)}
+        for model in self._models.all():
+            for place in self._places(model.name)[:1] if model.name not in known else ():
+                process = processes[place]
+                state = process.state if process.state is not Condition.RUNNING else Condition.STARTING
+                yield replace(process, component="learner", model=model.name, state=state, restarts=0)
+
+    def _places(self, model: str) -> list[str]:
+        """The components that stand for the learner processes that have a model."""
+        return [] if self.learners is None else [process.component for process in self.learners.of(model)]
 
     def by_model(self) -> dict[str, list[ComponentHealth]]:
-        """The parts of each model, and what all of them depend on: the learner process."""
+        """The parts of each model, and what all of them depend on: the learner process that has it."""
         components = self.components()
-        shared = [one for one in components if one.component == PROCESS]
+        processes = {one.component: one for one in components if is_process(one.component)}
         return {
-            model.name: [one for one in components if one.model == model.name] + shared for model in self._models.all()
+            model.name: [one for one in components if one.model == model.name]
+            + [processes[place] for place in self._places(model.name)]
+            for model in self._models.all()
         }
 
     def degraded(self) -> list[str]:
         """What does not work as it should, one text each; of a process that is gone, not each of its parts."""
         components = self.components()
-        dead = {one.reason for one in components if one.component == PROCESS and not one.well}
+        dead = {one.reason for one in components if is_process(one.component) and not one.well}
         return self._models.unready() + [
-            sentence(one) for one in components if not one.well and (one.component == PROCESS or one.reason not in dead)
+            sentence(one)
+            for one in components
+            if not one.well and (is_process(one.component) or one.reason not in dead)
         ]
 
     def readiness(self) -> dict[str, Any]:
