@@ -58,6 +58,10 @@ class ServiceHealth:
         for probe in self._probes:
             probe.close()
 
+    def learner_role(self, model: str) -> str:
+        """What the learner process of a model is called; of several, the first; empty if nothing is known of any."""
+        return "" if self.learners is None else self.learners.of(model)[0].role
+
     def learner_problem(self, model: str) -> str:
         """Why the learner of a model stands still, though its process runs: that of a stopped one says what to do.
         Empty if it does not.

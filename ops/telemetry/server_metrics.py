@@ -340,7 +340,14 @@ class ServerMetrics:
             restarts.add_metric((role,), count)
             for figure, value in zip(of_running, found or ()):
                 figure.add_metric((role,), value)
-        return [up, restarts, *of_running]
+        return [up, restarts, *of_running, self._learner_processes()]
+
+    def _learner_processes(self) -> Metric:
+        """By model, because nothing else tells which process has it."""
+        up, learners = collected("thalweg_learner_process_up"), self._health.learners
+        for model in self._models.all() if learners is not None else ():
+            up.add_metric((model.name,), any(process.up for process in learners.of(model.name)))
+        return up
 
 
 def _requests(shown: Tally) -> Iterable[Metric]:
