@@ -117,7 +117,10 @@ class Supervisor:
     def run(self) -> int:
         """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
         with only_one(self._state_dir, "supervisor"):
-            self._status = live_folder(self._state_dir) / SUPERVISOR_FILE
+            live = live_folder(self._state_dir)
+            self._status = live / SUPERVISOR_FILE
+            for page in live.glob("metrics-learner*.prom"):  # of a run before: counters go on only within one
+                page.unlink(missing_ok=True)
             code = 0
             try:
                 while not self._stop.wait(0.02) and code == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry import learner_gauges, report_metrics
 from thalweg.ops.telemetry.learner_gauges import ModelGauges, Shown
+from thalweg.ops.telemetry.learners.counted import Counted, counted_before
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.ops.telemetry.metrics import LEARNER_METRICS
 from thalweg.proto.records import Partition
@@ -39,7 +41,10 @@ _CAUSES = ("operator", "drift")  # causes of rollbacks, other than a learner's o
 
 
 class LearnerMetrics:
-    """The registry of a learner process, and its page in the live folder."""
+    """The registry of a learner process, and its page in the live folder.
+
+    A process that takes the place of another goes on from what that one has counted, as far as its page tells.
+    """
 
     def __init__(self, page: Path | None = None, health: Health | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -48,19 +53,39 @@ class LearnerMetrics:
         self._models: dict[str, ModelMetrics] = {}
         self._joiners: dict[str, JoinMetrics] = {}
         self._adding = threading.Lock()
+        self._before = counted_before(page) if page is not None else {}
         self.registry.register(self)
 
     def model(self, name: str, watchers: Sequence[tuple[str, str]] = ()) -> ModelMetrics:
         """The observer of one model, given its pairs of detector and signal; a restarted learner has the same one."""
         with self._adding:
             if name not in self._models:  # replaced as a whole: a page may be rendered at the same time
-                self._models = {**self._models, name: ModelMetrics(name, self._metrics, watchers)}
+                made = ModelMetrics(name, self._metrics, watchers)
+                self._go_on(name, made.gauges)
+                self._models = {**self._models, name: made}
             return self._models[name]
 
     def joining(self, name: str) -> JoinMetrics:
         """The observer of one model's joiner."""
-        made = self._joiners[name] = JoinMetrics(name, self._metrics)
+        with self._adding:
+            made = self._joiners[name] = JoinMetrics(name, self._metrics)
+            self._go_on(name)
         return made
+
+    def _go_on(self, model: str, gauges: ModelGauges | None = None) -> None:
+        """Add what was counted before for a model, once; what only joiners count waits for its joiner."""
+        waiting = []
+        for one in self._before.pop(model, ()):
+            family, _, part = one.name.rpartition("_") if one.name not in LEARNER_METRICS else (one.name, "", "")
+            if family in _OF_JOINERS and gauges is not None:
+                waiting.append(one)
+            elif family in LEARNER_METRICS:
+                with suppress(LookupError, ValueError):  # an earlier release had other labels or buckets
+                    _add(self._metrics[family], model, part, one)
+                    if gauges is not None and not part:
+                        gauges.counted_before(family, one.labels, one.value)
+        if waiting:
+            self._before[model] = waiting
 
     def collect(self) -> Iterable[Metric]:
         """Metrics of the last reports; all those of a model come from one report."""
@@ -210,6 +235,21 @@ class JoinMetrics:
 
     def lost(self, gap: Gap) -> None:
         self._metrics["thalweg_log_gap_records_total"].labels(self.name).inc(len(gap))
+
+
+def _add(metric: Any, model: str, part: str, counted: Counted) -> None:
+    """Add a sample of an earlier page to a counter, or to the buckets or the sum of a histogram."""
+    labels = {name: value for name, value in counted.labels.items() if name != "le"}
+    child = metric.labels(model_name=model, **labels)
+    if not part:
+        child.inc(counted.value)
+    elif part == "sum":
+        child._sum.inc(counted.value)
+    elif part == "bucket":  # which counts all smaller values, too
+        place = child._upper_bounds.index(float(counted.labels["le"]))
+        child._buckets[place].inc(counted.value)
+        if place + 1 < len(child._buckets):
+            child._buckets[place + 1].inc(-counted.value)
 
 
 def _make(table: Mapping[str, Any], registry: CollectorRegistry) -> dict[str, Any]:

@@ -344,10 +344,11 @@ class ServerMetrics:
 
     def _learner_processes(self) -> Metric:
         """By model, because nothing else tells which process has it."""
-        up, learners = collected("thalweg_learner_process_up"), self._health.learners
-        for model in self._models.all() if learners is not None else ():
-            up.add_metric((model.name,), any(process.up for process in learners.of(model.name)))
-        return up
+        up: Any = collected("thalweg_learner_process_up")
+        if (learners := self._health.learners) is not None:
+            for model in self._models.all():
+                up.add_metric((model.name,), any(process.up for process in learners.of(model.name)))
+        return up  # type: ignore[no-any-return]
 
 
 def _requests(shown: Tally) -> Iterable[Metric]:

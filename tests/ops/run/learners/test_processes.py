@@ -33,6 +33,10 @@ def learned(running: Service, model: str) -> float | None:
     return running.metric("thalweg_learned_events", model_name=model)
 
 
+def consumed(running: Service, model: str) -> float:
+    return running.metric("thalweg_events_consumed_total", model_name=model) or 0.0
+
+
 def test_one_that_is_killed_costs_the_other_nothing_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         two_models(running)
@@ -45,10 +49,13 @@ def test_one_that_is_killed_costs_the_other_nothing_and_nothing_is_lost_or_doubl
 
         for round_ in range(1, 3):
             running.send(70)
+            until("its page to tell", lambda life=round_: consumed(running, "n") >= 100 * life)
+            counted = consumed(running, "n")
             running.kill("learner-2")
             running.send(30)
             until("another", lambda killed=second: running.pid("learner-2") not in (None, killed))
             second = running.pid("learner-2")
+            assert consumed(running, "n") >= counted
             until(
                 "both to learn on",
                 lambda all_=100 * (round_ + 1): learned(running, "m") == learned(running, "n") == all_,
