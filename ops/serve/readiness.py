@@ -97,11 +97,13 @@ class ServiceHealth:
         """The parts of each model, and what all of them depend on: the learner process that has it."""
         components = self.components()
         processes = {one.component: one for one in components if is_process(one.component)}
-        return {
-            model.name: [one for one in components if one.model == model.name]
-            + [processes[place] for place in self._places(model.name)]
-            for model in self._models.all()
-        }
+        found: dict[str, list[ComponentHealth]] = {model.name: [] for model in self._models.all()}
+        for one in components:
+            if one.model in found:
+                found[one.model].append(one)
+        for name, parts in found.items():
+            parts += [processes[place] for place in self._places(name)]
+        return found
 
     def degraded(self) -> list[str]:
         """What does not work as it should, one text each; of a process that is gone, not each of its parts."""
@@ -133,15 +135,18 @@ class ServiceHealth:
 
     def serving(self) -> dict[str, bool]:
         """For gRPC health: each model, whether it answers; and `MODEL/learning`, whether all of its parts are well."""
-        names: dict[str, bool] = {}
-        parts = self.by_model()
-        for model in self._models.all():
-            names[model.name] = not self._models.draining and not model.unready()
-            names[f"{model.name}/learning"] = all(one.well for one in parts[model.name])
-        for alias in self._models.aliases:
-            for end in ("", "/learning"):
-                names[alias.name + end] = names[alias.model.answering.name + end]
-        return names
+        return self.answering() | self.learning()
+
+    def answering(self) -> dict[str, bool]:
+        """Of each model and alias, whether it answers."""
+        names = {model.name: not self._models.draining and not model.unready() for model in self._models.all()}
+        return names | {alias.name: names[alias.model.answering.name] for alias in self._models.aliases}
+
+    def learning(self) -> dict[str, bool]:
+        """Of each model and alias as `NAME/learning`, whether all of its parts are well."""
+        well = {name: all(one.well for one in parts) for name, parts in self.by_model().items()}
+        well |= {alias.name: well[alias.model.answering.name] for alias in self._models.aliases}
+        return {f"{name}/learning": one for name, one in well.items()}
 
     def log_up(self) -> bool | None:
         """Whether this process reaches the log; None: nobody asks."""

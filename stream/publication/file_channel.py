@@ -180,7 +180,7 @@ class FileSubscriber:
         self._build = build
         self._map: mmap.mmap | None = None
         self._inode = 0
-        self._looked = b""
+        self._looked = self._confirmed = b""
         self._file = -1
         self._refused = -1
         self._number = 0
@@ -264,14 +264,29 @@ class FileSubscriber:
         return True
 
     def _notice(self) -> bool:
-        """Wake the thread that loads if something else is announced than was looked at."""
+        """Wake the thread that loads if another version is announced than was looked at. That the one in use is still
+        the newest is announced every moment, and can wait until that thread looks by itself.
+        """
         announced = self._map
         if announced is None:  # the other thread looks for the folder
             return False
         try:
-            if announced[:] == self._looked:
-                return False
+            found = announced[:]
         except ValueError:  # it is being closed
+            return False
+        if found in (self._looked, self._confirmed):
+            return False
+        slot, served = newest_slot(found), self.current
+        if (
+            slot is not None
+            and served is not None
+            and (slot.file, slot.info.version)
+            == (
+                self._file,
+                served.info.version,
+            )
+        ):
+            self._confirmed = found
             return False
         waited = not self._changed.is_set()
         self._changed.set()

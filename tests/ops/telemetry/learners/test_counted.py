@@ -12,6 +12,7 @@ from thalweg.models.cotta.learner import ROLLBACKS
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.learners.counted import counted_before
 from thalweg.ops.telemetry.metrics import LEARNER_METRICS
+from thalweg.proto.records import Partition
 
 
 def page_of(metrics: LearnerMetrics, path: Path) -> bytes:
@@ -113,3 +114,36 @@ def test_of_a_release_with_other_buckets_or_labels_the_rest_counts(tmp_path: Pat
     assert found["thalweg_events_consumed_total", (("model_name", "m"),)] == 4
     assert sum(value for (name, _), value in found.items() if name == "thalweg_learn_duration_seconds_bucket") == 0
     assert not [key for key in found if key[0] == "thalweg_drift_alarms_total"]
+
+
+def test_the_page_is_rendered_again_only_when_something_on_it_may_have_changed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics-learner.prom"
+    metrics = LearnerMetrics(path)
+    idle = report_of(lag={Partition("t", 0): 0})
+    joiner = metrics.joining("m")
+    metrics.model("m").reported(idle)
+    assert metrics._rendered() is not None  # to a folder in which it is not yet
+    page_of(metrics, path)
+
+    assert metrics._rendered() is None
+    metrics.model("m")
+    joiner.store_reached(True)
+    joiner.labels_lag({})
+    assert metrics._rendered() is None
+    for tells in (
+        lambda: metrics.model("m").published(1, 0.1, None),
+        lambda: metrics.model("n"),
+        lambda: joiner.labels_lag({Partition("t", 0): 1}),
+        lambda: joiner.store_reached(False),
+        lambda: joiner.labels_joined([1.0]),
+        lambda: metrics.model("m").reported(idle),
+    ):
+        tells()
+        rendered = metrics._rendered()
+        assert rendered == metrics.render()
+        assert metrics._rendered() is None
+    path.unlink()  # the folder in memory was emptied
+    assert metrics._rendered() is not None
+    path.touch()
+    metrics.model("m").reported(report_of(newest_time=1.0))  # records wait: how long, grows
+    assert None not in (metrics._rendered(), metrics._rendered())
