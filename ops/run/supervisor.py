@@ -24,7 +24,7 @@ import structlog
 
 from thalweg.ops.config.addresses import listen
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
-from thalweg.ops.run.learners.shares import process_count
+from thalweg.ops.run.learners.shares import has_groups, process_count
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.standby import Process, Standby, reap_strangers, wanted
 from thalweg.ops.telemetry.process_health import SILENT, STUCK, STUCK_EXIT_CODE, SUPERVISOR_FILE, learner_role
@@ -318,7 +318,8 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
         # the effective configuration comes last: a plug-in may have printed something when imported
         table = tomllib.loads(text[text.rindex("\n[service]\n") :])
         service: dict[str, Any] = table["service"]
-    return service | {"learners": process_count(service["learners"], len(table["model"]))}
+    scaled = has_groups(table["log"]["url"]) and any(model.get("scale") for model in table["model"])
+    return service | {"learners": process_count(service["learners"], len(table["model"]), scaled=scaled)}
 
 
 def die_with_supervisor() -> None:

@@ -14,6 +14,7 @@ from thalweg.ops.telemetry.process_health import is_process
 from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
+from thalweg.stream.shards.names import shard_of
 
 LOG = "log"
 """The component that stands for the log, as this process reaches it."""
@@ -68,8 +69,11 @@ class ServiceHealth:
         """
         if self.learners is None or self.learners.problem(model):
             return ""
-        wanted = ("learner", model, Condition.FAILED)
-        failed = [one for one in self.learners.components() if (one.component, one.model, one.state) == wanted]
+        failed = [
+            one
+            for one in self.learners.components()
+            if one.component == "learner" and one.state is Condition.FAILED and model_of(one) == model
+        ]
         return f"its learner stands still: {failed[0].reason}" if failed else ""
 
     def components(self) -> tuple[ComponentHealth, ...]:
@@ -99,8 +103,8 @@ class ServiceHealth:
         processes = {one.component: one for one in components if is_process(one.component)}
         found: dict[str, list[ComponentHealth]] = {model.name: [] for model in self._models.all()}
         for one in components:
-            if one.model in found:
-                found[one.model].append(one)
+            if (model := model_of(one)) in found:
+                found[model].append(one)
         for name, parts in found.items():
             parts += [processes[place] for place in self._places(name)]
         return found
@@ -154,6 +158,12 @@ class ServiceHealth:
             if one.component == LOG:
                 return one.state in (Condition.RUNNING, Condition.STARTING)
         return None
+
+
+def model_of(one: ComponentHealth) -> str:
+    """The model that it is a part of: of a part of a shard, the shard's model."""
+    shard = shard_of(one.model)
+    return one.model if shard is None else shard[0]
 
 
 def sentence(one: ComponentHealth) -> str:

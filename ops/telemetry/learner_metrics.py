@@ -69,6 +69,13 @@ class LearnerMetrics:
                 self._models = {**self._models, name: made}
             return self._models[name]
 
+    def forget(self, name: str) -> None:
+        """Export no gauges of a model any more, which is another process's now; its counters stay."""
+        with self._adding:
+            if (model := self._models.get(name)) is not None:
+                model.last = None
+                self._told.anything = True
+
     def joining(self, name: str) -> JoinMetrics:
         """The observer of one model's joiner."""
         with self._adding:

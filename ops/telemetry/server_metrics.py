@@ -253,7 +253,7 @@ class ServerMetrics:
         pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
             learners = self._health.learners
-            pages += learner_pages(self._live, learners.by_role() if learners is not None else ())
+            pages += learner_pages(self._live, learners)
         return merged(pages), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterable[Metric]:

@@ -20,26 +20,43 @@ if TYPE_CHECKING:  # the supervisor has no use for what a configuration needs
 SETTING = "THALWEG_SERVICE__LEARNERS"
 
 
-def process_count(learners: int, models: int) -> int:
+def process_count(learners: int, models: int, *, scaled: bool = False) -> int:
     """How many learner processes there are: a process without a model would have nothing to do.
 
     Args:
         learners: `service.learners`.
         models: How many models the configuration has.
+        scaled: Whether one of them has `[model.scale]`, in a log with groups, and so a place in every process.
     """
-    return max(1, min(learners, models))
+    return learners if scaled else max(1, min(learners, models))
 
 
 def homes(config: Config) -> dict[str, tuple[int, ...]]:
     """The numbers, from 1, of the processes that have each model.
 
     The models of the configuration go to the processes in turn. The versions of a model that was changed (`NAME@2`)
-    stay together, and with them the joiner of their labels.
+    stay together, and with them the joiner of their labels. A model with `[model.scale]` in Kafka is in every process:
+    its group says which of them has which shard.
     """
+    count = _count(config)
     names = dict.fromkeys(model.served_name for model in config.model)
-    count = process_count(config.service.learners, len(names))
-    place = {name: 1 + number % count for number, name in enumerate(names)}
-    return {model.name: (place[model.served_name],) for model in config.model}
+    place = {name: (1 + number % count,) for number, name in enumerate(names)}
+    every = tuple(range(1, count + 1))
+    shared = has_groups(config.log.url)
+    return {
+        model.name: every if shared and model.scale is not None else place[model.served_name] for model in config.model
+    }
+
+
+def has_groups(log_url: str) -> bool:
+    """Whether several processes can share the partitions of a topic of this log: the embedded one has one partition."""
+    return log_url.startswith("kafka:")
+
+
+def _count(config: Config) -> int:
+    names = {model.served_name for model in config.model}
+    scaled = has_groups(config.log.url) and any(model.scale is not None for model in config.model)
+    return process_count(config.service.learners, len(names), scaled=scaled)
 
 
 def home_of_alias(config: Config, alias: str) -> int:
@@ -52,7 +69,7 @@ def share_lines(config: Config) -> Iterator[str]:
     learners, found = config.service.learners, homes(config)
     if learners == 1:
         return
-    count = process_count(learners, len(found))
+    count = _count(config)
     yield ""
     fewer = f", not {learners}: there {'is' if count == 1 else 'are'} no more models" if count < learners else ""
     yield f"# Learner processes: {count}{fewer}."

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
+
 _LEARNER = re.compile(r"metrics-(learner(?:-[0-9]+)?)\.prom", re.ASCII)
+_MODEL = re.compile(rb'model_name="((?:[^"\\]|\\.)*)"')
+_ADD_UP = (b"counter", b"histogram")
 
 
 def metrics_page(live: Path, role: str) -> Path:
@@ -15,26 +19,47 @@ def metrics_page(live: Path, role: str) -> Path:
     return live / f"metrics-{role}.prom"
 
 
-def learner_pages(live: Path, roles: Iterable[str]) -> list[bytes]:
+def learner_pages(live: Path, learners: LearnerProcesses | None) -> list[bytes]:
     """The pages of other processes in the live folder, the newest first.
 
-    Those of learner processes other than the given ones are left from a time when there were more of them.
+    Pages of learner processes that there are no more, and what a page has of models that its process has no more, are
+    left from another run.
     """
-    wanted, found = set(roles), []
+    roles = learners.by_role() if learners is not None else {}
+    found = []
     for path in live.glob("metrics-*.prom"):
         with suppress(OSError):  # it is being replaced
             written = path.stat().st_mtime_ns
-            if (named := _LEARNER.fullmatch(path.name)) is None or named[1] in wanted:
-                found.append((-written, path.name, path.read_bytes()))
+            named = _LEARNER.fullmatch(path.name)
+            if named is not None and learners is not None and named[1] not in roles:
+                continue
+            page = path.read_bytes()
+            if named is not None and learners is not None and len(roles) > 1:
+                page = _of_its_models(page, named[1], learners)
+            found.append((-written, path.name, page))
     return [page for *_, page in sorted(found)]
+
+
+def _of_its_models(page: bytes, role: str, learners: LearnerProcesses) -> bytes:
+    known: dict[bytes, bool] = {}
+    lines = []
+    for line in page.splitlines():
+        model = None if line.startswith(b"#") else _MODEL.search(line)
+        if model is not None and (has := known.get(model[1])) is None:
+            has = known[model[1]] = learners.has(role, model[1].decode(errors="replace"))
+        if model is None or has:
+            lines.append(line)
+    return b"\n".join([*lines, b""])
 
 
 def merged(pages: Sequence[bytes]) -> bytes:
     """Merge pages: each family's samples together, with HELP and TYPE once, from the first page.
 
-    A series of two pages is that of the first: the other is left from a time when its process had the model.
+    A series of several pages is that of a shard that several processes have had: what they counted is added up, and a
+    gauge is that of the first page.
     """
     heads: dict[bytes, list[bytes]] = {}
+    kinds: dict[bytes, bytes] = {}
     samples: dict[bytes, dict[bytes, bytes]] = {}
     for text in pages:
         name, known = b"", True
@@ -43,7 +68,23 @@ def merged(pages: Sequence[bytes]) -> bytes:
                 name = line.split(b" ", 3)[2]
                 known = name in heads
             if not line.startswith(b"#"):
-                samples.setdefault(name, {}).setdefault(line.rpartition(b" ")[0], line)
+                series, _, value = line.rpartition(b" ")
+                of_family = samples.setdefault(name, {})
+                if (before := of_family.get(series)) is None:
+                    of_family[series] = value
+                elif kinds.get(name) in _ADD_UP:
+                    of_family[series] = _sum(before, value)
             elif not known:
                 heads.setdefault(name, []).append(line)
-    return b"".join(b"\n".join([*lines, *samples.get(name, {}).values(), b""]) for name, lines in heads.items())
+                if line.startswith(b"# TYPE "):
+                    kinds[name] = line.rpartition(b" ")[2]
+    return b"".join(
+        b"\n".join([*lines, *(series + b" " + value for series, value in samples.get(name, {}).items()), b""])
+        for name, lines in heads.items()
+    )
+
+
+def _sum(one: bytes, other: bytes) -> bytes:
+    with suppress(ValueError):  # of no release of ours
+        return repr(float(one) + float(other)).encode()
+    return one

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.process_health import LearnerProcess, learner_role
 from thalweg.stream.health.registry import ComponentHealth
+from thalweg.stream.shards.names import shard_of
 
 
 class LearnerProcesses:
@@ -48,11 +49,23 @@ class LearnerProcesses:
         """The processes that have a model."""
         return [self._processes[number] for number in self._homes.get(model, (1,))]
 
+    def has(self, role: str, model: str) -> bool:
+        """Whether the process that is called so has a model, or may have a shard. What it tells of others is left from
+        a time when it had them.
+        """
+        shard = shard_of(model)
+        places = self._homes.get(model if shard is None else shard[0])
+        return places is None or any(learner_role(number) == role for number in places)
+
     def components(self) -> tuple[ComponentHealth, ...]:
-        """The processes and their parts; those of a process that does not work are failed."""
-        return tuple(
-            one
-            for number, process in self._processes.items()
+        """The processes and their parts; those of a process that does not work are failed, but for those that another
+        one has by now.
+        """
+        told = [
+            (not process.problem, one)
+            for process in self._processes.values()
             for one in process.components()
-            if number in self._homes.get(one.model, (number,))  # else left from a time when it had the model
-        )
+            if self.has(process.role, one.model)
+        ]
+        working = {(one.component, one.model) for works, one in told if works and one.model}
+        return tuple(one for works, one in told if works or (one.component, one.model) not in working)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.samples import FEATURES
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.learners.shares import home_of_alias, homes, process_count, several, share_lines
+from thalweg.stream.shards.params import ScaleParams
 
 NAMES = "abcde"
 
@@ -55,6 +56,19 @@ def test_the_versions_of_a_changed_model_stay_together_and_move_no_other_model(c
 
     assert after == {"a": (1,), "a@2": (1,), "b": (2,), "c@2": (3,), "d": (1,)}
     assert {name: after.get(name, after.get(f"{name}@2")) for name in before} == before
+
+
+def test_a_model_of_shards_is_in_every_process_where_its_partitions_can_be_shared(config: Config) -> None:
+    scaled = [
+        model.model_copy(update={"scale": ScaleParams()}) if model.name == "b" else model for model in config.model[:2]
+    ]
+
+    def places(url: str) -> dict[str, tuple[int, ...]]:
+        log = config.log.model_copy(update={"url": url})
+        return homes(shared(config, 4, "").model_copy(update={"model": scaled, "log": log}))
+
+    assert places("kafka://localhost:9092") == {"a": (1,), "b": (1, 2, 3, 4)}
+    assert places("sqlite:log.db") == {"a": (1,), "b": (2,)}
 
 
 @pytest.mark.parametrize("learners", [1, 2, 3, 5, 9])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.serve.serving import RunningServer, served
+from tests.ops.telemetry.test_metrics import report_of, samples
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.learners.pages import metrics_page
@@ -149,6 +150,51 @@ def test_their_pages_are_one_in_which_no_series_stands_twice(tmp_path: Path) -> 
         'thalweg_published_total{model_name="m"} 5.0',
     ]
     assert text.count("# TYPE thalweg_published_total ") == 1
+
+
+def test_a_shard_that_went_from_a_process_that_died_to_another_is_well(tmp_path: Path) -> None:
+    homes = {"m": (1, 2)}
+    with served(tmp_path) as parts:
+        two = Two(parts)
+        two.seen = LearnerProcesses(two.live, homes, two.process)
+        two.health.learners = two.seen
+        two.registries[2].register("learner", "m~3").running()
+        two.registries[2].register("learner", "m").running()
+        two.tell(1, 2)
+        assert two.states("m")["learner"] == "running"
+        two.seconds = 12.0
+        two.tell(1)
+        assert [one.state.value for one in two.seen.components() if one.model == "m~3"] == ["failed"]
+
+        two.registries[1].register("learner", "m~3").running()
+        two.tell(1)
+        two.seconds = 12.5
+
+        found = {(one.component, one.model): one.state.value for one in two.seen.components()}
+        assert found["learner", "m~3"] == found["learner", "m"] == "running"
+        assert found["learner_process_2", ""] == "failed"
+        assert two.seen.problem("m") == ""
+        assert not two.health.serving()["m/learning"]
+
+
+def test_what_processes_counted_of_a_shard_that_moved_is_added_up_and_a_gauge_is_the_newest(tmp_path: Path) -> None:
+    for number, (count, gauge) in enumerate(((3, 5.0), (4, 6.0)), 1):
+        metrics = LearnerMetrics(metrics_page(tmp_path, learner_role(number)))
+        model = metrics.model("m~3")
+        for _ in range(count):
+            model.published(1, 0.001, 0.0)
+        model.reported(report_of(gauges={"memory_entries": gauge}))
+        metrics.start()
+        metrics.close()
+    with served(tmp_path) as parts:
+        health = ServiceHealth(parts.server.models, learners=LearnerProcesses(tmp_path, {"m": (1, 2)}))
+        found = samples(ServerMetrics(tmp_path, health=health).render()[0])
+
+    m = ("model_name", "m~3")
+    assert found["thalweg_published_total", (m,)] == 7
+    assert found["thalweg_publish_duration_seconds_count", (m,)] == 7
+    assert found["thalweg_publish_duration_seconds_bucket", (("le", "+Inf"), m)] == 7
+    assert found["thalweg_memory_entries", (m,)] == 6
 
 
 def test_the_newest_status_of_a_model_counts_whichever_process_told_it(tmp_path: Path) -> None:
