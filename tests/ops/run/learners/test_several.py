@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.ops.run.test_learning import configuration, learner, saved
 from tests.samples import events
 from tests.services.processes import until
+from tests.stream.log.partitions import PartitionedLog
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.cli.produce import messages
@@ -18,6 +20,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.processes import run_learners
+from thalweg.ops.run.shards.running import instance_of
 from thalweg.ops.run.stop_request import StopRequest
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.log import InMemoryLog
@@ -116,6 +119,38 @@ def test_it_goes_on_as_soon_as_the_other_has_ended(tmp_path: Path) -> None:
             until("b to wait", lambda: learner(registry, "b").state == "waiting")
         log.append("t", messages(events(20), 1))
         until("b to be learned here", lambda: saved(one, "b") == 20)
+
+
+@pytest.mark.parametrize("url", ["", "file:{folder}/objects"])
+def test_the_processes_of_one_host_share_the_partitions_of_a_model_and_its_folders(tmp_path: Path, url: str) -> None:
+    service = f'learners = 2\nstate_url = "{url.format(folder=tmp_path)}"\n[log]\nurl = "kafka://localhost:9092"\n'
+    scaled = 'learner = "ridge"\nsnapshot_seconds = 0.1\nbatch_events = 10\n[model.scale]\nanswers = "key"'
+    config, log = configuration(tmp_path, service, m=scaled), PartitionedLog(4)
+
+    def append(count: int, first: int) -> None:
+        keys = [f"user-{row % 17}" for row in range(count)]
+        log.append("t", messages(replace(events(count, first, seed=first), keys=keys), 1))
+
+    def owned(registry: HealthRegistry) -> set[str]:
+        return {one.model for one in registry.report() if one.component == "learner"} - {"m"}
+
+    def all_learned() -> bool:
+        return all(saved(config, f"m~{part.number}") == end for part, (_, end) in log.bounds("t").items())
+
+    append(200, 0)
+    with process(config, log, 1) as first:
+        until("all of them", lambda: len(owned(first)) == 4)
+        until("them to learn", all_learned)
+        with process(config, log, 2) as second:
+            until("half of them each", lambda: len(owned(first)) == len(owned(second)) == 2)
+            append(200, 200)
+            until("them to learn on", all_learned)
+            assert owned(first) | owned(second) == {f"m~{number}" for number in range(4)}
+        log.groups["thalweg.m"].expel(instance_of(config, 2))  # its session ends
+        until("all of them again", lambda: len(owned(first)) == 4)
+        append(200, 400)
+        until("them to learn on", all_learned)
+    assert not [one for one in first.report() if one.restarts]
 
 
 def test_a_process_for_which_no_model_is_left_says_so(tmp_path: Path) -> None:
