@@ -65,7 +65,7 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
         stack.callback(source.close)
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
-        spans = spans_of(role)
+        spans = spans_of("learner")
         if spans is not None:
             stack.callback(spans.close)
         learning = Learning(config, source, store, live, registry, spans, number)

@@ -98,12 +98,12 @@ def test_learners_without_servers_are_supervised_as_well(tmp_path: Path) -> None
         two_models(running)
         running.send(100)
         process = running.start("learn")
-        until("both to learn", lambda: all(newest(running, name) is not None for name in "mn"))
+        until("both to learn", lambda: all((kept := newest(running, name)) and kept.events_learned for name in "mn"))
         assert running.pid("learner-2") is not None
         assert not running.ready()
 
         assert stop(process) == 0, running.text()
-        assert [newest(running, name).events_learned for name in "mn"] == [100, 100]
+        assert running.text().count("a process died") == 0
 
 
 def test_a_model_that_is_refused_leaves_the_other_process_at_work(tmp_path: Path) -> None:
