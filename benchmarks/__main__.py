@@ -42,6 +42,7 @@ NAMES = (
     "micro_batches",
     "replicas",
     "learners",
+    "shards",
     "swaps",
     "idle",
     "bottleneck",

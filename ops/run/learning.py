@@ -31,7 +31,9 @@ from thalweg.ops.run.champions.judges import judge_of
 from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.alone import alone
 from thalweg.ops.run.learners.shares import home_of_alias, homes
+from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
+from thalweg.ops.run.shards.publishing import merges
 from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
@@ -44,6 +46,8 @@ from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
+from thalweg.stream.merging.merger import Merger
+from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.runtime import Signal
 from thalweg.stream.shards.names import shard_name, shard_of
 from thalweg.stream.shards.one_partition import Commit, OnePartition
@@ -107,12 +111,15 @@ class Learning:
             raise ConfigurationError([f"service.state_url: {error}"]) from error
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
+        self._mergers: list[tuple[Merger, SupervisedThread]] = []
         joined: set[str] = set()
         places = homes(config)
         self._mine = [model for model in config.model if number in places[model.name]]
         for model in self._mine:
             if model.scale is not None:
                 self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
+                if merges(model):
+                    self._mergers.append(self._merger(model))
                 continue
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
@@ -132,7 +139,7 @@ class Learning:
     def start(self) -> None:
         """Start learning."""
         self._reports.start()
-        for thread in self._threads:
+        for thread in (*self._threads, *(thread for _, thread in self._mergers)):
             thread.start()
 
     def wait(self, stop: Signal) -> None:
@@ -149,7 +156,18 @@ class Learning:
             runs.stop()
         for thread in self._threads:
             thread.join()
+        for merger, thread in self._mergers:  # after the shards, which hand on what they have learned last
+            merger.stop()
+            thread.stop()
+            thread.join()
         self._reports.close()
+
+    def _merger(self, model: ModelConfig) -> tuple[Merger, SupervisedThread]:
+        """What merges the shards of a model."""
+        merger = build_merger(self._config, model, self._live, self._registry)
+        return merger, SupervisedThread(
+            merger.run, self._registry.register("merger", model.name), f"merger-{model.name}"
+        )
 
     def _judge(self, alias: AliasConfig) -> None:
         """Compare the models of an alias that promotes by a test."""
@@ -244,6 +262,8 @@ class Learning:
         with closing(publisher):
             begun(processor)
             run(processor)
+            if isinstance(publisher, ShardPublisher):
+                publisher.flush()
 
     def _learn_mirrored(
         self,
