@@ -74,7 +74,10 @@ class ServiceHealth:
             for one in self.learners.components()
             if one.component == "learner" and one.state is Condition.FAILED and model_of(one) == model
         ]
-        return f"its learner stands still: {failed[0].reason}" if failed else ""
+        if not failed:
+            return ""
+        whose = "its learner" if failed[0].model == model else f"the learner of {failed[0].model!r}"
+        return f"{whose} stands still: {failed[0].reason}"
 
     def components(self) -> tuple[ComponentHealth, ...]:
         """Every part of all processes, and a learner of every model, whether it was heard of or not."""
@@ -85,7 +88,7 @@ class ServiceHealth:
 
     def _unheard(self, theirs: Sequence[ComponentHealth]) -> Iterator[ComponentHealth]:
         """The learners of which nothing was heard: they are as their process is."""
-        known = {one.model for one in theirs if one.component == "learner"}
+        known = {model_of(one) for one in theirs if one.component == "learner"}
         processes = {one.component: one for one in theirs if is_process(one.component)}
         for model in self._models.all():
             for place in self._places(model.name)[:1] if model.name not in known else ():

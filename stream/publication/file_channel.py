@@ -265,12 +265,22 @@ class FileSubscriber:
             self._mapped(slot.info)
         return True
 
-    def _notice(self) -> bool:
-        """Wake the thread that loads if another version is announced than was looked at. That the one in use is still
-        the newest is announced every moment, and can wait until that thread looks by itself.
+    @property
+    def problem(self) -> str:
+        """Why the announced version is not in use; empty if it is."""
+        return self._problem
+
+    @property
+    def found(self) -> bool:
+        """Whether there is an announcement to look at."""
+        return self._map is not None
+
+    def announces(self) -> bool:
+        """Whether another version is announced than was looked at. Quick; one thread may ask. That the one in use is
+        still the newest is announced every moment, and can wait for who calls `look` at intervals.
         """
         announced = self._map
-        if announced is None:  # the other thread looks for the folder
+        if announced is None:  # who loads looks for the folder
             return False
         try:
             found = announced[:]
@@ -279,16 +289,21 @@ class FileSubscriber:
         if found in (self._looked, self._confirmed):
             return False
         slot, served = newest_slot(found), self.current
-        if (
-            slot is not None
-            and served is not None
-            and (slot.file, slot.info.version)
-            == (
-                self._file,
-                served.info.version,
-            )
-        ):
+        in_use = None if served is None else (self._file, served.info.version)
+        if slot is not None and (slot.file, slot.info.version) == in_use:
             self._confirmed = found
+            return False
+        return True
+
+    def find_again(self) -> None:
+        """Look anew if the folder was recreated; for who calls `look` at intervals."""
+        if self._map is not None and self._replaced():
+            log.warning("the folder of published versions was recreated", folder=str(self._folder))
+            self._unmap()
+
+    def _notice(self) -> bool:
+        """Wake the thread that loads if another version is announced than was looked at."""
+        if not self.announces():
             return False
         waited = not self._changed.is_set()
         self._changed.set()
@@ -300,9 +315,8 @@ class FileSubscriber:
             self._changed.wait(_FIRST_LOOK_SECONDS if self._map is None else _OWN_LOOK_SECONDS)
             self._changed.clear()
             due = time.monotonic() - told >= _OWN_LOOK_SECONDS
-            if due and self._map is not None and self._replaced():
-                log.warning("the folder of published versions was recreated", folder=str(self._folder))
-                self._unmap()
+            if due:
+                self.find_again()
             self.look()
             if due:
                 self._tell()
