@@ -42,6 +42,7 @@ NAMES = (
     "traces_cost",
     "micro_batches",
     "replicas",
+    "learners",
     "shards",
     "swaps",
     "idle",

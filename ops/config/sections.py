@@ -107,6 +107,9 @@ class ServiceConfig(Settings):
     servers: Annotated[int, Field(ge=1, le=64)] = 1
     """Server processes that share both addresses: about one per core that predictions may take. The system spreads
     connections over them, so that one caller's connection stays with one of them."""
+    learners: Annotated[int, Field(ge=1, le=64)] = 1
+    """Learner processes that share the models out: about one per core that learning may take. No more are started than
+    there are models, and each model is learned by one of them."""
     workers: Count = 2
     """Requests processed at once; more threads only compete for the interpreter lock. Requests that wait for a version,
     the log or a disk do not count."""

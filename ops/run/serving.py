@@ -19,6 +19,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, model_folder, new_learner, open_model_pending
 from thalweg.ops.run.champions.losses import comparison_path
+from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.aliases import Alias, AliasLocation
@@ -31,7 +32,7 @@ from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.versions import WaitSlots
-from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.replicas import Replicas
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import Statuses
@@ -160,7 +161,7 @@ def build_server(
     health = ServiceHealth(
         models,
         registry,
-        LearnerProcess(live),
+        LearnerProcesses(live, homes(config) if learned_here else None),  # of others, the follower tells
         [
             Probe(
                 "the log",

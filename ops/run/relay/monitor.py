@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from thalweg.memory.audit import audit_log
 from thalweg.ops.config.config import Config
+from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.serve.access.access import Access, AccessSettings
 from thalweg.ops.serve.http_api.guarded import guarded
 from thalweg.ops.serve.http_api.routes import HANDLERS
@@ -22,7 +23,7 @@ from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth, sentence
 from thalweg.ops.serve.settings import ServerLimits
-from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.stream.health.registry import Condition, HealthRegistry
 from thalweg.stream.publication.live_folder import live_folder
@@ -46,7 +47,7 @@ class Monitor:
     def __init__(self, config: Config) -> None:
         service, live = config.service, live_folder(Path(config.service.state_dir))
         self._registry, audit = HealthRegistry(), audit_log(config.service.state_dir)
-        self._learners, models = LearnerProcess(live), Models([])
+        self._learners, models = LearnerProcesses(live, homes(config)), Models([])
         self._health = ServiceHealth(models, self._registry, self._learners, live=live)
         self._telemetry = ServerMetrics(live, models, self._health)
         jwts = service.jwt.verifier(self._registry) if service.jwt is not None else None
@@ -93,9 +94,10 @@ class Monitor:
     async def _readyz(self, request: Request) -> Response:
         components = self._health.components()
         failed = [one for one in components if one.component == "learner" and one.state is Condition.FAILED]
-        reasons = [self._learners.problem] if self._learners.problem else [sentence(one) for one in failed]
-        if not self._learners.up and not reasons:
-            reasons = ["the learner process is starting"]
+        processes = self._learners.by_role().values()
+        reasons = [one.problem for one in processes if one.problem] or [sentence(one) for one in failed]
+        if not reasons and not all(one.up for one in processes):
+            reasons = ["a learner process is starting"]
         content = {
             "ready": not reasons,
             "reasons": reasons,

@@ -31,6 +31,7 @@ FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, which Kubernetes itself does not know."""
 EVERYTHING: dict[str, Any] = {
     "servers": 2,
+    "learners": 3,
     "env": {"THALWEG_STORE__URL": "redis://redis:6379/0", "THALWEG_LOG__CLIENT": "confluent"},
     "secretEnv": {"THALWEG_LOG__KAFKA__SASL_PLAIN_PASSWORD": {"name": "kafka", "key": "password"}},
     "tokens": {"existingSecret": "tokens"},
@@ -131,6 +132,7 @@ def test_the_service_accepts_its_configuration(way: str, tmp_path: Path) -> None
     }
     assert config.service.state_dir.startswith(mount_of(made, "state"))
     assert config.service.servers == WAYS[way].get("servers", 1)
+    assert config.service.learners == WAYS[way].get("learners", 1)
     grace = made["StatefulSet", "fraud-thalweg"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace >= 2 * config.service.drain_seconds
     assert {f"EXPOSE {' '.join(map(str, sorted(ports.values())))}"} <= set(DOCKERFILE.splitlines())
@@ -244,6 +246,7 @@ def test_a_changed_configuration_restarts_the_pod(tmp_path: Path) -> None:
     [
         ({"replicaCount": 2}, "replicaCount"),
         ({"servers": 0}, "servers"),
+        ({"learners": 0}, "learners"),
         ({"service": {"grpcPort": "8081"}}, "grpcPort"),
         ({"env": {"THALWEG_SERVICE__REQUESTS_BYTES": 268435456}}, "THALWEG_SERVICE__REQUESTS_BYTES"),
         ({"config": ""}, "config"),

@@ -20,8 +20,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "tls.clientCa: expected tls.existingSecret beside it: without a certificate the service is plain text" }}
 {{- end }}
 {{- range $name, $_ := merge (dict) .Values.env .Values.secretEnv }}
-{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS") }}
-{{- fail (printf "env: %s is set by the chart (service.bindAddress, servers)" $name) }}
+{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS" "THALWEG_SERVICE__LEARNERS") }}
+{{- fail (printf "env: %s is set by the chart (service.bindAddress, servers, learners)" $name) }}
 {{- end }}
 {{- end }}
 {{- end }}

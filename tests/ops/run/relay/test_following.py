@@ -36,7 +36,8 @@ from thalweg.ops.serve.champions.promoting import promote as promote_over_http
 from thalweg.ops.serve.errors import FailedPrecondition
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
-from thalweg.ops.telemetry.process_health import HealthFile, LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
+from thalweg.ops.telemetry.process_health import HealthFile
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
 from thalweg.stream.journal.promotions import Promotions
@@ -88,7 +89,7 @@ def following(config: Config) -> Iterator[ServiceHealth]:
     for part in (health, follower, models):
         part.start()
     try:
-        yield ServiceHealth(models, learners=LearnerProcess(live))
+        yield ServiceHealth(models, learners=LearnerProcesses(live))
     finally:
         for part in (models, follower, health):
             part.close()
