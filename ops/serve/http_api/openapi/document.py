@@ -95,6 +95,7 @@ def _paths(model: ServedModel) -> Described:
                 name,
                 _one_or_list(_ref(f"{name}.Event")),
                 _one_or_list(_ref("Ack")),
+                options=_EVENT_OPTIONS,
             )
         },
         f"{base}:predict": {
@@ -200,6 +201,13 @@ _OPTIONS = (
     _option("outputs", "Names of outputs, with commas between; none: all.", {"type": "string"}),
     _option("explain", "true, or a number of entries.", {"type": "string"}),
     _option("event_id", "The id under which the only row waits for its label.", {"type": "string"}),
+)
+_EVENT_OPTIONS = (
+    _option(
+        "responses",
+        "Responses that KServe's request logger posts: ignored, or the labels of their requests.",
+        {"type": "string", "enum": ["ignore", "label"], "default": "ignore"},
+    ),
 )
 _TENSOR = _object(
     {
