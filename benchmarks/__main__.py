@@ -60,6 +60,7 @@ NAMES = (
     "restart",
     "evaluation",
     "adapters",
+    "scale_simulation",
 )
 
 

@@ -4,43 +4,33 @@ from __future__ import annotations
 
 import os
 import resource
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.models.contract.capabilities import Mergeable, capability, predict_batch
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import LearnerReports, build_processor, event_schema, new_learner, new_monitor, settings_of
+from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.scale.core_time import core_seconds
 from thalweg.ops.scale.made_up import made_up
-from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
-from thalweg.ops.telemetry.status import LearnerStatus
+from thalweg.ops.scale.processor_run import alone, folders, run
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch
-from thalweg.proto.records import Partition, Position, Records
+from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import Schema
 from thalweg.stream.exceptions import first_line
-from thalweg.stream.health.registry import HealthRegistry
-from thalweg.stream.learn.observer import NoObserver
-from thalweg.stream.learn.outcome import Outcome
-from thalweg.stream.log.log import InMemoryLog, Message, Reader, Start
 
 _PILOT_RECORDS = 500
 _FEWEST, _MOST = 500, 200_000
 """Records of the measured run."""
 _ALONE = 20_000
 """Of these, those that the parts alone are measured on, at most."""
-_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +44,9 @@ class Costs:
     events: int
     """Made-up events that were measured."""
     batch_events: int
-    """Events per micro-batch while more wait."""
+    """Events per micro-batch while more wait …"""
+    block_events: float
+    """… and per block, on average."""
     seconds_per_event: float
     """Of the whole processor: read, decoded, predicted, graded, learned, journalled, published, saved."""
     decode_seconds: float
@@ -92,7 +84,7 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
     Raises:
         Failed: Its learner cannot learn made-up events; the message says why.
     """
-    with threadpool_limits(1), _folders(config) as (folder, live):
+    with threadpool_limits(1), folders(config) as (folder, live):
         learner = new_learner(model)
         schema = event_schema(model, learner)
         process_bytes = _resident_bytes()
@@ -102,7 +94,7 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
         pilot += sum(_alone(model, learner, batch, size, seconds / 8))
         count = int(min(_MOST, max(_FEWEST, 0.6 * seconds / pilot)))
         records = made_up(schema, count, seed=1, now=time.time())
-        ran = _run(_measured(config, model, folder, size), live, records, seconds)
+        ran = run(alone(config, model, folder, size), live, records, seconds)
         decode, batch = _decoded(schema, model, records[:_ALONE])
         predict, grade, learn = _alone(model, learner := new_learner(model), batch, size, seconds / 4)
         journal = sum(path.stat().st_size for path in (folder / model.name / "journal").rglob("*") if path.is_file())
@@ -113,6 +105,7 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
             scaled=model.scale is not None,
             events=ran.events,
             batch_events=size,
+            block_events=ran.events / len(ran.rates),
             seconds_per_event=ran.seconds_per_event,
             decode_seconds=decode,
             predict_seconds=predict,
@@ -129,123 +122,6 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
             merge_seconds=_merging(model, learner),
             process_bytes=process_bytes,
         )
-
-
-@dataclass
-class _Ran(NoObserver):
-    """What a run of the processor did."""
-
-    seconds: float
-    """After which it is to stop, after a block."""
-    stop: Callable[[], None] = lambda: None
-    began: float = 0.0
-    deadline: float = 0.0
-    events: int = 0
-    rates: list[tuple[float, int]] = field(default_factory=list)
-    """Seconds of a core since the log was opened and events so far, after each block."""
-    state_bytes: list[tuple[int, int]] = field(default_factory=list)
-    """Events so far, and bytes of the state, after some of the blocks."""
-    snapshots: list[tuple[float, int]] = field(default_factory=list)
-    """Seconds and bytes."""
-    publications: list[float] = field(default_factory=list)
-    """Seconds."""
-
-    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
-        now = core_seconds()
-        self.events += outcome.events
-        self.rates.append((now - self.began, self.events))
-        if time.perf_counter() > self.deadline:
-            self.stop()
-        if not self.state_bytes or self.events >= 1.5 * self.state_bytes[-1][0]:
-            self.state_bytes.append((self.events, learner.state().size_bytes))
-            self.began += core_seconds() - now  # looking takes no part of the time
-
-    def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
-        self.publications.append(seconds)
-
-    def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
-        self.snapshots.append((seconds, size_bytes))
-
-    @property
-    def seconds_per_event(self) -> float:
-        """Of the later half of the blocks; of all where they are few."""
-        last, events = self.rates[-1]
-        begun, before = next((rate for rate in self.rates if rate[1] >= events / 2), (0.0, 0))
-        return (last - begun) / (events - before) if events > before else last / events
-
-    def growth(self) -> float:
-        """Bytes by which an event adds to the state, at the end."""
-        if len(self.state_bytes) < 2:
-            return 0.0
-        (before, smaller), (events, larger) = self.state_bytes[-2:]
-        return max(0.0, (larger - smaller) / (events - before))
-
-
-class _Both:
-    """A model's metrics, and beside them what is measured."""
-
-    def __init__(self, metrics: object, ran: _Ran) -> None:
-        self._metrics, self._ran = metrics, ran
-
-    def __getattr__(self, name: str) -> object:
-        call = getattr(self._metrics, name)
-        if (also := getattr(_Ran, name, None)) is None:
-            return call
-
-        def both(*arguments: object) -> None:
-            call(*arguments)
-            also(self._ran, *arguments)
-
-        return both
-
-
-class _WatchedMetrics(LearnerMetrics):
-    """The learner's own metrics, with what is measured."""
-
-    def __init__(self, path: Path, ran: _Ran) -> None:
-        super().__init__(path)
-        self._ran = ran
-
-    def model(self, name: str, watchers: Sequence[tuple[str, str]] = ()) -> Any:
-        return _Both(super().model(name, watchers), self._ran)
-
-
-class _OpenedLog(InMemoryLog):
-    """Tells when it is read."""
-
-    def __init__(self, ran: _Ran) -> None:
-        super().__init__()
-        self._ran = ran
-
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
-        self._ran.began, self._ran.deadline = core_seconds(), time.perf_counter() + self._ran.seconds
-        return super().reader(topics, after, start, group)
-
-
-def _run(config: Config, live: Path, records: Sequence[bytes], seconds: float) -> _Ran:
-    """Run the processor of the only model over these records, for so many seconds and the rest of a block at most."""
-    (model,) = config.model
-    ran = _Ran(seconds)
-    source = _OpenedLog(ran)
-    source.append(model.topic, [Message(record) for record in records])
-    reports = LearnerReports(_WatchedMetrics(live / "metrics-learner.prom", ran), LearnerStatus(live))
-    store = InMemoryCommandQueue()
-    processor, publisher = build_processor(config, model, source, store, live, reports, HealthRegistry())
-    ran.stop = processor.stop
-    with closing(publisher):
-        processor.run(until_end=True)
-    if processor.stopped_by is not None:
-        raise Failed(f"model {model.name!r}: made-up events cannot be learned: {processor.stopped_by.cause}")
-    return ran
-
-
-def _measured(config: Config, model: ModelConfig, folder: Path, size: int) -> Config:
-    """The configuration of this model alone, with its state in another folder, no object store and no registry."""
-    left_out = {"labels_topic": "", "history": "", "frozen_version": 0, "scale": None}
-    alone = model.model_copy(update={**left_out, "batch_events": size})  # `auto` would reach it under such a load
-    service = config.service.model_copy(update={"state_dir": str(folder), "state_url": ""})
-    log = config.log.model_copy(update={"registry": None})
-    return config.model_copy(update={"service": service, "log": log, "model": [alone], "alias": []})
 
 
 def _decoded(schema: Schema, model: ModelConfig, records: Sequence[bytes]) -> tuple[float, Batch]:
@@ -320,17 +196,3 @@ def _resident_bytes() -> int:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-@contextmanager
-def _folders(config: Config) -> Iterator[tuple[Path, Path]]:
-    """Folders for the state, on the disk of the model's own, and for its published versions, in memory if there is."""
-    place = Path(config.service.state_dir).absolute()
-    while not place.is_dir():
-        place = place.parent
-    memory = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else place
-    with (
-        tempfile.TemporaryDirectory(prefix=".thalweg-scale-", dir=place) as folder,
-        tempfile.TemporaryDirectory(prefix="thalweg-scale-", dir=memory) as live,
-    ):
-        yield Path(folder), Path(live)

@@ -23,6 +23,7 @@ COSTS = Costs(
     scaled=True,
     events=1000,
     batch_events=256,
+    block_events=512.0,
     seconds_per_event=1e-4,
     decode_seconds=1e-5,
     predict_seconds=2e-5,

@@ -63,7 +63,9 @@ spec:
         {{- end }}
       ports:
         - { name: http, containerPort: 8080 }
+        {{- if ne $kind "learner" }}
         - { name: grpc, containerPort: 8081 }
+        {{- end }}
       startupProbe: # a state is restored, and the end of the log learned again
         {{- include "thalweg.probe" (list $.Values "/healthz") | nindent 8 }}
         periodSeconds: 2
