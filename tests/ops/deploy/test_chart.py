@@ -60,6 +60,9 @@ EVERYTHING: dict[str, Any] = {
     "extraVolumeMounts": [{"name": "weights", "mountPath": "/weights"}],
 }
 SCALED = """
+[service]
+state_url = "s3://states/fraud"
+
 [log]
 url = "kafka://kafka:9092"
 
@@ -73,7 +76,7 @@ topic = "m"
 inputs.x = { shape = [2] }
 
 [model.scale]
-answers = "merge"
+answers = "key"
 """
 SPLIT: dict[str, Any] = {
     "config": SCALED,
@@ -288,6 +291,13 @@ def test_a_changed_configuration_restarts_the_pod(tmp_path: Path) -> None:
         ({"split": {"enabled": True, "learners": {"replicas": 0}}}, "replicas"),
         (
             {"split": {"enabled": True, "learners": {"replicas": 2}}, "env": {"THALWEG_STORE__URL": "redis://r"}},
+            "got 2 learners and no place where a partition that moves finds its state",
+        ),
+        (
+            {
+                "split": {"enabled": True, "learners": {"replicas": 2}},
+                "env": {"THALWEG_SERVICE__STATE_URL": "s3://states/fraud"},
+            },
             "expected [model.scale] in config, got 2 learners",
         ),
         (

@@ -34,6 +34,7 @@ vip = "boolean"
 last = { kind = "list", length = 3 }
 tags = "list"
 [model.scale]
+answers = "key"
 """,
     "columns in our own form": """
 learner = "nearest_mean"

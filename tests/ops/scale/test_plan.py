@@ -149,6 +149,7 @@ learner = "nearest_mean"
 topic = "small"
 inputs.x = {{ shape = [4] }}
 [model.scale]
+answers = "key"
 [[model]]
 name = "alone"
 learner = "nearest_mean"

@@ -51,6 +51,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "split: expected THALWEG_STORE__URL (a Redis) or THALWEG_SERVICE__STATE_URL (an object store) in env or secretEnv: versions reach the servers by one of them" }}
 {{- end }}
 {{- $most := ternary .Values.split.learners.autoscaling.maxReplicas .Values.split.learners.replicas .Values.split.learners.autoscaling.enabled | int }}
+{{- if and (gt $most 1) $config (not (or (contains "THALWEG_SERVICE__STATE_URL" $names) (contains "state_url" $config))) }}
+{{- fail (printf "split.learners: expected THALWEG_SERVICE__STATE_URL (an object store) in env or secretEnv, got %d learners and no place where a partition that moves finds its state: it would be learned anew" $most) }}
+{{- end }}
 {{- if and (gt $most 1) $config (not (regexMatch "(?m)^\\s*(\\[model\\.scale\\]|scale\\s*=|scale\\.)" $config)) }}
 {{- fail (printf "split.learners: expected [model.scale] in config, got %d learners and no model that several can learn" $most) }}
 {{- end }}
