@@ -74,6 +74,7 @@ class AppendingRoutes:
         self._decoders = {
             model.name: Decoder(model.schema, max_future_seconds=model.max_future_seconds) for model in models.all()
         }
+        self._logged = {model.name: LoggedReader(model, self._decoders[model.name], clock) for model in models.all()}
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -124,7 +125,7 @@ class AppendingRoutes:
         """Append what KServe's logger saw: requests as events, responses perhaps as their labels."""
         if learn_responses and not model.labels_topic:
             raise FailedPrecondition(f"model {model.name!r} has no labels_topic: responses=label has nowhere to go")
-        reader = LoggedReader(model, self._decoders[model.answering.name], self._clock)
+        reader = self._logged[model.answering.name]
         trace = REQUEST.get() or parse(call.headers.get(NAME))
         headers = () if trace is None else ((NAME, trace.header.encode()),)
         found = reader.read(logged, learn_responses=learn_responses, headers=headers)

@@ -342,6 +342,7 @@ def test_learners_and_servers_apart_take_the_same_configuration_and_different_ro
         if "role" not in ServiceConfig.model_fields:  # it comes with relays; the chart is ready for it
             del variables["THALWEG_SERVICE__ROLE"]
         config = load(path, variables)
+        assert getattr(config.service, "role", role) == role
         ports = {one["name"]: one["containerPort"] for one in container(made, kind)["ports"]}
         listening = {"http": config.service.http, "grpc": config.service.grpc}
         assert ports.keys() == ({"http"} if kind == "learner" else {"http", "grpc"})  # learners answer no predictions

@@ -14,9 +14,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.ops.serve.http_api.test_columns import FIELDS, taught
 from tests.ops.serve.serving import NAMES, SPECS, RunningServer, served
+from tests.ops.serve.test_malformed import ANYTHING, perhaps
 from tests.stream.labels.test_joining import Counted
 from thalweg.memory.exchange.pending import InMemoryPending, Limits
 from thalweg.proto.decode import Decoder
@@ -297,6 +300,53 @@ def test_responses_that_hold_no_label_are_refused_where_they_are_to_be_learned(
 
     assert (refused.status_code, text in refused.json()["error"]) == (400, True), refused.text
     assert service.nothing_new()
+
+
+TENSOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": perhaps("x"),
+        "shape": st.lists(st.integers(-1, 5) | st.just(1 << 40), max_size=3) | ANYTHING,
+        "datatype": st.sampled_from(["FP32", "INT64", "BYTES", "BOOL", "FP16", "X"]) | ANYTHING,
+        "data": st.lists(ANYTHING, max_size=5) | perhaps([1.0, 2.0, 3.0, 4.0]),
+        "parameters": perhaps({"content_type": "np"}),
+    },
+)
+NAMED = st.fixed_dictionaries({"features": perhaps(ROW), "id": ANYTHING})
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "instances": st.lists(
+            perhaps(ROW) | st.fixed_dictionaries({"features": perhaps(ROW), "id": ANYTHING}), max_size=3
+        )
+        | ANYTHING,
+        "inputs": st.lists(TENSOR, max_size=3) | ANYTHING,
+        "predictions": st.lists(ANYTHING, max_size=3) | ANYTHING,
+        "outputs": st.lists(TENSOR, max_size=3) | ANYTHING,
+    },
+)
+
+
+@settings(max_examples=150)
+@given(
+    body=BODIES | ANYTHING,
+    response=st.booleans(),
+    mode=st.sampled_from(["binary", "structured", "batch"]),
+    query=st.sampled_from(["", "?responses=label"]),
+)
+def test_no_logged_event_is_a_bug_of_the_server(
+    running: RunningServer, body: Any, response: bool, mode: str, query: str
+) -> None:
+    kind = RESPONSE if response else REQUEST
+    if mode == "binary":
+        answer = post(Since.now(running), body, binary(kind), query)
+    else:
+        event = structured(body, kind)
+        headers = STRUCTURED if mode == "structured" else BATCH
+        answer = post(Since.now(running), event if mode == "structured" else [event, event], headers, query)
+
+    assert answer.status_code < 500, answer.text
+    assert answer.is_success or answer.json()["error"]
 
 
 def test_the_option_has_two_values_and_needs_a_labels_topic(service: Since, tmp_path: Path) -> None:
