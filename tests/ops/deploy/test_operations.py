@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.ops.running import Service, service, until
+from thalweg.ops.cli.main import app
 
 
 def copied(folder: Path, to: Path) -> None:
     """A backup of a state folder while its service runs: as tar takes it, without what is in memory and the locks."""
     shutil.copytree(folder, to, ignore=shutil.ignore_patterns("live", ".*.lock"))
+
+
+OPERATIONS = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+COMMANDS = re.findall(r"(?:^\$ |&& |`)(?:\S+/)?thalweg ([a-z][^`\n#|&]*)", OPERATIONS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_every_command_of_the_page_and_each_of_its_options_exist(command: str) -> None:
+    words = command.split()
+    names = words[:1] if words[0] not in ("snapshot", "scale") else words[:2]
+
+    told = CliRunner().invoke(app, [*names, "--help"], env={"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
+
+    assert told.exit_code == 0, told.output
+    for option in re.findall(r"--[a-z-]+", command):
+        assert option in told.output
+
+
+def test_the_page_has_commands() -> None:
+    assert {command.split()[0] for command in COMMANDS} >= {"scale", "check", "serve", "snapshot"}
 
 
 @pytest.mark.slow(5)
