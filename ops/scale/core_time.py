@@ -15,8 +15,16 @@ def core_seconds() -> float:
     this process computed, since they share its core. Not those in which it was ready and another process had the core:
     Linux counts them. Elsewhere they count, so a busy machine makes everything look dearer.
     """
+    while True:
+        before = _waited()
+        now = time.perf_counter() + time.process_time() - time.thread_time()
+        if _waited() == before:  # not interrupted meanwhile
+            return now - before
+
+
+def _waited() -> float:
+    """Seconds in which this thread was ready and had no core."""
     try:
-        waited = int(_SCHEDULED.read_bytes().split()[1]) / 1e9
+        return int(_SCHEDULED.read_bytes().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
-        waited = 0.0
-    return time.perf_counter() - waited + time.process_time() - time.thread_time()
+        return 0.0

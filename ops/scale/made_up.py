@@ -18,7 +18,7 @@ _IDS = 10_000
 """Different users, items and keys."""
 _WORDS = tuple(f"word{number}" for number in range(500))
 _DAY = 86_400.0
-_APART = 0.01
+APART = 0.01
 """Seconds between two events."""
 _PER_SECOND = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
@@ -38,7 +38,7 @@ def made_up(schema: Schema, count: int, *, seed: int, now: float) -> list[bytes]
     columns = {name: _values(schema, spec, now)(random, count) for name, spec in schema.inputs.items()}
     labels = _labels(schema, random, count)
     ids = [f"made-up-{seed}-{row}" for row in range(count)]
-    times = [now - _APART * (count - 1 - row) for row in range(count)]
+    times = [now - APART * (count - 1 - row) for row in range(count)]
     if schema.columns or schema.fields is not None:
         fields = schema.fields or usual_mapping(schema.columns.values())
         return _flat(schema, fields, columns, labels, ids, times)

@@ -17,17 +17,17 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
-from thalweg.ops.scale.core_time import core_seconds
-from thalweg.ops.scale.made_up import made_up
-from thalweg.ops.scale.processor_run import alone, folders, run
+from thalweg.ops.scale.made_up import APART, made_up
+from thalweg.ops.scale.processor_run import Ran, alone, folders, run
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import Schema
 from thalweg.stream.exceptions import first_line
 
-_PILOT_RECORDS = 500
-_FEWEST, _MOST = 500, 200_000
+_TRIED = 20
+"""Records that are decoded to see whether made-up ones fit."""
+_MOST = 200_000
 """Records of the measured run."""
 _ALONE = 20_000
 """Of these, those that the parts alone are measured on, at most."""
@@ -86,17 +86,16 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
     """
     with threadpool_limits(1), folders(config) as (folder, live):
         learner = new_learner(model)
-        schema = event_schema(model, learner)
+        made = _Made(event_schema(model, learner))
         process_bytes = _resident_bytes()
-        records = made_up(schema, _PILOT_RECORDS, seed=0, now=time.time())
-        pilot, batch = _decoded(schema, model, records)
+        _decoded(made.schema, model, made(_TRIED))
         size = settings_of(model, config.service.max_message_bytes).most_batch_events
-        pilot += sum(_alone(model, learner, batch, size, seconds / 8))
-        count = int(min(_MOST, max(_FEWEST, 0.6 * seconds / pilot)))
-        records = made_up(schema, count, seed=1, now=time.time())
-        ran = run(alone(config, model, folder, size), live, records, seconds)
-        decode, batch = _decoded(schema, model, records[:_ALONE])
-        predict, grade, learn = _alone(model, learner := new_learner(model), batch, size, seconds / 4)
+        ran = Ran(seconds, most=_MOST)
+        run(alone(config, model, folder, size), live, made, ran, size)
+        if ran.learner is None:
+            raise Failed(f"model {model.name!r}: made-up events cannot be learned: there was no block")
+        decode, batch = _decoded(made.schema, model, made.newest[:_ALONE])
+        predict, grade, learn = _alone(model, ran.learner, batch, size, seconds / 4)
         journal = sum(path.stat().st_size for path in (folder / model.name / "journal").rglob("*") if path.is_file())
         versions = [path.stat().st_size for path in (live / model.name).glob("*.safetensors")]
         return Costs(
@@ -111,7 +110,7 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
             predict_seconds=predict,
             grade_seconds=grade,
             learn_seconds=learn,
-            record_bytes=sum(map(len, records)) / len(records),
+            record_bytes=sum(map(len, made.newest)) / len(made.newest),
             state_bytes=ran.state_bytes[-1][1],
             state_bytes_per_event=ran.growth(),
             snapshot_bytes=ran.snapshots[-1][1] if ran.snapshots else 0,
@@ -119,9 +118,24 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
             version_bytes=max(versions, default=0),
             publish_seconds=sum(ran.publications) / max(1, len(ran.publications)),
             journal_bytes_per_event=journal / max(1, ran.events),
-            merge_seconds=_merging(model, learner),
+            merge_seconds=_merging(model, ran.learner),
             process_bytes=process_bytes,
         )
+
+
+class _Made:
+    """Makes more and more records, each later than those before."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema, self._count = schema, 0
+        self._begin = time.time() - APART * 2 * _MOST
+        self.newest: list[bytes] = []
+        """Those made last."""
+
+    def __call__(self, count: int) -> Sequence[bytes]:
+        self._count += count
+        self.newest = made_up(self.schema, count, seed=self._count, now=self._begin + APART * self._count)
+        return self.newest
 
 
 def _decoded(schema: Schema, model: ModelConfig, records: Sequence[bytes]) -> tuple[float, Batch]:
@@ -130,9 +144,9 @@ def _decoded(schema: Schema, model: ModelConfig, records: Sequence[bytes]) -> tu
     decoder = Decoder(schema, max_future_seconds=model.max_future_seconds)
     run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, records, [()] * count)
     decoder.decode(run)
-    started = core_seconds()
+    started = time.thread_time()
     decoded = decoder.decode(run)
-    took = core_seconds() - started
+    took = time.thread_time() - started
     if decoded.rejected:
         raise Failed(f"model {model.name!r}: made-up events do not fit it: {decoded.rejected[0].detail}")
     return took / count, decoded.batch
@@ -149,23 +163,23 @@ def _alone(model: ModelConfig, learner: Learner, batch: Batch, size: int, second
         if round >= 2 and time.perf_counter() > deadline:
             break
         try:
-            began = core_seconds()
+            began = time.thread_time()
             predictor = learner.predictor()
             outputs = predict_batch(predictor, part)
-            predicted = core_seconds()
+            predicted = time.thread_time()
             monitor.predicted(part, predictor, outputs)
             if round % 16 == 15:
                 monitor.settle()  # what it puts off, it does for many micro-batches together
-            graded = core_seconds()
+            graded = time.thread_time()
             learner.learn(part)
-            learned = core_seconds()
+            learned = time.thread_time()
         except Exception as error:
             raise Failed(f"model {model.name!r}: made-up events cannot be learned: {first_line(error)}") from error
         spent.append((len(part), predicted - began, graded - predicted, learned - graded))
-    began = core_seconds()
+    began = time.thread_time()
     monitor.settle()
     rows, predicting, grading, learning = spent[-1]
-    spent[-1] = (rows, predicting, grading + core_seconds() - began, learning)
+    spent[-1] = (rows, predicting, grading + time.thread_time() - began, learning)
     later = spent[len(spent) // 2 :]
     events = sum(one[0] for one in later)
     predict, grade, learn = (sum(one[part] for one in later) / events for part in (1, 2, 3))
@@ -181,9 +195,9 @@ def _merging(model: ModelConfig, learner: Learner) -> float | None:
     state, taken = learner.state(), []
     try:
         for _ in range(3):
-            started = core_seconds()
+            started = time.thread_time()
             merging.merge(state)
-            taken.append(core_seconds() - started)
+            taken.append(time.thread_time() - started)
     except ValueError:  # under these parameters the order of events matters
         return None
     return sorted(taken)[1]

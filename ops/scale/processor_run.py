@@ -21,12 +21,12 @@ from thalweg.ops.run.failed import Failed
 from thalweg.ops.scale.core_time import core_seconds
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
-from thalweg.proto.records import Partition, Position
+from thalweg.proto.records import Partition
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.log.log import InMemoryLog, Log, Message, Reader, Start
+from thalweg.stream.log.log import InMemoryLog, Log, Message, Reader
 from thalweg.stream.publication.file_channel import FilePublisher
 
 _MEMORY = Path("/dev/shm")
@@ -39,6 +39,13 @@ class Ran(NoObserver):
     seconds: float
     """After which it is to stop, after a block."""
     stop: Callable[[], None] = lambda: None
+    feed: Callable[[int], None] = lambda records: None
+    """Appends so many more records."""
+    fed: int = 0
+    most: int = 0
+    """Records, at most; they come in runs, each as long as all before it, as soon as those are learned."""
+    learner: Learner | None = None
+    """As it was after the last block."""
     began: float = 0.0
     deadline: float = math.inf
     events: int = 0
@@ -55,11 +62,19 @@ class Ran(NoObserver):
         now = core_seconds()
         self.events += outcome.events
         self.rates.append((now - self.began, self.events))
-        if time.perf_counter() > self.deadline:
-            self.stop()
+        self.learner = learner
         if not self.state_bytes or self.events >= 1.5 * self.state_bytes[-1][0]:
             self.state_bytes.append((self.events, learner.state().size_bytes))
-            self.began += core_seconds() - now  # looking takes no part of the time
+        if time.perf_counter() > self.deadline:
+            self.stop()
+        elif not any(lag.values()) and self.fed < self.most:
+            self.add(min(self.fed, self.most - self.fed))
+        self.began += core_seconds() - now  # looking and making up takes no part of the time
+
+    def add(self, records: int) -> None:
+        """Append so many more records."""
+        self.feed(records)
+        self.fed += records
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         self.publications.append(seconds)
@@ -119,9 +134,10 @@ class OpenedLog(InMemoryLog):
         super().__init__()
         self._ran = ran
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(self, *arguments: Any, **named: Any) -> Reader:
+        """As any log's, and the time counts from here."""
         self._ran.began, self._ran.deadline = core_seconds(), time.perf_counter() + self._ran.seconds
-        return super().reader(topics, after, start, group)
+        return super().reader(*arguments, **named)
 
 
 def new_processor(config: Config, source: Log, live: Path, ran: Ran) -> tuple[Processor, FilePublisher]:
@@ -131,19 +147,30 @@ def new_processor(config: Config, source: Log, live: Path, ran: Ran) -> tuple[Pr
     return build_processor(config, model, source, InMemoryCommandQueue(), live, reports, HealthRegistry())
 
 
-def run(config: Config, live: Path, records: Sequence[bytes], seconds: float) -> Ran:
-    """Run it over these records, for so many seconds and the rest of a block at most. Raises Failed."""
+def run(config: Config, live: Path, make: Callable[[int], Sequence[bytes]], ran: Ran, first: int) -> None:
+    """Run it until `ran` has seen enough, and the rest of a block. Raises Failed.
+
+    Args:
+        config: Of one model.
+        live: Folder of its published versions.
+        make: Makes so many more records.
+        ran: Notes what happens; says how long.
+        first: Records at the beginning.
+    """
     (model,) = config.model
-    ran = Ran(seconds)
     source = OpenedLog(ran)
-    source.append(model.topic, [Message(record) for record in records])
+    ran.feed = lambda count: _append(source, model.topic, make(count))
+    ran.add(first)
     processor, publisher = new_processor(config, source, live, ran)
     ran.stop = processor.stop
     with closing(publisher):
         processor.run(until_end=True)
     if processor.stopped_by is not None:
         raise Failed(f"model {model.name!r}: made-up events cannot be learned: {processor.stopped_by.cause}")
-    return ran
+
+
+def _append(log: Log, topic: str, records: Sequence[bytes]) -> None:
+    log.append(topic, [Message(record) for record in records])
 
 
 def alone(config: Config, model: ModelConfig, folder: Path, size: int) -> Config:
