@@ -72,13 +72,14 @@ def times_of(costs: Costs, pace: Pace, rate: float) -> Times:
     """What the simulation takes of the measured costs, for shards of this rate.
 
     What is left of an event's time beside its parts belongs to the block. Saving is part of it on average, and also
-    stands for itself: the simulation is rather too slow.
+    stands for itself: the simulation is rather too slow. Waiting for the disk holds nobody up, so only what a save
+    computes counts.
     """
     interval = plan(replace(costs, scaled=False), rate, 1, pace).snapshot_interval_seconds
     return Times(
         event=costs.seconds_per_event - costs.other_seconds,
         block=costs.other_seconds * costs.block_events,
-        snapshot=costs.snapshot_seconds,
+        snapshot=costs.snapshot_core_seconds,
         snapshot_interval=interval,
         block_events=round(costs.block_events),
     )

@@ -62,6 +62,8 @@ class Costs:
     snapshot_bytes: int
     snapshot_seconds: float
     """To write one; it does not hold up learning."""
+    snapshot_core_seconds: float
+    """What it computes meanwhile: the rest is waiting for the disk."""
     version_bytes: int
     """Of a published version."""
     publish_seconds: float
@@ -115,6 +117,7 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
             state_bytes_per_event=ran.growth(),
             snapshot_bytes=ran.snapshots[-1][1] if ran.snapshots else 0,
             snapshot_seconds=ran.snapshots[-1][0] if ran.snapshots else 0.0,
+            snapshot_core_seconds=ran.snapshots[-1][2] if ran.snapshots else 0.0,
             version_bytes=max(versions, default=0),
             publish_seconds=sum(ran.publications) / max(1, len(ran.publications)),
             journal_bytes_per_event=journal / max(1, ran.events),

@@ -47,7 +47,7 @@ class Plan:
     workers: int
     """Learner processes, each with a core of its own."""
     used: float
-    """Share of its time that the busiest of them learns, 0 to 1; above 0.7 there is no room for a backlog."""
+    """Share of its time that the busiest of them learns and saves, 0 to 1; above 0.7 there is no room for a backlog."""
     capacity: float
     """Events per second that these processes learn if they do nothing else."""
     most_rate: float
@@ -90,16 +90,18 @@ def plan(costs: Costs, rate: float, partitions: int | None, pace: Pace) -> Plan:
     load = rate * costs.seconds_per_event
     needed = max(1, math.ceil(load / USED - _ROUNDING))
     count = partitions if partitions is not None else _partitions_for(needed if costs.scaled else 1)
-    workers = _workers(load, needed, count) if costs.scaled else 1
-    shards = math.ceil(count / workers) if costs.scaled else 1
-    share = shards / count if costs.scaled else 1.0
-    used = load * share
     all_shards = count if costs.scaled else 1
     shard_rate = rate / all_shards
     interval = _interval(costs, shard_rate, pace)
+    saving = costs.snapshot_core_seconds / interval  # of a further shard: that of one is in what was measured
+    workers = _workers(load, needed, all_shards, saving)
+    shards = math.ceil(all_shards / workers)
+    share = shards / all_shards
+    used = load * share + (shards - 1) * saving
     published = _publications(costs, shard_rate, pace)
     merged = _merge_share(costs, all_shards, pace)
     bottleneck, advice = _bottleneck(costs, rate, count, needed, used, merged)
+    room = max(0.0, USED - (shards - 1) * saving)
     return Plan(
         model=costs.model,
         rate=rate,
@@ -108,7 +110,7 @@ def plan(costs: Costs, rate: float, partitions: int | None, pace: Pace) -> Plan:
         workers=workers,
         used=used,
         capacity=1 / (share * costs.seconds_per_event),
-        most_rate=USED / (share * costs.seconds_per_event),
+        most_rate=room / (share * costs.seconds_per_event),
         memory_bytes=costs.process_bytes + shards * (COPIES * costs.state_bytes + _KEPT_VERSIONS * costs.version_bytes),
         memory_bytes_per_event=COPIES * costs.state_bytes_per_event,
         log_bytes=rate * costs.record_bytes,
@@ -127,12 +129,13 @@ def _partitions_for(workers: int) -> int:
     return 1 if workers == 1 else 2 ** math.ceil(math.log2(2 * workers))
 
 
-def _workers(load: float, needed: int, partitions: int) -> int:
-    """The fewest workers whose busiest learns no more than is planned; never more than partitions."""
-    for workers in range(min(needed, partitions), partitions):
-        if load * math.ceil(partitions / workers) / partitions <= USED + _ROUNDING:
+def _workers(load: float, needed: int, shards: int, saving: float) -> int:
+    """The fewest workers whose busiest has no more to do than is planned; never more than shards."""
+    for workers in range(min(needed, shards), shards):
+        most = math.ceil(shards / workers)
+        if load * most / shards + (most - 1) * saving <= USED + _ROUNDING:
             return workers
-    return partitions
+    return shards
 
 
 def _interval(costs: Costs, shard_rate: float, pace: Pace) -> float:

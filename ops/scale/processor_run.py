@@ -53,8 +53,8 @@ class Ran(NoObserver):
     """Seconds of a core since the log was opened and events so far, after each block."""
     state_bytes: list[tuple[int, int]] = field(default_factory=list)
     """Events so far, and bytes of the state, after some of the blocks."""
-    snapshots: list[tuple[float, int]] = field(default_factory=list)
-    """Seconds and bytes."""
+    snapshots: list[tuple[float, int, float]] = field(default_factory=list)
+    """Seconds, bytes, and seconds that its thread computed."""
     publications: list[float] = field(default_factory=list)
     """Seconds."""
 
@@ -80,7 +80,7 @@ class Ran(NoObserver):
         self.publications.append(seconds)
 
     def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
-        self.snapshots.append((seconds, size_bytes))
+        self.snapshots.append((seconds, size_bytes, time.thread_time()))  # each is saved by a thread of its own
 
     @property
     def seconds_per_event(self) -> float:

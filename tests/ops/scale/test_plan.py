@@ -34,6 +34,7 @@ COSTS = Costs(
     state_bytes_per_event=2.0,
     snapshot_bytes=5000,
     snapshot_seconds=0.01,
+    snapshot_core_seconds=0.0,
     version_bytes=100,
     publish_seconds=0.001,
     journal_bytes_per_event=0.5,
@@ -106,6 +107,17 @@ def test_without_shards_there_is_one_process_and_the_plan_says_what_would_help()
     assert (found.workers, found.bottleneck, found.used) == (1, "one learner process", pytest.approx(2.8))
     assert "[model.scale] lets 4 processes learn; without it one can learn 7,000 events/s" in found.advice
     assert planned(5_000, 8, scaled=False).advice == ""
+
+
+def test_the_saving_of_many_shards_takes_part_of_a_worker() -> None:
+    one, many = (planned(28_000, partitions, snapshot_core_seconds=0.02) for partitions in (4, 400))
+
+    assert (one.workers, one.used) == (4, pytest.approx(0.7))  # what one shard takes is in what was measured
+    saving = 0.02 / many.snapshot_interval_seconds
+    shards = -(-400 // many.workers)
+    assert many.workers > 4
+    assert many.used == pytest.approx(2.8 * shards / 400 + (shards - 1) * saving)
+    assert many.used <= 0.7
 
 
 def test_merging_many_shards_is_a_limit_of_its_own() -> None:
