@@ -91,7 +91,7 @@ class NumberedVersions:
         last = self._last  # one read: another thread may replace it
         if last is None or last[0] is not served:
             info = replace(served.info, version=served.info.version + self._base)
-            last = self._last = served, ServedVersion(served.predictor, info)
+            last = self._last = served, ServedVersion(served.predictor, info, served.shards)
         return last[1]
 
 

@@ -40,6 +40,8 @@ def describe(model: ServedModel, version: int | None = None) -> Metadata:
     if served.alternative_inputs is not None:
         others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.alternative_inputs.values()}
         properties["other_inputs"] = json.dumps(others)
+    if served.shards:
+        properties["shards"] = json.dumps(served.shards)
     if CLASSES in offered(predictor):
         properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)
     return Metadata(inputs, list(offered(predictor).values()), [str(served.info.version)], properties)

@@ -34,8 +34,9 @@ from thalweg.stream.publication.announcement import (
     write_slot,
 )
 from thalweg.stream.publication.live_folder import make_model_folder
-from thalweg.stream.publication.ports import ServedVersion, VersionInfo
+from thalweg.stream.publication.ports import Servable, ServedVersion, VersionInfo
 from thalweg.stream.publication.trial import Trial, UnusableVersion
+from thalweg.stream.shards.vector import vector_of
 from thalweg.stream.watching import Watching
 
 log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ class FilePublisher:
         self,
         folder: Path,
         clock: Callable[[], float] = time.time,
-        moved: Callable[[], Predictor] | None = None,
+        moved: Callable[[], Servable] | None = None,
         noted: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
@@ -75,7 +76,7 @@ class FilePublisher:
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
         self._info = newest.info if newest else None
-        self._shown: Predictor | None = None
+        self._shown: Servable | None = None
         self._as_of = min(newest.info.as_of, clock()) if newest else 0.0  # not ahead of the clock for ever
         self._files = [self._file]
         for path in folder.glob("*safetensors*"):  # left by a killed publisher, including temporary ones
@@ -88,7 +89,7 @@ class FilePublisher:
         """The published version, possibly by an earlier publisher of this folder; None: there is none."""
         return None if self._info is None else self._info.version
 
-    def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
+    def publish(self, predictor: Servable, *, version: int, learned_events: int, event_time: float) -> None:
         """Publish this version.
 
         Raises:
@@ -140,7 +141,7 @@ class FilePublisher:
         except OSError:
             return True
 
-    def _begin_anew(self) -> Predictor | None:
+    def _begin_anew(self) -> Servable | None:
         """Create the folder again; the predictor of the present state if it names files that are gone."""
         log.error("the folder of published versions was emptied or deleted: publishing anew", folder=str(self._folder))
         before, self._map = self._map, self._begin()
@@ -233,13 +234,14 @@ class FileSubscriber:
             self._looked = announced
             return False
         before = self.current
+        shards: Mapping[int, int]
         try:
             if slot.file != self._file or before is None:
                 state = read_state(self._folder / _name(slot.file))
-                predictor = self._build(state)
+                predictor, shards = self._build(state), vector_of(state)
                 self.trial.check(predictor, state, None if before is None else before.predictor)
             else:
-                predictor = before.predictor
+                predictor, shards = before.predictor, before.shards
         except FileNotFoundError:
             return False  # a newer version has replaced it, or the folder is new: poll again
         except Exception as error:  # on any error the previous version stays in use
@@ -257,7 +259,7 @@ class FileSubscriber:
             return False
         self._looked, self._file, self._number, self._problem = announced, slot.file, slot.number, ""
         with self._news:
-            self.current = ServedVersion(predictor, slot.info)
+            self.current = ServedVersion(predictor, slot.info, shards)
             self._news.notify_all()
         if before is None or before.info.version != slot.info.version:  # else it was only confirmed
             self._mapped(slot.info)
