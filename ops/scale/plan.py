@@ -65,7 +65,8 @@ class Plan:
     snapshot_interval_seconds: float
     """Between two snapshots of a shard."""
     version_bytes: float
-    """Bytes per second of published versions, written to memory, and sent where servers are on other hosts; at most."""
+    """Bytes per second of published versions, written to memory, and sent where servers are on other hosts; at most. Of
+    shards that are merged, their states."""
     merge_share: float
     """Share of a core's time that merging the shards takes."""
     bottleneck: str
@@ -117,7 +118,9 @@ def plan(costs: Costs, rate: float, partitions: int | None, pace: Pace) -> Plan:
         journal_bytes=rate * costs.journal_bytes_per_event,
         snapshot_bytes=all_shards * costs.snapshot_bytes / interval,
         snapshot_interval_seconds=interval,
-        version_bytes=all_shards * costs.version_bytes * published,
+        version_bytes=all_shards
+        * published
+        * (costs.version_bytes if pace.merge_seconds is None else costs.state_bytes),
         merge_share=merged,
         bottleneck=bottleneck,
         advice=advice,

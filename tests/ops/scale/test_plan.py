@@ -145,7 +145,7 @@ def test_memory_and_traffic_follow_from_rate_shards_and_intervals() -> None:
     assert found.snapshot_interval_seconds == pytest.approx(0.5 / 0.35)
     assert found.snapshot_bytes == pytest.approx(8 * 5000 / (0.5 / 0.35))
     assert found.version_bytes == pytest.approx(8 * 100 * 50)  # 5 % of the time, 1 ms each
-    assert planned(28_000, 8, Pace(merge_seconds=0.5)).version_bytes == pytest.approx(8 * 100 * 2)
+    assert planned(28_000, 8, Pace(merge_seconds=0.5)).version_bytes == pytest.approx(8 * 1000 * 2)
     slow = planned(28_000, 8, snapshot_seconds=3.0)
     assert slow.snapshot_interval_seconds == pytest.approx(33.0)  # saving keeps to a tenth of the time
 
