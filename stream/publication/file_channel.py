@@ -265,15 +265,35 @@ class FileSubscriber:
             self._mapped(slot.info)
         return True
 
-    def _notice(self) -> bool:
-        """Wake the thread that loads if something else is announced than was looked at."""
+    @property
+    def problem(self) -> str:
+        """Why the announced version is not in use; empty if it is."""
+        return self._problem
+
+    @property
+    def found(self) -> bool:
+        """Whether there is an announcement to look at."""
+        return self._map is not None
+
+    def announces(self) -> bool:
+        """Whether something else is announced than was looked at. Quick; any thread may ask."""
         announced = self._map
-        if announced is None:  # the other thread looks for the folder
+        if announced is None:  # who loads looks for the folder
             return False
         try:
-            if announced[:] == self._looked:
-                return False
+            return announced[:] != self._looked
         except ValueError:  # it is being closed
+            return False
+
+    def find_again(self) -> None:
+        """Look anew if the folder was recreated; for who calls `look` at intervals."""
+        if self._map is not None and self._replaced():
+            log.warning("the folder of published versions was recreated", folder=str(self._folder))
+            self._unmap()
+
+    def _notice(self) -> bool:
+        """Wake the thread that loads if something else is announced than was looked at."""
+        if not self.announces():
             return False
         waited = not self._changed.is_set()
         self._changed.set()
@@ -285,9 +305,8 @@ class FileSubscriber:
             self._changed.wait(_FIRST_LOOK_SECONDS if self._map is None else _OWN_LOOK_SECONDS)
             self._changed.clear()
             due = time.monotonic() - told >= _OWN_LOOK_SECONDS
-            if due and self._map is not None and self._replaced():
-                log.warning("the folder of published versions was recreated", folder=str(self._folder))
-                self._unmap()
+            if due:
+                self.find_again()
             self.look()
             if due:
                 self._tell()
