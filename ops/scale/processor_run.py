@@ -27,6 +27,7 @@ from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.log.log import InMemoryLog, Log, Message, Reader
+from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.publication.file_channel import FilePublisher
 
 _MEMORY = Path("/dev/shm")
@@ -140,7 +141,9 @@ class OpenedLog(InMemoryLog):
         return super().reader(*arguments, **named)
 
 
-def new_processor(config: Config, source: Log, live: Path, ran: Ran) -> tuple[Processor, FilePublisher]:
+def new_processor(
+    config: Config, source: Log, live: Path, ran: Ran
+) -> tuple[Processor, FilePublisher | ShardPublisher]:
     """The processor of the only model of a configuration, as the learner process builds it, and its publisher."""
     (model,) = config.model
     reports = LearnerReports(WatchedMetrics(live / "metrics-learner.prom", ran), LearnerStatus(live))
