@@ -62,6 +62,7 @@ NAMES = (
     "restart",
     "evaluation",
     "adapters",
+    "scale_simulation",
 )
 
 
