@@ -57,6 +57,7 @@ NAMES = (
     "overload",
     "scrape",
     "durability",
+    "log_bytes",
     "restart",
     "evaluation",
     "adapters",

@@ -271,6 +271,7 @@ def test_what_lies_in_damaged_pages_is_reported_and_the_rest_is_read(tmp_path: P
     whole = dict(zip(offsets(runs), values(runs)))
     lost = [offset for gap in reader.gaps() for offset in range(gap.first, gap.last + 1)]
     assert 5 < len(whole) < 45
+    assert set(range(8)) <= set(whole)  # those before the first damaged page, though one poll would take all
     assert sorted([*whole, *lost]) == list(range(51))
     assert whole.pop(50) == b"new"
     assert all(value == bytes([offset]) * 3000 for offset, value in whole.items())
@@ -393,6 +394,20 @@ def test_what_is_acknowledged_is_on_disk(log: SqliteLog) -> None:
     (full,) = log._connection.execute("PRAGMA synchronous").fetchone()  # NORMAL would not flush each commit of a WAL
 
     assert full == 2
+
+
+def test_a_small_record_appended_alone_writes_less_than_four_times_its_size_ahead(
+    tmp_path: Path, log: SqliteLog
+) -> None:
+    path = Path(log._connection.execute("PRAGMA database_list").fetchone()[2])
+    written_ahead = path.with_name(path.name + "-wal")
+    log.append("t", [Message(b"0" * 1300)])  # the topic is made
+    before = written_ahead.stat().st_size
+
+    for _ in range(50):
+        log.append("t", [Message(b"0" * 1300)])
+
+    assert written_ahead.stat().st_size - before < 4 * 50 * 1300
 
 
 def test_an_idle_reader_gets_a_record_that_another_process_appends(tmp_path: Path, log: SqliteLog) -> None:
