@@ -1,7 +1,7 @@
 """What the embedded log writes for a JSON event, against the event itself.
 
-Events of 64 float32 are appended in ones, tens and hundreds, each append acknowledged when it is on disk. Bytes are those
-that the process hands to the kernel (`wchar` of /proc/self/io), until the log is closed and all is in the file.
+Events of 64 float32 are appended in ones, tens and hundreds, each append acknowledged when it is on disk. Bytes are
+those that the process hands to the kernel (`wchar` of /proc/self/io), until the log is closed and all is in the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
                 log.append("t", messages[start : start + together])
             log.close()
             times = (written() - before) / size
-        name = f"embedded log, JSON events of {size // len(messages):,} bytes, appended by {together}: written, × the value"
+        name = f"embedded log, JSON events of {size // len(messages):,} bytes, by {together}: written, × the value"
         results.append(at_most(name, times, "×", _TARGET))
     return results
 
