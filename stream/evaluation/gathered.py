@@ -18,7 +18,7 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task, task_of
 
 TOGETHER = 512
-"""Events that are evaluated together, at least, of a stream that begins …"""
+"""Events of smaller micro-batches that are evaluated together, at least, of a stream that begins …"""
 _LATER, _FROM = 1024, 8192
 """… and so many after so many events: then points of the curve lie so far apart, and half as many calls cost half."""
 _BYTES = 1 << 20

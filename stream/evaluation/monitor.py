@@ -26,7 +26,7 @@ from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.controls.controls import Controls
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
-from thalweg.stream.evaluation.gathered import Gathered, together_after
+from thalweg.stream.evaluation.gathered import TOGETHER, Gathered, together_after
 from thalweg.stream.evaluation.levels import Levels
 from thalweg.stream.evaluation.new_classes import NewClasses
 from thalweg.stream.evaluation.prequential import Prequential
@@ -113,22 +113,20 @@ class Monitor:
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Evaluate predictions made before the batch is learned, or those that were served for its events.
 
-        Smaller micro-batches than `together_after` are evaluated together, some events later; `settle` evaluates what
-        waits.
+        Micro-batches of less than 512 events are evaluated together, some events later; `settle` evaluates what waits.
         """
         self._new_classes.look(batch, predictor, self._events + self._gathered.events)
         if self._baseline.due(self._events + self._gathered.events):
             self.settle(predictor)
             self._baseline.make()
-        together = together_after(self._events)
-        if self._alone or len(batch) >= together or batch.served is not None:
+        if self._alone or len(batch) >= TOGETHER or batch.served is not None:
             self.settle(predictor)
             self._evaluate(batch, (len(batch),), predictor, outputs, predictor)
             return
         if not self._gathered.fits(predictor, outputs):
             self.settle(predictor)
         self._gathered.add(batch, predictor, outputs)
-        if self._gathered.enough(together):
+        if self._gathered.enough(together_after(self._events)):
             self.settle(predictor)
 
     def settle(self, predictor: Predictor | None = None) -> None:
