@@ -357,14 +357,13 @@ class ColumnsWatch:
         if moving is None:
             calm.tested(None, tested)
             return None
-        by_column, joint = windows.scores(place)
-        news = calm.news[:-1]
-        if news.any():
-            scores = {name: float(column[news].max(initial=0.0)) for name, column in by_column.items()}
+        if calm.news.any():
+            by_column, joint = windows.scores(place)
+            scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
+            if "mmd" in self._tests:
+                scores["mmd"] = joint if calm.news[-1] else 0.0
         else:  # the usual case where columns keep moving
-            scores = dict.fromkeys(by_column, 0.0)
-        if "mmd" in self._tests:
-            scores["mmd"] = joint if calm.news[-1] else 0.0
+            scores = dict.fromkeys((name for name in TESTS if name in self._tests), 0.0)
         if steps == SHORT:
             self._latest = scores
         test = max(scores, key=lambda name: scores[name], default=None)
