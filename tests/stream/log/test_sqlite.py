@@ -12,7 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
+from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from thalweg.proto.records import Partition, Records
 from thalweg.stream.log import sqlite_reader
 from thalweg.stream.log.log import Gap, Log, LogError, LogReplaced, Message, Reader, Retention
 from thalweg.stream.log.sqlite import SqliteLog
+from thalweg.stream.log.sqlite_file import checksum
 
 
 @pytest.fixture
@@ -449,3 +452,16 @@ def test_however_it_is_polled_every_record_comes_once_and_in_order(
         assert not any(reader.lag().values())
         reader.close()
         log.close()
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 300_000])
+def test_the_checksum_of_a_row_is_that_of_its_messagepack_however_large_it_is(size: int) -> None:
+    row = (
+        5,
+        1.5,
+        b"key",
+        bytes(range(256)) * (size // 256) + b"0" * (size % 256),
+        msgspec.msgpack.encode([("h", b"x")]),
+    )
+
+    assert checksum(*row) == crc32c(msgspec.msgpack.encode(row))
