@@ -15,11 +15,12 @@ ONE_HOME = {
         "stream/log/kafka.py",
         *(
             f"stream/log/kafka_client/{name}.py"
-            for name in ("batches", "clients", "consumer", "errors", "limits", "sockets")
+            for name in ("batches", "clients", "consumer", "errors", "limits", "member", "sockets")
         ),
     },
     "confluent_kafka": {
-        f"stream/log/confluent_client/{name}.py" for name in ("clients", "consumer", "errors", "producer", "properties")
+        f"stream/log/confluent_client/{name}.py"
+        for name in ("clients", "consumer", "errors", "member", "producer", "properties")
     },
     "opentelemetry": {"ops/traces/exporting.py"},
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},

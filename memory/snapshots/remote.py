@@ -1,10 +1,11 @@
 """Snapshots in an object store: the newest state of a model, where every host reaches it.
 
-Below `MODEL/` there are three kinds of objects:
+Below `MODEL/` there are four kinds of objects:
 
 - `owners/GENERATION`: whoever begins to write creates the next one. Who owns the highest generation owns the model.
 - `blobs/SHA256`: contents of files. What two versions share is there once.
 - `heads/GENERATION-VERSION`: a version's manifest, and which blob each of its files is.
+- `journal/GENERATION-VERSION`: the journal of an owner from that version on, replaced as it grows.
 
 The newest state is the head of the highest generation and, in it, of the highest version. So an owner that was
 superseded (stopped for long, cut off, taken for dead) can write whatever it likes: its heads have a lower generation,
@@ -110,7 +111,10 @@ class RemoteSnapshots:
 
     def heads(self) -> list[tuple[int, int]]:
         """Generation and version of each head, the newest last. Raises ObjectsUnavailable."""
-        names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("heads")))
+        return self._pairs("heads")
+
+    def _pairs(self, kind: str) -> list[tuple[int, int]]:
+        names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name(kind)))
         return sorted((int(found[1]), int(found[2])) for name in names if (found := _HEAD.fullmatch(name)))
 
     def newest(self) -> Head | None:
@@ -204,9 +208,31 @@ class RemoteSnapshots:
         self.must_own()
         self._prune()
 
+    def save_journal(self, version: int, content: bytes) -> None:
+        """Replace what this owner's journal holds from a version on, which is in the store. Raises ObjectsUnavailable;
+        of a superseded owner nobody reads it.
+        """
+        self._objects.put(self._name("journal", f"{self.generation:010d}-{version:019d}"), content)
+
+    def journal(self, head: Head) -> bytes | None:
+        """The journal from a head's version on, of its owner or the newest one that went on from it; None: there is
+        none. Raises ObjectsUnavailable.
+        """
+        found = [one for one in self._pairs("journal") if one[1] == head.version and one[0] >= head.generation]
+        if not found:
+            return None
+        generation, version = found[-1]
+        return self._objects.get(self._name("journal", f"{generation:010d}-{version:019d}"))
+
     def _prune(self) -> None:
-        """Delete old heads, and old blobs that no head names."""
+        """Delete old heads, old blobs that no head names, and journals from before the oldest head."""
         heads = self.heads()
+        oldest = min((version for _, version in heads), default=0)
+        self._objects.delete(
+            self._name("journal", f"{generation:010d}-{version:019d}")
+            for generation, version in self._pairs("journal")
+            if version < oldest
+        )
         own = [head for head in heads if head[0] == self.generation]
         earlier = [head for head in heads if head[0] < self.generation]
         left = own[-self._keep :] + (earlier[-1:] if len(own) < self._keep else [])

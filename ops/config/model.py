@@ -28,7 +28,7 @@ from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.settings import LearnSettings
-from thalweg.stream.shards.names import shard_of
+from thalweg.stream.shards.names import family_of
 from thalweg.stream.shards.params import ScaleParams
 from thalweg.stream.tuning.params import TuneParams
 from thalweg.stream.tuning.settings import settings_of
@@ -208,6 +208,23 @@ class ModelConfig(LearnSettings):
         sound = self.dedup_events or not self.labels_topic
         return None if sound else "expected 1 or more with a labels_topic: a label may be joined twice, got 0"
 
+    @rule("scale", "labels_topic")
+    def _scaled_models_learn_labelled_events(self) -> str | None:
+        joined = self.scale is not None and self.labels_topic
+        return None if not joined else "expected a model whose labels arrive with their events, got a labels_topic"
+
+    @rule("scale", "start")
+    def _new_partitions_are_read_whole(self) -> str | None:
+        late = self.scale is not None and self.start == "latest"
+        return (
+            None if not late else "expected start = 'earliest': a partition that is added would lose its first events"
+        )
+
+    @rule("scale", "history", "frozen_version")
+    def _shards_begin_alike(self) -> str | None:
+        given = next((key for key in ("history", "frozen_version") if getattr(self, key)), "")
+        return f"expected no {given}, which every shard would have" if self.scale is not None and given else None
+
     @rule("weights", "encoder")
     def _weights_are_of_a_module(self) -> str | None:
         sound = not self.weights or self.encoding().takes_weights
@@ -221,8 +238,7 @@ class ModelConfig(LearnSettings):
     @property
     def served_name(self) -> str:
         """The name that clients use: of a successor or a shard, the name of the model that it belongs to."""
-        shard = shard_of(self.name)
-        return (self.name if shard is None else shard[0]).partition("@")[0]
+        return family_of(self.name)
 
     @property
     def joined_topic(self) -> str:

@@ -37,7 +37,7 @@ from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
@@ -51,6 +51,9 @@ from thalweg.stream.traces.spans import Spans
 from thalweg.stream.tuning.settings import name_of
 from thalweg.stream.tuning.variants import Variants
 
+REFUSALS = (StateMismatch, ConfigurationError)
+"""Errors of a model's configuration: a restart does not help, and their message is all that the user needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class LearnerReports:
@@ -63,6 +66,11 @@ class LearnerReports:
         """Start writing both about once a second."""
         self.metrics.start()
         self.status.start()
+
+    def forget(self, model: str) -> None:
+        """Report nothing of a model any more, which is another process's now."""
+        self.metrics.forget(model)
+        self.status.forget(model)
 
     def close(self) -> None:
         """Write both a last time."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -19,25 +18,33 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, model_folder, open_model_pending
+from thalweg.ops.run.app import (
+    REFUSALS,
+    LearnerReports,
+    build_joiner,
+    build_processor,
+    model_folder,
+    open_model_pending,
+)
 from thalweg.ops.run.champions.judges import judge_of
+from thalweg.ops.run.shards.owner import Shard, Shards
+from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
-from thalweg.stream.health.supervised import SupervisedThread
+from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
-from thalweg.stream.learn.settings import StateMismatch
 from thalweg.stream.log.log import Log
 from thalweg.stream.runtime import Signal
+from thalweg.stream.shards.names import shard_name, shard_of
+from thalweg.stream.shards.one_partition import Commit, OnePartition
 from thalweg.stream.traces.spans import Spans
 
 log = structlog.get_logger(__name__)
 
-REFUSALS = (StateMismatch, ConfigurationError)
-"""Errors of a model's configuration: a restart does not help, and their message is all that the user needs."""
 _BESIDE = (BASELINE_FILE, "schemas.json")
 """Files of a model's folder that belong to its state."""
 
@@ -47,53 +54,6 @@ _SILENT_SECONDS = 300.0  # a request to the store may take long
 
 def _topics(model: ModelConfig) -> list[str]:
     return [topic for topic in (model.topic, model.joined_topic) if topic]
-
-
-class Part(Protocol):
-    """What runs in a thread: a processor or a joiner."""
-
-    def run(self) -> None:
-        """Run until `stop`."""
-
-    def stop(self) -> None:
-        """Ask `run` to return."""
-
-
-class Runs:
-    """One part at a time, a fresh one for every start; told to stop, the present one and any later one stop.
-
-    Args:
-        build: Makes and runs a part: it calls its argument with the part, and runs it.
-    """
-
-    def __init__(self, build: Callable[[Callable[[Part], None]], None]) -> None:
-        self._build = build
-        self._lock = threading.Lock()
-        self._part: Part | None = None
-        self._stopping = False
-
-    def __call__(self) -> None:
-        """Build and run a part; returns when it was stopped."""
-        if not self._stopping:
-            self._build(self._run)
-
-    def stop(self) -> None:
-        """Stop it."""
-        with self._lock:
-            self._stopping = True
-            if self._part is not None:
-                self._part.stop()
-
-    def _run(self, part: Part) -> None:
-        with self._lock:
-            self._part = part
-            if self._stopping:
-                part.stop()
-        try:
-            part.run()
-        finally:
-            with self._lock:
-                self._part = None
 
 
 class Learning:
@@ -140,6 +100,9 @@ class Learning:
         self._threads: list[SupervisedThread] = []
         joined: set[str] = set()
         for model in config.model:
+            if model.scale is not None:
+                self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
+                continue
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
                 joined.add(model.served_name)
@@ -214,23 +177,63 @@ class Learning:
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
+        must_be_unscaled(self._config, model)
         self._tell_beginning(model)
+        self._learn_from(model, self._source, self._stopping, run)
+
+    def _own_shards(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        """Learn the partitions of a model that its group assigns to this process."""
+        health = self._registry.register("learner", model.name)
+        must_be_scaled(self._config, model)
+
+        def make(number: int, commit: Commit, before: Shard | None) -> Shard:
+            reachable = partial(self._source.bounds, model.topic)
+            work = partial(learn, number, commit)
+            return RunningShard(self._config, model, number, self._registry, before, work, reachable)
+
+        def learn(
+            number: int, commit: Commit, shard: ModelConfig, stop: threading.Event, run: Callable[[Part], None]
+        ) -> None:
+            source = OnePartition(self._source, [model.topic], number, commit)
+            self._learn_from(shard, source, stop, run)
+
+        def forget(number: int) -> None:
+            self._registry.forget(shard_name(model.name, number))
+            self._reports.forget(shard_name(model.name, number))
+
+        join = partial(self._source.member, model.topic, group_of(model), instance_of(self._config))
+        run(Shards(model.name, join, make, forget, health))
+
+    def _learn_from(
+        self, model: ModelConfig, source: Log, stopping: threading.Event, run: Callable[[Part], None]
+    ) -> None:
         if self._objects is None:
-            self._learn_here(model, run)
+            self._learn_here(model, source, run)
         else:
-            self._learn_mirrored(model, self._objects, run)
+            self._learn_mirrored(model, source, self._objects, stopping, run)
 
     def _learn_here(
-        self, model: ModelConfig, run: Callable[[Part], None], begun: Callable[[Part], None] = lambda part: None
+        self,
+        model: ModelConfig,
+        source: Log,
+        run: Callable[[Part], None],
+        begun: Callable[[Part], None] = lambda part: None,
     ) -> None:
         processor, publisher = build_processor(
-            self._config, model, self._source, self._store, self._live, self._reports, self._registry, self._spans
+            self._config, model, source, self._store, self._live, self._reports, self._registry, self._spans
         )
         with closing(publisher):
             begun(processor)
             run(processor)
 
-    def _learn_mirrored(self, model: ModelConfig, objects: Objects, run: Callable[[Part], None]) -> None:
+    def _learn_mirrored(
+        self,
+        model: ModelConfig,
+        source: Log,
+        objects: Objects,
+        stopping: threading.Event,
+        run: Callable[[Part], None],
+    ) -> None:
         """Learn with the state in an object store, too."""
         health = self._registry.register("object_store", model.name, silent_seconds=_SILENT_SECONDS)
         parts: list[Part] = []
@@ -252,26 +255,28 @@ class Learning:
         learner.waiting("its newest state is looked up in the object store")
         try:
             with health.slow(), learner.slow():  # else it would be taken for stuck, and the process ended
-                mirror.begin(self._stopping.wait)
+                mirror.begin(stopping.wait)
         except (ObjectsUnusable, TwoStates) as error:
             raise ConfigurationError([str(error)]) from error
-        if self._stopping.is_set():
+        if stopping.is_set():
             return
         uploading = SupervisedThread(mirror.run, health, f"object-store-{model.name}")
         uploading.start()
         try:
-            self._learn_here(model, run, parts.append)
+            self._learn_here(model, source, run, parts.append)
         finally:
             mirror.stop()
             uploading.stop()
             if not uploading.join(self._config.service.drain_seconds):
                 log.warning("the last snapshot is not in the object store", model=model.name)
+        if lost and shard_of(model.name) is not None:
+            raise lost[0]  # the group knows whose it is: who it is assigned to takes it back, the other one is told
         if lost:  # started again, it would take the state back from who has it now
             raise ConfigurationError([str(lost[0])])
 
     def _tell_beginning(self, model: ModelConfig) -> None:
         """Of a successor that is to be built: say where the log begins if its records no longer reach back."""
-        if model.name == model.served_name or FolderSnapshots(model_folder(self._config, model)).manifests():
+        if "@" not in model.name or FolderSnapshots(model_folder(self._config, model)).manifests():
             return
         bounds = (
             {} if model.start == "latest" else {p: b for t in _topics(model) for p, b in self._source.bounds(t).items()}

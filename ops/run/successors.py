@@ -28,6 +28,7 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.stream.journal.promotions import Promotions, before
 from thalweg.stream.learn.settings import identity_differences
+from thalweg.stream.shards.names import shard_name, shard_of
 
 log = structlog.get_logger(__name__)
 
@@ -147,13 +148,22 @@ def changes(config: Config) -> Iterator[str]:
                 f"that in `challengers` of alias {aliases[0]!r}; `thalweg promote CONFIG --alias {aliases[0]} --model "
                 "NAME` lets it answer."
             )
+        elif model.scale is not None:
+            yield (
+                "  Its shards are blocked until the old settings are put back: give the changed model another name, "
+                "and it learns the topic from the start."
+            )
         else:
             yield "  The model is blocked until the old settings are put back, or on_change is 'successor'."
 
 
 def successors_of(config: Config, model: ModelConfig) -> bool:
-    """Whether a changed model gets a successor: not where an alias already says which models answer."""
-    return model.on_change == "successor" and not any(model.name in alias.members for alias in config.alias)
+    """Whether a changed model gets a successor: not where an alias already says which models answer, nor for shards."""
+    return (
+        model.scale is None
+        and model.on_change == "successor"
+        and not any(model.name in alias.members for alias in config.alias)
+    )
 
 
 def note_beginning(config: Config, model: str, number: int, begins: Mapping[str, int]) -> None:
@@ -179,10 +189,17 @@ def _saved(config: Config, model: ModelConfig) -> Generation | None:
     if known := generations(generations_path(config, model.name)):
         champion = _champion(config, model.name, known)
         return next((one for one in known if one.name(model.name) == champion), known[0])
-    kept = FolderSnapshots(Path(config.service.state_dir) / model.name).manifests()
+    kept = FolderSnapshots(_folder_of_state(config, model)).manifests()
     if not kept or not kept[-1].identity:
         return None
     return Generation(1, kept[-1].config_sha256, kept[-1].identity, kept[-1].created)
+
+
+def _folder_of_state(config: Config, model: ModelConfig) -> Path:
+    """The folder of its snapshots: of a scaled model, that of any shard, since all have the same settings."""
+    folder = Path(config.service.state_dir)
+    shards = sorted(folder.glob(f"{shard_name(model.name, 0)[:-1]}*")) if model.scale is not None else []
+    return next((path for path in shards if shard_of(path.name)), folder / model.name)
 
 
 def _champion(config: Config, model: str, known: list[Generation]) -> str:

@@ -12,6 +12,7 @@ from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
 from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
+from thalweg.stream.shards.names import shard_of
 
 LOG = "log"
 """The component that stands for the log, as this process reaches it."""
@@ -62,8 +63,11 @@ class ServiceHealth:
         """
         if self.learners is None or self.learners.problem:
             return ""
-        wanted = ("learner", model, Condition.FAILED)
-        failed = [one for one in self.learners.components() if (one.component, one.model, one.state) == wanted]
+        failed = [
+            one
+            for one in self.learners.components()
+            if one.component == "learner" and one.state is Condition.FAILED and is_part_of(one, model)
+        ]
         return f"its learner stands still: {failed[0].reason}" if failed else ""
 
     def components(self) -> tuple[ComponentHealth, ...]:
@@ -91,7 +95,8 @@ class ServiceHealth:
         components = self.components()
         shared = [one for one in components if one.component == PROCESS]
         return {
-            model.name: [one for one in components if one.model == model.name] + shared for model in self._models.all()
+            model.name: [one for one in components if is_part_of(one, model.name)] + shared
+            for model in self._models.all()
         }
 
     def degraded(self) -> list[str]:
@@ -138,6 +143,12 @@ class ServiceHealth:
             if one.component == LOG:
                 return one.state in (Condition.RUNNING, Condition.STARTING)
         return None
+
+
+def is_part_of(one: ComponentHealth, model: str) -> bool:
+    """Whether it is a part of a model, or of one of its shards."""
+    shard = shard_of(one.model)
+    return one.model == model or (shard is not None and shard[0] == model)
 
 
 def sentence(one: ComponentHealth) -> str:

@@ -10,6 +10,7 @@ from thalweg.memory.exchange.pending import InMemoryPending, Waiting
 from thalweg.ops.simulate.faults import Faults
 from thalweg.ops.simulate.scheduler import Scheduler
 from thalweg.proto.records import Partition, Position, Records
+from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
 from thalweg.stream.log.log import Appended, Gap, InMemoryLog, LogError, Message, Problem, Reader, Start
 
 Answer = TypeVar("Answer")
@@ -42,12 +43,22 @@ class SimulatedLog:
         self._faults.point(f"appended to {topic}")
         return appended
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
         if start == "latest":
             self._ask("latest offsets")
         return _SimulatedReader(
-            self.records.reader(topics, after, start, group), self.records, self._scheduler, self._faults
+            self.records.reader(topics, after, start, group, partition), self.records, self._scheduler, self._faults
         )
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        return SoleMember(lambda: self.bounds(topic), listener)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         self._ask(f"bounds of {topic}")

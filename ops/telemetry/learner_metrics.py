@@ -57,6 +57,12 @@ class LearnerMetrics:
                 self._models = {**self._models, name: ModelMetrics(name, self._metrics, watchers)}
             return self._models[name]
 
+    def forget(self, name: str) -> None:
+        """Export no gauges of a model any more, which is another process's now; its counters stay."""
+        with self._adding:
+            if (model := self._models.get(name)) is not None:
+                model.last = None
+
     def joining(self, name: str) -> JoinMetrics:
         """The observer of one model's joiner."""
         made = self._joiners[name] = JoinMetrics(name, self._metrics)

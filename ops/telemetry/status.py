@@ -131,6 +131,11 @@ class LearnerStatus:
                 self._models = {**self._models, name: ModelStatus(self._clock)}
             return self._models[name]
 
+    def forget(self, name: str) -> None:
+        """Report nothing of a model any more, which is another process's now."""
+        with self._adding:
+            self._models = {other: model for other, model in self._models.items() if other != name}
+
     def start(self) -> None:
         """Start writing the file about once a second."""
         self._file.start()

@@ -15,13 +15,14 @@ from thalweg.stream.drift.digest import Digest
 from thalweg.stream.drift.drift import ALARMS_KEPT
 from thalweg.stream.health.registry import Health
 from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.shards.names import family_of
 
 log = structlog.get_logger(__name__)
 
 
 def alarms_topic(model: str) -> str:
-    """The topic of a model's alarms, which it shares with its successors."""
-    return f"{model.partition('@')[0]}.alarms"
+    """The topic of a model's alarms, which its successors and its shards share."""
+    return f"{family_of(model)}.alarms"
 
 
 class AlarmOutbox:

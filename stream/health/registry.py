@@ -239,6 +239,11 @@ class HealthRegistry:
                 )
         return found
 
+    def forget(self, model: str) -> None:
+        """Forget the components of a model that is not this process's any more."""
+        with self._lock:
+            self._handles = {place: handle for place, handle in self._handles.items() if place[1] != model}
+
     def report(self) -> tuple[ComponentHealth, ...]:
         """The health of every component, in the order of registration."""
         with self._lock:

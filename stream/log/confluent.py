@@ -14,9 +14,11 @@ from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.confluent_client.clients import Clients, Cluster
 from thalweg.stream.log.confluent_client.consumer import ConfluentConsumer
 from thalweg.stream.log.confluent_client.errors import REFUSED, Causes, append_error, log_error
+from thalweg.stream.log.confluent_client.member import ConfluentMember
 from thalweg.stream.log.confluent_client.producer import ReportingProducer
 from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
+from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
@@ -74,16 +76,27 @@ class ConfluentLog:
     def max_record_bytes(self, topic: str) -> int:
         return self._limits.get(topic)
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
         reader = KafkaReader(
             lambda: self._consumer(group or None),
             topics,
             after,
             start,
             commits=bool(group),
+            partition=partition,
             unreadable_seconds=self._reading.unreadable_seconds,
         )
         return latest_known(reader, topics) if start == "latest" else reader
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        return ConfluentMember(self._clients, topic, group, instance, listener)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(cluster: Cluster) -> Mapping[Partition, tuple[int, int]]:

@@ -14,11 +14,13 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
 from kafka.errors import KafkaError
 
 from thalweg.proto.records import Partition, Position
+from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
 from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch
+from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
@@ -79,13 +81,21 @@ class KafkaLog:
     def max_record_bytes(self, topic: str) -> int:
         return self._limits.get(topic)
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
         reader = KafkaReader(
             lambda: self.consumer(group or None),
             topics,
             after,
             start,
             commits=bool(group),
+            partition=partition,
             unreadable_seconds=self._unreadable_seconds,
         )
         return latest_known(reader, topics) if start == "latest" else reader
@@ -93,6 +103,9 @@ class KafkaLog:
     def consumer(self, group: str | None = None) -> PythonConsumer:
         """A consumer as readers use it. Raises ClientError while there is no broker."""
         return PythonConsumer(self._clients, group)
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        return PythonMember(self._clients, topic, group, instance, listener)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(looker: Any) -> Mapping[Partition, tuple[int, int]]:

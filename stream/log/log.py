@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from thalweg.proto.records import Headers, Partition, Position, Records
+from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
 
 Start: TypeAlias = Literal["earliest", "latest"]
 UNLIMITED = 1 << 40
@@ -203,11 +204,25 @@ class Log(Protocol):
         Does not block; may be slightly out of date.
         """
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
         """A reader that continues after `after`; partitions not named there start at `start`.
 
         `group` names the reader for the log's own monitoring (Kafka: the consumer group whose lag is shown).
+        `partition`: of each topic, read this one only; None: all, new ones too.
         Raises LogError for `latest` while the log is unavailable, because the latest offset is unknown then.
+        """
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        """Joins the consumer group of those who share the partitions of a topic; asks nobody yet.
+
+        `instance`: the member's name, under which it keeps its partitions over a short restart.
         """
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
@@ -260,8 +275,20 @@ class InMemoryLog:
     def max_record_bytes(self, topic: str) -> int:
         return self._max_record_bytes
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
+        if partition not in (None, 0):
+            raise LogError(f"expected partition 0, the only one in memory, got {partition}")
         return _InMemoryReader(self, topics, after, start)
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        return SoleMember(lambda: self.bounds(topic), listener)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with self._changed:

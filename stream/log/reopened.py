@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from thalweg.memory.reopening import Reopening
 from thalweg.proto.records import Partition, Position
+from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.log import UNLIMITED, Appended, Log, LogError, Message, Reader, Start
 
 
@@ -32,8 +33,18 @@ class ReopenedLog:
         found = self._log.present  # must not block
         return UNLIMITED if found is None else found.max_record_bytes(topic)
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
-        return self._log.get().reader(topics, after, start, group)
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
+        return self._log.get().reader(topics, after, start, group, partition)
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        return self._log.get().member(topic, group, instance, listener)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         return self._log.get().bounds(topic)

@@ -19,6 +19,7 @@ import structlog
 from thalweg.memory.files import file_id, make_folder, sync_folder
 from thalweg.memory.sqlite_damage import is_damage, open_to_look, what_to_do
 from thalweg.proto.records import Partition, Position
+from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
 from thalweg.stream.log.log import (
     Appended,
     LogError,
@@ -132,7 +133,16 @@ class SqliteLog:
         partition = Partition(topic, 0)
         return [Appended(partition, first + place) for place in range(len(rows))]
 
-    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+    def reader(
+        self,
+        topics: Sequence[str],
+        after: Position,
+        start: Start = "earliest",
+        group: str = "",
+        partition: int | None = None,
+    ) -> Reader:
+        if partition not in (None, 0):
+            raise LogError(f"log {self._path}: expected partition 0, the only one of an embedded log, got {partition}")
         self._must_be_there()
         connection = self._connect()
         connection.text_factory = bytes  # there is none, unless a type is damaged
@@ -143,6 +153,9 @@ class SqliteLog:
         except LogError:
             connection.close()
             raise
+
+    def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
+        return SoleMember(lambda: self.bounds(topic), listener)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         self._must_be_there()

@@ -21,12 +21,16 @@ from thalweg.memory.objects.objects import ObjectsUnavailable
 from thalweg.memory.snapshots.remote import DamagedHead, Head, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.health.registry import Health
+from thalweg.stream.journal.tail import restore_tail, tail
 
 log = structlog.get_logger(__name__)
 
 GENERATION_FILE = "generation"
 """In a model's folder: the last generation under which this folder owned the model."""
+JOURNAL = "journal"
+"""In a model's folder: its journal."""
 _LOOK_SECONDS = 1.0
+_JOURNAL_BYTES_PER_SECOND = 1 << 20
 _LONGEST_WAIT_SECONDS = 30.0
 OWN_SECONDS = 10.0
 """Between two looks for other owners while there is nothing to upload."""
@@ -60,6 +64,8 @@ class Mirror:
         self._beside = [self._folder / name for name in beside]
         self._uploaded = -1
         self._owned = 0.0
+        self._journal = b""
+        self._journal_after = 0.0
         self._stopping = threading.Event()
 
     # Before learning
@@ -123,6 +129,9 @@ class Mirror:
         except DamagedHead as error:
             log.error("the newest state in the object store is damaged", problem=str(error))
             raise ObjectsUnavailable(str(error)) from error
+        journal = self._remote.journal(head)
+        if journal is not None:
+            restore_tail(self._folder / JOURNAL, journal)
         log.info("restored from the object store", version=head.version, generation=head.generation)
 
     def _has_state(self) -> bool:
@@ -151,6 +160,7 @@ class Mirror:
             try:
                 with self._health.slow():  # a large state, or a slow store: each request has a bound of its own
                     self.upload()
+                    self._upload_journal()
                 wait = _LOOK_SECONDS
                 self._health.running()
             except ObjectsUnavailable as error:
@@ -190,6 +200,19 @@ class Mirror:
             return False
         self._uploaded, self._owned = newest, time.monotonic()
         return True
+
+    def _upload_journal(self) -> None:
+        """Upload what was learned since the version in the store, so that another host learns the same blocks again.
+
+        A long journal is uploaded less often. Raises ObjectsUnavailable.
+        """
+        if self._uploaded < 0 or time.monotonic() < self._journal_after:
+            return
+        content = tail(self._folder / JOURNAL, self._uploaded)
+        if content is not None and content != self._journal:
+            self._remote.save_journal(self._uploaded, content)
+            self._journal = content
+            self._journal_after = time.monotonic() + len(content) / _JOURNAL_BYTES_PER_SECOND
 
     def _claim_late(self) -> None:
         """Claim what could not be claimed at the start, if nobody else has since."""

@@ -24,6 +24,7 @@ from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import DEBUG, ClientLog
 from thalweg.stream.log.confluent_client.properties import Properties
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, ClientError, Topic
+from thalweg.stream.log.kafka_shared.members import LOOK_SECONDS, SESSION_SECONDS
 from thalweg.stream.log.log import PermanentLogError, Problem
 
 T = TypeVar("T")
@@ -96,6 +97,22 @@ class Clients:
     def consumer(self, group: str, log: ClientLog, causes: Causes) -> Consumer:
         """A consumer. Raises PermanentLogError for a property that it refuses; connects in the background."""
         return self._open(Consumer, {**_CONSUMER, "group.id": group}, log, causes)
+
+    def member(self, group: str, instance: str, log: ClientLog, causes: Causes) -> Consumer:
+        """A consumer that joins a group, under a name of its own. Raises likewise."""
+        fixed = {
+            "group.id": group,
+            "group.instance.id": instance,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "auto.offset.reset": "latest",  # it reads nothing
+            "enable.partition.eof": "false",
+        }
+        ours = {
+            **_CONSUMER,
+            "session.timeout.ms": str(int(SESSION_SECONDS * 1000)),
+            "topic.metadata.refresh.interval.ms": str(LOOK_SECONDS * 1000),
+        }
+        return self._open(Consumer, ours, log, causes, fixed)
 
     def producer(self, causes: Causes, **more: str) -> Producer:
         """A producer. Raises likewise."""

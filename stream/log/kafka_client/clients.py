@@ -13,6 +13,7 @@ from kafka.serializer import Serializer
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS
+from thalweg.stream.log.kafka_shared.members import LOOK_SECONDS, SESSION_SECONDS
 from thalweg.stream.log.log import PermanentLogError
 
 _CONSUMER = {
@@ -85,6 +86,22 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         found = self._cluster.topic_id(topic)
         return found.hex if found is not None and found.int else None
 
+    def join(self, seconds: float) -> None:
+        """Join the group if it is not in it, within this time. A join that a `poll` leaves unfinished is lost: once its
+        response has come, the client believes that there is nothing to join, and never looks at it.
+        """
+        coordinator = self._coordinator
+        if coordinator._join_task is not None and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        coordinator.poll(timeout_ms=seconds * 1000)
+
+    def fenced(self) -> bool:
+        """Whether another member has joined its group under its name: the client then sends no heartbeats any more,
+        and says nothing.
+        """
+        coordinator = self._coordinator
+        return bool(coordinator.stable() and not coordinator._heartbeat_enabled)
+
     def forbidden(self) -> set[str]:
         """The topics that the user may not see."""
         return set(self._cluster.unauthorized_topics)
@@ -112,6 +129,22 @@ class Clients:
     def consumer(self, group: str | None = None) -> Any:
         """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses."""
         return self._open(CheckedConsumer, _CONSUMER, group_id=group, most_bytes=self._most_bytes)
+
+    def member(self, group: str, instance: str, **more: Any) -> Any:
+        """A consumer that joins a group, under a name of its own. Raises likewise."""
+        return self._open(
+            CheckedConsumer,
+            {
+                **_CONSUMER,
+                "session_timeout_ms": int(SESSION_SECONDS * 1000),
+                "metadata_max_age_ms": LOOK_SECONDS * 1000,
+            },
+            group_id=group,
+            group_instance_id=instance,
+            auto_offset_reset="latest",  # it reads nothing
+            most_bytes=self._most_bytes,
+            **more,
+        )
 
     def producer(self, **more: Any) -> Any:
         """A producer. Raises likewise."""

@@ -40,6 +40,7 @@ class KafkaReader:
         start: Where partitions begin that are not in `after`.
         commits: Whether positions are committed to the consumer's group.
         unreadable_seconds: Records that cannot be read are skipped after this long.
+        partition: Of each topic, the only partition that is read; None: all.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class KafkaReader:
         *,
         commits: bool,
         unreadable_seconds: float,
+        partition: int | None = None,
     ) -> None:
         self._connect = connect
         self._topics = list(topics)
         self._after = dict(after)
         self._start = start
         self._commits = commits
+        self._only = partition
         self._next: dict[Partition, int] = {}
         self._identities: dict[str, str] = {}
         self._gaps: list[Gap] = []
@@ -217,7 +220,7 @@ class KafkaReader:
             part
             for name, topic in found.items()
             for number in sorted(topic.partitions)
-            if (part := Partition(name, number)) not in self._next or name in anew
+            if self._only in (None, number) and ((part := Partition(name, number)) not in self._next or name in anew)
         ]
         if not new:
             return

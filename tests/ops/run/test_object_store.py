@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
+from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.journal.tail import restore_tail
 from thalweg.stream.learn.saving import mirror
 from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot
 
 RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'
 
@@ -34,7 +38,8 @@ def host(folder: Path, name: str, url: str, service: str = "") -> Config:
 
 
 def part(registry: HealthRegistry, component: str = "object_store") -> ComponentHealth:
-    return next(one for one in registry.report() if one.component == component)
+    found = until("it to be there", lambda: [one for one in registry.report() if one.component == component])
+    return found[0]
 
 
 def uploaded(url: str) -> int:
@@ -210,3 +215,52 @@ def test_a_host_without_a_state_waits_for_the_store_and_learns_nothing_twice(tmp
             server.start()
             until("the state to be restored", lambda: saved(second, "a") == 50)
         assert part(registry).restarts == 0
+
+
+def test_a_host_that_takes_over_learns_the_same_blocks_again_that_no_snapshot_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    for config in (first, second):
+        config.model[0] = config.model[0].model_copy(update={"snapshot_seconds": 1e6, "snapshot_events": 10**6})
+    remote = RemoteSnapshots(Objects(url), "a")
+    with learning(first, log) as (_, registry):
+        for part_of_them in range(20):
+            log.append("t", messages(events(7, 7 * part_of_them), 1))
+            until("one more block", partial(lambda n: version(first) > n, part_of_them))
+        until("its journal in the store", lambda: entries(remote) == version(first))
+        with learning(second, log):
+            until("what was learned to be learned again", lambda: published(second) == version(first))
+        monkeypatch.setattr(mirror, "OWN_SECONDS", 0.1)
+        until("the first to be told", lambda: learner(registry, "a").state == "failed")
+    newest = [FolderSnapshots(Path(one.service.state_dir) / "a").manifests()[-1] for one in (first, second)]
+    assert newest[0].version == newest[1].version >= 20
+    assert newest[0].events_learned == newest[1].events_learned == 140
+    assert state_of(first) == state_of(second)
+
+
+def version(config: Config) -> int:
+    """The newest entry of the journal."""
+    folder = Path(config.service.state_dir) / "a" / "journal"
+    return max((entry.version for entry in FileJournal(folder, read_only=True).entries(0)), default=0)
+
+
+def published(config: Config) -> int:
+    """The version that servers have."""
+    announced = Path(config.service.state_dir) / "live" / "a" / ANNOUNCEMENT
+    slot = newest_slot(announced.read_bytes()) if announced.exists() else None
+    return -1 if slot is None else slot.info.version
+
+
+def entries(remote: RemoteSnapshots) -> int:
+    """Entries of the newest journal in the store."""
+    head = remote.newest()
+    content = None if head is None else remote.journal(head)
+    return 0 if content is None else content.count(b"\n") - 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no number\n", b"../../x\n{}", b"99999999999999999999999\n"])
+def test_a_journal_in_the_store_that_is_none_is_left_out(tmp_path: Path, content: bytes) -> None:
+    restore_tail(tmp_path / "journal", content)
+    assert not (tmp_path / "journal").exists()

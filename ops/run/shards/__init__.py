@@ -1,0 +1,1 @@
+"""Shards of models in a learner process: which it owns, and their life."""

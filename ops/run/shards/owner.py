@@ -1,0 +1,177 @@
+"""The shards of one model that this process owns: begun when the group assigns them, ended when it revokes them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import structlog
+
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.proto.records import Position
+from thalweg.stream.health.registry import Health
+from thalweg.stream.log.groups import GroupListener, GroupMember
+from thalweg.stream.log.kafka_shared.members import Fenced
+from thalweg.stream.log.log import LogError, PermanentLogError
+from thalweg.stream.shards.one_partition import Commit
+
+log = structlog.get_logger(__name__)
+
+RELEASE_SECONDS = 5.0
+"""The longest wait for shards that are revoked: half of the group's usual session timeout."""
+_POLL_SECONDS = 0.2
+_AGAIN_SECONDS = 1.0
+
+
+class Shard(Protocol):
+    """One shard at work."""
+
+    def start(self) -> None:
+        """Start it; does not wait."""
+
+    def stop(self) -> None:
+        """Ask it to save and end; does not wait."""
+
+    def join(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for its end; whether it has ended."""
+
+
+class Shards:
+    """A part that takes part in the group of a model, and runs the shards that it is assigned.
+
+    Args:
+        model: The model.
+        join: Makes this process a member of the group.
+        make: Makes the shard of a partition, given where it commits its positions, and the shard of that partition
+            before it, which may still be ending.
+        forget: Told of a partition whose shard has ended, and is not this process's any more.
+        health: Its health.
+        release_seconds: The longest wait for shards that are revoked.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        join: Callable[[GroupListener], GroupMember],
+        make: Callable[[int, Commit, Shard | None], Shard],
+        forget: Callable[[int], None],
+        health: Health,
+        release_seconds: float = RELEASE_SECONDS,
+    ) -> None:
+        self._model, self._join, self._make, self._health = model, join, make, health
+        self._forget, self._release_seconds = forget, release_seconds
+        self._lock = threading.Lock()
+        self._owned: dict[int, Shard] = {}
+        self._ending: dict[int, Shard] = {}
+        self._positions: dict[str, Position] = {}
+        self._stopping = threading.Event()
+
+    @property
+    def owned(self) -> tuple[int, ...]:
+        """The partitions that are its own, in order."""
+        with self._lock:
+            return tuple(sorted(self._owned))
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Take part until `stop`; then end the shards, each with its state saved.
+
+        Raises:
+            ConfigurationError: Another process has joined under this process's name.
+        """
+        member = self._join(self)
+        try:
+            while not self._stopping.is_set():
+                self._look(member)
+        finally:
+            self._release(self.owned, None)
+            try:
+                self._commit(member)
+                member.poll(0.0)
+            except LogError as error:
+                log.warning("the last positions are not committed", model=self._model, problem=str(error))
+            member.close()
+
+    def _look(self, member: GroupMember) -> None:
+        self._commit(member)
+        self._sweep()
+        try:
+            member.poll(_POLL_SECONDS)
+        except Fenced as error:
+            raise ConfigurationError([str(error)]) from error
+        except PermanentLogError as error:
+            self._health.failed(str(error))
+            self._stopping.wait(_AGAIN_SECONDS)
+        except LogError as error:
+            self._health.waiting(str(error))
+            self._stopping.wait(_AGAIN_SECONDS)
+        else:
+            self._health.running()
+
+    def _commit(self, member: GroupMember) -> None:
+        with self._lock:
+            waiting, self._positions = self._positions, {}
+        for note, position in waiting.items():
+            member.commit(position, note)
+
+    # -- told by the group
+
+    def assigned(self, numbers: Collection[int]) -> None:
+        log.info("partitions are assigned to this process", model=self._model, partitions=list(numbers))
+        for number in numbers:
+            with self._lock:
+                if number in self._owned or self._stopping.is_set():
+                    continue
+                shard = self._owned[number] = self._make(number, self._noted(number), self._ending.pop(number, None))
+            shard.start()
+
+    def revoked(self, numbers: Collection[int]) -> None:
+        log.info("partitions are revoked: they will be another process's", model=self._model, partitions=list(numbers))
+        self._release(numbers, self._release_seconds)
+
+    def lost(self, numbers: Collection[int]) -> None:
+        log.warning(
+            "partitions are lost: this process was not heard of for too long",
+            model=self._model,
+            partitions=list(numbers),
+        )
+        self._release(numbers, 0.0)
+
+    def _release(self, numbers: Collection[int], within_seconds: float | None) -> None:
+        with self._lock:
+            ending = {number: shard for number in numbers if (shard := self._owned.pop(number, None)) is not None}
+            self._ending |= ending
+        for shard in ending.values():
+            shard.stop()
+        until = None if within_seconds is None else time.monotonic() + within_seconds
+        for number, shard in ending.items():
+            if not shard.join(None if until is None else max(0.0, until - time.monotonic())) and within_seconds:
+                log.warning(
+                    "a shard is still being saved: its next owner begins with what was saved before",
+                    model=self._model,
+                    partition=number,
+                    seconds=within_seconds,
+                )
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget the shards that have ended since they were released."""
+        with self._lock:
+            ended = [number for number, shard in self._ending.items() if shard.join(0.0)]
+            for number in ended:
+                del self._ending[number]
+        for number in ended:
+            self._forget(number)
+
+    def _noted(self, number: int) -> Commit:
+        def commit(position: Position, note: str) -> None:
+            with self._lock:
+                if number in self._owned or number in self._ending:
+                    self._positions[note] = {**self._positions.get(note, {}), **position}
+
+        return commit

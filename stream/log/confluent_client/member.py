@@ -1,0 +1,123 @@
+"""A member of a consumer group by confluent-kafka: it is told of partitions, and reads none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from thalweg.proto.records import Position
+from thalweg.stream.log.confluent_client.clients import Clients
+from thalweg.stream.log.confluent_client.errors import Causes
+from thalweg.stream.log.confluent_client.logs import ClientLog
+from thalweg.stream.log.groups import GroupListener
+from thalweg.stream.log.kafka_shared.members import fenced, unauthorized
+from thalweg.stream.log.log import LogError, PermanentLogError
+
+_FENCED = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL)
+"""A consumer's only fatal error is that it was fenced."""
+_FORBIDDEN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)
+_UNCOMMITTED = (KafkaError._STATE, KafkaError._NO_OFFSET, KafkaError.REBALANCE_IN_PROGRESS)
+
+
+class ConfluentMember:
+    """See `GroupMember`.
+
+    Args:
+        clients: Opens the consumer.
+        topic: The topic.
+        group: The group.
+        instance: The member's name.
+        listener: Told of its partitions.
+    """
+
+    def __init__(self, clients: Clients, topic: str, group: str, instance: str, listener: GroupListener) -> None:
+        self._clients, self._topic, self._group, self._instance = clients, topic, group, instance
+        self._listener = listener
+        self._causes = Causes(clients.servers)
+        self._consumer: Consumer | None = None
+        self._places: dict[tuple[str, int], TopicPartition] = {}
+
+    def poll(self, timeout_seconds: float) -> None:
+        if self._consumer is None:
+            log = ClientLog("member", self._causes.failed)
+            self._consumer = self._clients.member(self._group, self._instance, log, self._causes)
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+            )
+        self._commit(self._consumer)
+        try:
+            message = self._consumer.poll(timeout_seconds)  # of paused partitions: only errors come
+        except KafkaException as error:
+            raise self._error(error.args[0]) from error
+        if message is not None and (problem := message.error()) is not None:
+            raise self._error(problem)
+
+    def commit(self, position: Position, note: str = "") -> None:
+        self._places |= {
+            (part.topic, part.number): TopicPartition(*part, offset + 1, metadata=note)
+            for part, offset in position.items()
+        }
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            self._listener = _NoListener()
+            consumer.close()
+
+    def _commit(self, consumer: Consumer) -> None:
+        if not self._places:
+            return
+        mine = {(part.topic, part.partition) for part in consumer.assignment()}
+        places = [place for part, place in self._places.items() if part in mine]
+        self._places = {}
+        if places:
+            try:
+                consumer.commit(offsets=places, asynchronous=True)
+            except KafkaException as error:
+                if error.args[0].code() not in _UNCOMMITTED:
+                    raise self._error(error.args[0]) from error
+
+    def _assigned(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
+        if parts:
+            places = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in parts]
+            consumer.incremental_assign(places)
+            consumer.pause(places)
+            self._listener.assigned(_numbers(parts))
+
+    def _revoked(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
+        if parts:
+            self._listener.revoked(_numbers(parts))
+            consumer.incremental_unassign(list(parts))
+
+    def _lost(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
+        if parts:
+            self._listener.lost(_numbers(parts))
+            consumer.incremental_unassign(list(parts))
+
+    def _error(self, error: Any) -> LogError:
+        if error.code() in _FENCED:
+            return fenced(self._group, self._instance)
+        if error.code() in _FORBIDDEN:
+            return unauthorized(self._group)
+        problem = self._causes.problem(error)
+        kind = PermanentLogError if problem.permanent else LogError
+        return kind(f"group {self._group!r}: {problem.reason}")
+
+
+class _NoListener:
+    """A member that closes keeps its partitions: it comes back under its name, or its session ends."""
+
+    def assigned(self, numbers: Collection[int]) -> None:
+        """Not told."""
+
+    def revoked(self, numbers: Collection[int]) -> None:
+        """Not told."""
+
+    def lost(self, numbers: Collection[int]) -> None:
+        """Not told."""
+
+
+def _numbers(parts: Sequence[TopicPartition]) -> list[int]:
+    return sorted(part.partition for part in parts)

@@ -1,0 +1,27 @@
+"""What members of consumer groups have in common, whatever their client."""
+
+from __future__ import annotations
+
+from thalweg.stream.log.log import PermanentLogError
+
+SESSION_SECONDS = 10.0
+"""A member that is not heard of for this long loses its partitions, unless `session.timeout.ms` says otherwise."""
+LOOK_SECONDS = 2
+"""Between two looks for new partitions."""
+
+
+class Fenced(PermanentLogError):
+    """Another process has joined the group under this member's name."""
+
+
+def fenced(group: str, instance: str) -> Fenced:
+    """The error of a member whose name another one has taken."""
+    return Fenced(
+        f"group {group!r}: another process has joined it as {instance!r}: two processes of one host and state_dir "
+        f"learn the same model; stop one of them"
+    )
+
+
+def unauthorized(group: str) -> PermanentLogError:
+    """The user may not join the group."""
+    return PermanentLogError(f"group {group!r}: not authorized; grant READ on the group")

@@ -1,0 +1,47 @@
+"""`[model.scale]`: what a model of shards cannot have is refused, with what is expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thalweg.ops.config.config import load
+from thalweg.ops.config.error import ConfigurationError
+
+MODEL = '[[model]]\nname = "m"\nlearner = "ridge"\ntopic = "t"\ninputs.x = { shape = [2] }\n'
+
+
+def mistakes(folder: Path, text: str) -> str:
+    path = folder / "thalweg.toml"
+    path.write_text(text)
+    try:
+        load(path, {})
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+def test_a_scaled_model_needs_no_more_than_the_table(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, MODEL + '[model.scale]\nanswers = "key"\n') == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ('labels_topic = "l"\n', "expected a model whose labels arrive with their events, got a labels_topic"),
+        ('start = "latest"\n', "expected start = 'earliest': a partition that is added would lose its first events"),
+        ('history = "h.csv"\n', "expected no history, which every shard would have"),
+        ("frozen_version = 3\n", "expected no frozen_version, which every shard would have"),
+    ],
+)
+def test_what_shards_cannot_have_is_refused(tmp_path: Path, given: str, text: str) -> None:
+    assert text in mistakes(tmp_path, MODEL + given + '[model.scale]\nanswers = "key"\n')
+    assert text not in mistakes(tmp_path, MODEL + given)
+
+
+def test_scaled_models_are_not_promoted_by_a_test(tmp_path: Path) -> None:
+    other = MODEL.replace('"m"', '"n"')
+    alias = '[[alias]]\nname = "a"\nchampion = "m"\nchallengers = ["n"]\npromotion = "auto"\n'
+    told = mistakes(tmp_path, MODEL + '[model.scale]\nanswers = "key"\n' + other + alias)
+    assert "alias.a.champion: 'm' has [model.scale]: shards cannot be compared by a test yet" in told

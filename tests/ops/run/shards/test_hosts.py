@@ -1,0 +1,126 @@
+"""Learner processes of several hosts on a real Kafka: killed, stopped, continued, no event is lost or learned twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewPartitions
+
+from tests.samples import FEATURES, events
+from tests.services import warm
+from tests.services.processes import until
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.remote import RemoteSnapshots
+from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.ops.cli.produce import messages
+from thalweg.stream.log.kafka_shared.choice import Client
+from thalweg.stream.log.open import open_log
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+
+
+@dataclass
+class Cluster:
+    """Kafka, an object store, and the hosts that share them."""
+
+    folder: Path
+    servers: str
+    client: Client
+    topic: str
+    url: str
+
+    def configuration(self, host: str) -> Path:
+        path = self.folder / f"{host}.toml"
+        path.write_text(
+            f'[service]\nstate_dir = "{self.folder}/{host}"\nstate_url = "{self.url}"\n'
+            f'[log]\nurl = "kafka://{self.servers}"\nclient = "{self.client}"\n'
+            '[log.kafka]\n"session.timeout.ms" = 6000\n'
+            f'[[model]]\nname = "clicks-{self.topic}"\nlearner = "ridge"\ntopic = "{self.topic}"\n'
+            f'snapshot_seconds = 0.1\ninputs.features = {{ shape = [{FEATURES}], dtype = "float32" }}\n'
+            '[model.scale]\nanswers = "key"\n'
+        )
+        return path
+
+    @contextmanager
+    def host(self, name: str) -> Iterator[warm.Process]:
+        with (self.folder / f"{name}.log").open("ab") as output:
+            process = warm.start(
+                "serve", str(self.configuration(name)), "--role", "learn", stdout=output, stderr=output
+            )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+
+    def newest(self, number: int) -> Manifest | None:
+        head = RemoteSnapshots(Objects(self.url), f"clicks-{self.topic}~{number}").newest()
+        return None if head is None else Manifest.from_json(json.loads(head.manifest))
+
+    def learned(self) -> dict[int, tuple[int, int]]:
+        """By partition, the records that were appended, and the events in the newest state."""
+        log = open_log(f"kafka://{self.servers}", client=self.client)
+        try:
+            ends = {part.number: end for part, (_, end) in log.bounds(self.topic).items()}
+        finally:
+            log.close()
+        return {n: (end, 0 if (one := self.newest(n)) is None else one.events_learned) for n, end in ends.items()}
+
+    def append(self, count: int, first: int) -> None:
+        log = open_log(f"kafka://{self.servers}", client=self.client)
+        try:
+            keyed = replace(events(count, first, seed=first), keys=[f"user-{row % 40}" for row in range(count)])
+            log.append(self.topic, messages(keyed, 1))
+        finally:
+            log.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, kafka_servers: str, kafka_client: Client) -> Cluster:
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    topic = f"t-{uuid.uuid4().hex[:10]}"
+    admin.create_topics({topic: {"num_partitions": 4}})
+    admin.close()
+    return Cluster(tmp_path, kafka_servers, kafka_client, topic, f"file:{tmp_path}/objects")
+
+
+def all_learned(cluster: Cluster) -> bool:
+    return all(there == learned and there > 0 for there, learned in cluster.learned().values())
+
+
+def test_every_event_is_learned_once_though_hosts_are_killed_stopped_and_continued(cluster: Cluster) -> None:
+    cluster.append(400, 0)
+    with ExitStack() as stack:
+        first = stack.enter_context(cluster.host("first"))
+        until("all to be learned by one", lambda: all_learned(cluster))
+        second = stack.enter_context(cluster.host("second"))
+        until("the second to own some", lambda: list((cluster.folder / "second").glob("clicks-*~*/generation")))
+        cluster.append(400, 400)
+        until("all to be learned by two", lambda: all_learned(cluster))
+        first.kill()
+        cluster.append(200, 800)
+        until("all to be learned by the other", lambda: all_learned(cluster))
+        third = stack.enter_context(cluster.host("third"))
+        until("the third to own some", lambda: list((cluster.folder / "third").glob("clicks-*~*/generation")))
+        second.send_signal(signal.SIGSTOP)
+        cluster.append(200, 1000)
+        until("all to be learned by the third", lambda: all_learned(cluster))
+        second.send_signal(signal.SIGCONT)  # what it has in hand is nobody's any more
+        admin = KafkaAdminClient(bootstrap_servers=cluster.servers)
+        admin.create_partitions({cluster.topic: NewPartitions(total_count=5)})
+        admin.close()
+        until("the new partition to be seen", lambda: len(cluster.learned()) == 5)
+        cluster.append(300, 1200)
+        until("all to be learned, the new partition too", lambda: all_learned(cluster))
+        third.terminate()
+        assert third.wait(60) == 0
+    assert sum(learned for _, learned in cluster.learned().values()) == 1500

@@ -1,0 +1,144 @@
+"""Members of consumer groups by each client, against a real broker."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Collection, Iterator
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import NewPartitions
+
+from tests.conftest import Opener
+from tests.services.processes import until
+from thalweg.proto.records import Partition
+from thalweg.stream.log.kafka_shared.members import Fenced
+from thalweg.stream.log.log import Log, LogError, PermanentLogError
+
+pytestmark = pytest.mark.kafka
+
+
+class Told:
+    """A listener that notes what it is told, and in which order all of them were."""
+
+    def __init__(self, name: str, order: list[tuple[str, str, int]]) -> None:
+        self.name, self.order, self.owned = name, order, set[int]()
+
+    def assigned(self, numbers: Collection[int]) -> None:
+        self.owned |= set(numbers)
+        self.order += [(self.name, "assigned", number) for number in numbers]
+
+    def revoked(self, numbers: Collection[int]) -> None:
+        self.owned -= set(numbers)
+        self.order += [(self.name, "revoked", number) for number in numbers]
+
+    def lost(self, numbers: Collection[int]) -> None:
+        self.owned -= set(numbers)
+        self.order += [(self.name, "lost", number) for number in numbers]
+
+
+class Polling:
+    """A member with a thread that polls."""
+
+    def __init__(self, log: Log, topic: str, name: str, order: list[tuple[str, str, int]]) -> None:
+        self.told = Told(name, order)
+        self.member = log.member(topic, f"g-{topic}", name, self.told)
+        self.error: LogError | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.member.poll(0.05)
+            except PermanentLogError as error:
+                self.error = error
+                return
+            except LogError as error:
+                self.error = error
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.member.close()
+
+
+@pytest.fixture
+def log(open_kafka: Opener, kafka_servers: str) -> Iterator[Log]:
+    log = open_kafka(kafka_servers, {"session.timeout.ms": 6000})
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def admin(kafka_servers: str) -> Iterator[KafkaAdminClient]:
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    yield admin
+    admin.close()
+
+
+@pytest.fixture
+def topic(admin: KafkaAdminClient) -> str:
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    admin.create_topics({name: {"num_partitions": 4}})
+    return name
+
+
+def test_members_share_the_partitions_and_a_moved_one_is_released_first(log: Log, topic: str) -> None:
+    order: list[tuple[str, str, int]] = []
+    first = Polling(log, topic, "first", order)
+    until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
+    second = Polling(log, topic, "second", order)
+    until("half of them each", lambda: len(first.told.owned) == len(second.told.owned) == 2)
+    assert first.told.owned | second.told.owned == {0, 1, 2, 3}
+    for number in second.told.owned:
+        assert order.index(("first", "revoked", number)) < order.index(("second", "assigned", number))
+    stayed = [number for number in first.told.owned if ("first", "revoked", number) in order]
+    assert stayed == []  # those that do not move are not touched
+    second.close()
+    first.close()
+
+
+def test_a_member_that_comes_back_under_its_name_has_its_partitions_at_once(log: Log, topic: str) -> None:
+    order: list[tuple[str, str, int]] = []
+    first, second = Polling(log, topic, "first", order), Polling(log, topic, "second", order)
+    until("half of them each", lambda: len(first.told.owned) == len(second.told.owned) == 2)
+    theirs, before = set(second.told.owned), len(order)
+    second.close()
+    again = Polling(log, topic, "second", order)
+    until("the same partitions", lambda: again.told.owned == theirs)
+    assert [entry for entry in order[before:] if entry[0] == "first"] == []
+    again.close()
+    first.close()
+
+
+def test_a_new_partition_is_assigned(log: Log, topic: str, admin: KafkaAdminClient) -> None:
+    member = Polling(log, topic, "only", [])
+    until("all partitions", lambda: member.told.owned == {0, 1, 2, 3})
+    admin.create_partitions({topic: NewPartitions(total_count=6)})
+    until("the new ones too", lambda: member.told.owned == {0, 1, 2, 3, 4, 5})
+    member.close()
+
+
+def test_positions_are_committed_to_the_group(log: Log, topic: str, kafka_servers: str) -> None:
+    member = Polling(log, topic, "only", [])
+    until("all partitions", lambda: member.told.owned == {0, 1, 2, 3})
+    member.member.commit({Partition(topic, 2): 41}, "version 7")
+    looker = KafkaConsumer(bootstrap_servers=kafka_servers, group_id=f"g-{topic}", enable_auto_commit=False)
+    until("the next offset", lambda: looker.committed(TopicPartition(topic, 2)) == 42)
+    looker.close()
+    member.close()
+
+
+def test_who_joins_under_a_name_that_is_taken_fences_the_other(log: Log, topic: str) -> None:
+    first = Polling(log, topic, "same", [])
+    until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
+    second = Polling(log, topic, "same", [])
+    until("it owns them now", lambda: second.told.owned == {0, 1, 2, 3})
+    until("the first is told", lambda: first.error is not None)
+    assert isinstance(first.error, Fenced)
+    assert "another process has joined it as 'same'" in str(first.error)
+    first.close()
+    second.close()
