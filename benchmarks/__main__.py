@@ -41,6 +41,7 @@ NAMES = (
     "traces_cost",
     "micro_batches",
     "replicas",
+    "shards",
     "swaps",
     "idle",
     "bottleneck",

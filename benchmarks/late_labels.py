@@ -20,8 +20,9 @@ from benchmarks.scale import Scale
 from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.following.location import ModelLocation
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events

@@ -24,7 +24,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.state import State
-from thalweg.ops.serve.models import ModelLocation, Models
+from thalweg.ops.serve.following.location import ModelLocation
+from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.proto.schema import Schema, TensorSpec

@@ -5,9 +5,10 @@ Source: Hayes and Kanan, "Lifelong Machine Learning with Deep Streaming Linear D
 is the nearest mean of Rebuffi et al., "iCaRL", CVPR 2017 (arXiv:1611.07725), section 3.1, without its exemplars.
 Differences: sums are those of Chan, Golub and LeVeque (1979), so that events can arrive in any order and batches, be
 merged from another learner and be unlearned; the covariance is shrunk towards the variances of the inputs, less so
-with more events; events have weights and may decay; classes are names, and new ones may appear at any time. Cost: F²
-multiply-adds per event and F³ / 3 per version; (C + 1) F and nothing with `covariance = "none"`. State: 8 (F² + C F)
-bytes, 8 (C + 1) F with `covariance = "none"`, whatever the length of the log.
+with more events; events have weights and may decay, by number or by age (`parts/half_life.py`); classes are names, and
+new ones may appear at any time. Cost: F² multiply-adds per event and F³ / 3 per version; (C + 1) F and nothing with
+`covariance = "none"`. State: 8 (F² + C F) bytes, 8 (C + 1) F with `covariance = "none"`, whatever the length of the
+log.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
+from thalweg.models.parts.half_life import HalfLife
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.selection import Selected, select_classes
-from thalweg.models.parts.settings import Count, NotNegative, Settings
+from thalweg.models.parts.settings import Count, NotNegative, Settings, rule
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
 from thalweg.proto.task import CLASSIFICATION, Task
@@ -57,8 +59,16 @@ class Params(Settings):
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """λ per labelled event, 0 < λ ≤ 1; an event k events ago counts λᵏ. 1: no order of events makes a difference."""
 
+    half_life_seconds: NotNegative = 0.0
+    """Forgetting by event time: an event this many seconds older than the newest counts half, whatever the order in
+    which events came. 0: none."""
+
     max_classes: Count = 1000
     """Events of further classes are skipped and counted, ≥ 1."""
+
+    @rule("half_life_seconds", "decay")
+    def _events_are_forgotten_in_one_way(self) -> str | None:
+        return f"expected decay = 1 beside it, got {self.decay}" if self.half_life_seconds and self.decay < 1 else None
 
 
 class NearestMean:
@@ -84,6 +94,8 @@ class NearestMean:
         self._skipped = 0
         self._excess = ExcessEvents("max_classes", self.params.max_classes)
         self._faded = 0
+        half_life = self.params.half_life_seconds
+        self._half_life = HalfLife(half_life) if half_life else None
         self._predictor: NearestMeanPredictor | None = None
 
     @property
@@ -91,6 +103,8 @@ class NearestMean:
         return Schema(self._columns.specs, "class")
 
     def learn(self, batch: Batch) -> None:
+        if self._half_life is not None and (share := self._half_life.advance(batch)) != 1.0:
+            self._fade(share)
         selected = self._select(batch, self._classes, self.params.max_classes)
         self._skipped += selected.skipped
         self._excess.add(selected.excess, selected.first_excess)
@@ -112,7 +126,8 @@ class NearestMean:
             return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
         if not isinstance(batch.labels, ClassLabels):
             raise InputError(f"labels: expected classes, got {type(batch.labels).__name__}")
-        return select_classes(inputs, batch.labels, batch.weights, classes, most)
+        weights = batch.weights if self._half_life is None else self._half_life.weights(batch)
+        return select_classes(inputs, batch.labels, weights, classes, most)
 
     def _make_room(self) -> None:
         more = len(self._classes) - len(self._weight)
@@ -147,17 +162,23 @@ class NearestMean:
         self._predictor = None
 
     def _fade(self, share: float) -> None:
+        self._predictor = None
         for sums in (self._weight, self._scatter):
             sums *= share
             sums[np.abs(sums) < 1e-200] = 0.0  # denormal numbers make arithmetic a hundred times slower
 
     # Optional capabilities
 
+    @staticmethod
+    def merge_mistakes(params: Params) -> dict[str, str]:
+        """Why sums under these parameters cannot be merged, by parameter."""
+        why = "the order of events between shards is not known; expected 1, or half_life_seconds, which forgets by time"
+        return {"decay": why} if params.decay < 1 else {}
+
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Divide the weight of everything learned by `factor`."""
         self._fade(1.0 / factor)
         self._faded += 1
-        self._predictor = None
 
     def merge(self, other: State) -> None:
         """Continue as if the events of another learner had been learned here as well; its new classes are appended.
@@ -177,6 +198,11 @@ class NearestMean:
         codes = [self._classes[name] for name in theirs._classes]
         weight, mean = np.zeros_like(self._weight), np.zeros_like(self._mean)
         weight[codes], mean[codes] = theirs._weight, theirs._mean
+        if self._half_life is not None and theirs._half_life is not None:
+            mine, its = self._half_life.meet(theirs._half_life)
+            self._fade(mine)
+            weight *= its
+            theirs._fade(its)
         self._combine(weight, mean, theirs._scatter)
         self._events[codes] += theirs._events
         self._skipped += theirs._skipped
@@ -210,7 +236,8 @@ class NearestMean:
     def _must_not_fade(self, verb: str) -> None:
         if self.params.decay < 1 or self._faded:
             raise ValueError(
-                f"cannot {verb}: needs decay = 1 and no raised forgetting, so that the order of events does not matter"
+                f"cannot {verb}: needs decay = 1 (or half_life_seconds instead) and no raised forgetting, so that the "
+                "order of events does not matter"
             )
 
     # Predictions
@@ -256,6 +283,8 @@ class NearestMean:
 
     def state(self) -> State:
         tensors = {"events": self._events, "weight": self._weight, "mean": self._mean, "scatter": self._scatter}
+        if self._half_life is not None:
+            tensors["brought_to"] = self._half_life.tensor()
         meta = {"classes": list(self._classes), "skipped": self._skipped, "faded": self._faded}
         return State(tensors, {"identity": self._identity(), **meta, **self._excess.meta()})
 
@@ -266,6 +295,8 @@ class NearestMean:
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._events, self._weight = np.array(tensors["events"]), np.array(tensors["weight"])
         self._mean, self._scatter = np.array(tensors["mean"]), np.array(tensors["scatter"])
+        if self._half_life is not None:
+            self._half_life.restore(tensors["brought_to"])
         self._skipped, self._faded, self._predictor = meta["skipped"], meta["faded"], None
         self._excess.restore(meta)
 
@@ -277,7 +308,10 @@ class NearestMean:
         }
 
     def _identity(self) -> dict[str, Any]:
-        return {"learner": "nearest_mean", "params": self.params.model_dump(), "inputs": _listed(self._columns)}
+        params = self.params.model_dump()
+        if not self.params.half_life_seconds:  # states written before there was one do not say so
+            del params["half_life_seconds"]
+        return {"learner": "nearest_mean", "params": params, "inputs": _listed(self._columns)}
 
 
 class NearestMeanPredictor:

@@ -24,7 +24,7 @@ from thalweg.models.bottleneck.counts import CountValues
 from thalweg.models.bottleneck.freezing import frozen_codes, rows_of_file, search_device
 from thalweg.models.bottleneck.gradient import GradientValues
 from thalweg.models.bottleneck.mixed.values import MixedValues
-from thalweg.models.bottleneck.params import Params
+from thalweg.models.bottleneck.params import KINDS_OF_VALUES, Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor
 from thalweg.models.bottleneck.waiting import Waiting
 from thalweg.models.contract.gauges import CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, GaugeValue
@@ -136,6 +136,25 @@ class Bottleneck:
         self._predictor = None
 
     # Optional capabilities
+
+    @staticmethod
+    def merged_defaults(given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters that have another default where shards are merged."""
+        return {} if Params.of(given).model_fields_set & KINDS_OF_VALUES else {"values": "counts"}
+
+    @staticmethod
+    def merge_mistakes(params: Params) -> dict[str, str]:
+        """Why states under these parameters cannot be merged, by parameter."""
+        found = {}
+        if params.kind != "counts":
+            found["values"] = (
+                f'{params.kind} values depend on the order of events; expected "counts", nothing forgotten'
+            )
+        if params.fade < 1:
+            found["decay"] = "the order of events between shards is not known; expected 1"
+        if not params.key_file:
+            found["key_file"] = "each shard would learn other keys from its own first events; expected a .npy file"
+        return found
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Counts are divided by `factor`; values of a gradient learn faster. Keys stay frozen."""

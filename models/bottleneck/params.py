@@ -10,6 +10,8 @@ from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 
 _OF_THE_GRADIENT = {"rate", "label_smoothing", "updates", "mask_unfetched"}
+KINDS_OF_VALUES = _OF_THE_GRADIENT | {"values", "decay"}
+"""Parameters that say what kind of values a key holds."""
 
 
 class Params(Settings):

@@ -128,6 +128,17 @@ class ColumnConfig(Settings):
         """Its kind and its options other than the usual ones, as JSON values."""
         return {"kind": self.kind, **self.model_dump(exclude_defaults=True)}
 
+    def merged(self) -> ColumnConfig:
+        """This column where shards are merged: with options, if none was given, that make its features depend on no
+        other event. Numbers are not scaled by what came before, and categories that are not listed are hashed.
+        """
+        given = self.model_fields_set
+        if "scale" in OPTIONS[self.kind] and "scale" not in given and (self.kind != "list" or self.length):
+            return self.model_copy(update={"scale": False})
+        if self.kind == "categorical" and not given & {"categories", "max_categories", "min_events"}:
+            return self.model_copy(update={"kind": "hashed"})
+        return self
+
 
 def _options(kind: ColumnKind, length: Any) -> list[str]:
     """The options of a kind, in order; `length` tells a list of numbers from one of texts."""

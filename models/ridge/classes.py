@@ -46,6 +46,16 @@ class Classes:
         np.add.at(self.events, order, other.events)
         return order
 
+    def check_known(self, names: Sequence[str]) -> None:
+        """Raises ValueError if one of these names is none of the classes."""
+        if strange := sorted(set(names) - set(self.table)):
+            raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
+
+    def check_room(self, other: Classes, most: int) -> None:
+        """Raises ValueError if both have more classes together than may be."""
+        if (together := len({**self.table, **other.table})) > most:
+            raise ValueError(f"cannot merge: {together} classes are more than max_classes = {most} allows")
+
     def seen(self, columns: int) -> tuple[Array | None, tuple[str, ...]]:
         """Those of the first columns that have events, None if all, and their names, the same tuple until they change.
 

@@ -33,13 +33,15 @@ from thalweg.models.ridge.clocks import PAUSE, pauses_within
 from thalweg.models.ridge.heads.mixture import mixture_of
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
-from thalweg.models.ridge.identity import VERSION, check, check_plain, identity
+from thalweg.models.ridge.heads.solve import Penalty
+from thalweg.models.ridge.identity import VERSION, check, identity
+from thalweg.models.ridge.merging import check_plain, merge_mistakes, merged_defaults
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.placing import gains_from_gpu, placed_sums
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
-from thalweg.models.ridge.sums import Sums
+from thalweg.models.ridge.sums import Sums, below
 from thalweg.models.ridge.targets import Targets
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
@@ -57,6 +59,7 @@ class Ridge:
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
     takes_device, gains_from_gpu, state_version = True, staticmethod(gains_from_gpu), VERSION
+    merged_defaults, merge_mistakes = staticmethod(merged_defaults), staticmethod(merge_mistakes)
     # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
     # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
     # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.
@@ -70,11 +73,10 @@ class Ridge:
         self._map = FeatureMap.draw(
             self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
         )
-        self._standardiser = RunningScale(self._columns.width) if p.standardise else None
+        self._standardiser = RunningScale(self._columns.width) if p.standardise is True else None
         self._targets: Targets | None = None
         if p.task == "regression":
-            additive = p.forgetting == (1.0,) and not p.standardise
-            self._targets = Targets(p.targets, None if additive else p.target_clip, centred=p.bias)
+            self._targets = Targets(p.targets, None if p.additive else p.target_clip, centred=p.bias)
         make, self.computed_on = placed_sums(context)
         self._sums = Sums(self._map.size, self._columns.width, p, make)
         self._schedule = Schedule(p, self._map.size, self._columns.width, on_gpu=bool(self.computed_on))
@@ -96,7 +98,9 @@ class Ridge:
         return Schema(self._columns.specs, "class")
 
     def learn(self, batch: Batch) -> None:
-        inputs, targets, codes, weights, skipped, excess, first_excess = self._take(batch)
+        if self._merged:
+            self.refresh()
+        inputs, targets, codes, weights, skipped, excess, first_excess = self._take(self._sums.aged(batch))
         self._skipped += skipped
         self._excess.add(excess, first_excess)
         if not (events := len(inputs)):
@@ -217,6 +221,17 @@ class Ridge:
 
     # Heads
 
+    @property
+    def _heads(self) -> Floats:
+        """(M, D, C); solved once after several merges."""
+        if self._merged:
+            self.refresh()
+        return self._solved
+
+    @_heads.setter
+    def _heads(self, heads: Floats) -> None:
+        self._solved, self._merged = heads, False
+
     def _refresh_if_due(self, events: int) -> None:
         wanted = self._schedule.recursive(self._sums.columns, events)
         if not (self._must_refresh or (wanted and self.params.refresh_events == "auto")):
@@ -253,7 +268,7 @@ class Ridge:
         noise = seeded_noise(self._seed, self._learned)
         return solved(member, self.params, self._features, self._gamma(member), self._map.constant, noise)
 
-    def _gamma(self, member: Statistics) -> float:
+    def _gamma(self, member: Statistics) -> Penalty:
         return member.penalty(self.params.gamma, self._map.constant)
 
     def _grow_heads(self) -> None:
@@ -330,62 +345,51 @@ class Ridge:
             self._map = FeatureMap(m.width, *arrays, m.direct, m.bias)
         self._sums.restore(tensors, self._learned)
         if self._standardiser is not None:
-            self._standardiser.restore(_below("scale.", tensors), *meta["scale"])
+            self._standardiser.restore(below("scale.", tensors), *meta["scale"])
         if self._targets is not None:
-            self._targets.restore(_below("targets.", tensors), meta["targets"])
-        if self._absent is not None and not self._absent.restore(_below("absent.", tensors), meta["absent"]):
+            self._targets.restore(below("targets.", tensors), meta["targets"])
+        if self._absent is not None and not self._absent.restore(below("absent.", tensors), meta["absent"]):
             self._recall(anyway=True)
 
     def merge(self, other: State) -> None:
-        """Add the `state()` of another worker that learned other events; the sum is exact.
+        """Add the `state()` of another worker that learned other events; the sum is exact. Solved when asked.
 
         Raises:
-            ValueError: It has other parameters, or events decay or are standardised: such sums depend on order.
+            ValueError: Other parameters, too many classes, or sums that depend on order. Nothing was changed.
         """
-        check_plain("merge", self.params, self._faded)
-        check(identity(self.params, self._columns.specs, self._seed), other.meta.get("identity", {}))
         theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
         theirs.restore(other)
-        self._sums.settle()
-        theirs._sums.settle()
+        check_plain("merge", self.params, self._faded + theirs._faded)
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
             raise ValueError("cannot merge: the random layers differ")
-        order = self._classes.merge(theirs._classes)
-        if self.params.task == "classification":
-            self._sums.grow(len(self._classes.table))
-            theirs._members[0].reorder(order, len(self._classes.table))
-        if self._targets is not None and theirs._targets is not None:
-            self._targets.merge(theirs._targets, theirs._members[0])
-        self._members[0].merge(theirs._members[0])
+        self._classes.check_room(theirs._classes, self.params.max_classes)
+        order, mine, its = self._classes.merge(theirs._classes), self._targets, theirs._targets
+        self._sums.merge(
+            theirs._sums,
+            order if mine is None else None,
+            lambda: None if mine is None or its is None else mine.merge(its, theirs._members[0]),
+        )
         self._learned += theirs._learned
         self._skipped += theirs._skipped
         self._excess.events += theirs._excess.events
-        self._sums.events = self._learned
-        self.refresh()
+        self._merged, self._predictor = True, None
 
     def unlearn(self, batch: Batch) -> None:
-        """Remove events, exactly (up to rounding) as if they had never been learned.
-
-        Args:
-            batch: Events that were learned, with the same inputs, labels and weights.
+        """Remove events, exactly (up to rounding) as if they had never been learned; with a half-life, of these times.
 
         Raises:
-            ValueError: Events decay or are standardised, or one is of a class that was never learned.
+            ValueError: Events are forgotten by number or standardised, or one is of a class that was never learned.
         """
         check_plain("unlearn", self.params, self._faded)
-        if isinstance(batch.labels, ClassLabels) and (
-            strange := sorted(set(batch.labels.names) - set(self._classes.table))
-        ):
-            raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
-        inputs, targets, codes, weights, *_ = self._take(batch)
-        self._sums.settle()
+        if isinstance(batch.labels, ClassLabels):
+            self._classes.check_known(batch.labels.names)
+        inputs, targets, codes, weights, *_ = self._take(self._sums.of_their_age(batch))
         if self._targets is not None:
             targets = targets - self._targets.origin
-        self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
+        self._sums.subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
             self._classes.subtract(codes)
-        self._sums.events = self._learned
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:
@@ -394,7 +398,3 @@ class Ridge:
             "skipped_events": float(self._skipped),
             "excess_class_events": float(self._excess.events),
         }
-
-
-def _below(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.devices.device import Device
 from thalweg.memory.torch_setup import Tensor, torch
-from thalweg.models.ridge.heads.solve import penalty_of
-from thalweg.models.ridge.statistics import TINY, Rows, Statistics, drops_denormals
+from thalweg.models.ridge.heads.solve import Penalty, larger, penalty_of, scaled_penalty
+from thalweg.models.ridge.statistics import TINY, Rows, Statistics
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -27,8 +28,8 @@ def statistics_on(device: Device) -> Callable[..., Statistics]:
     """Makes `DeviceStatistics`, which share what is sent of each micro-batch; arguments as of `Statistics`."""
     sent = _Sent(device)
 
-    def make(size: int, columns: int, *, decay: float, moments: int, class_grams: bool) -> Statistics:
-        return DeviceStatistics(sent, size, columns, decay=decay, moments=moments, class_grams=class_grams)
+    def make(size: int, columns: int, **wanted: Any) -> Statistics:
+        return DeviceStatistics(sent, size, columns, **wanted)
 
     return make
 
@@ -51,11 +52,11 @@ class _Sent:
 class DeviceStatistics(Statistics):
     """`Statistics` whose Gram and cross-moments are on a device; `gram` and `cross` bring a copy back."""
 
-    def __init__(self, sent: _Sent, size: int, columns: int, *, decay: float, moments: int, class_grams: bool) -> None:
+    def __init__(self, sent: _Sent, size: int, columns: int, **wanted: Any) -> None:
         """Sums without events; arguments as of `Statistics`. Raises DeviceFailed if there is no room for them."""
         self._sent, self._device = sent, sent.device
         self._host: tuple[Floats, Floats] | None = None
-        super().__init__(size, columns, decay=decay, moments=moments, class_grams=class_grams)
+        super().__init__(size, columns, **wanted)
 
     def _begin_sums(self, size: int, columns: int) -> None:
         self._gram = self._device.zeros(size, size, dtype=torch.float64)  # (D, D), symmetric
@@ -123,13 +124,16 @@ class DeviceStatistics(Statistics):
 
     # Solving
 
-    def penalty(self, gamma: float | str, constant: int | None) -> float:
-        return gamma if not isinstance(gamma, str) else penalty_of(gamma, self._diagonal(self._gram), constant)
+    def penalty(self, gamma: float | str, constant: int | None) -> Penalty:
+        if self.presence is None or constant is None:
+            return gamma if not isinstance(gamma, str) else penalty_of(gamma, self._diagonal(self._gram), constant)
+        sums: Floats = self._device.fetch(self._gram[:, constant].contiguous())
+        return scaled_penalty(gamma, self._diagonal(self._gram), sums, self.presence, self.origin)
 
-    def solve(self, gamma: float, constant: int | None) -> Floats:
-        return self._solved(self._gram, self._cross, gamma, constant)
+    def solve(self, gamma: Penalty, constant: int | None) -> Floats:
+        return self.from_zero(self._solved(self._gram, self._cross, gamma, constant))
 
-    def _solved(self, gram: Tensor, cross: Tensor, gamma: float, constant: int | None) -> Floats:
+    def _solved(self, gram: Tensor, cross: Tensor, gamma: Penalty, constant: int | None) -> Floats:
         """As `heads.solve.solve`, of a symmetric Gram (D, D)."""
         factor = self._factorised(gram, gamma, constant)
         half = torch.linalg.solve_triangular(factor, cross, upper=False)
@@ -138,22 +142,22 @@ class DeviceStatistics(Statistics):
             raise FloatingPointError("the sums of the ridge are not finite")
         return head
 
-    def _factorised(self, gram: Tensor, gamma: float, constant: int | None) -> Tensor:
+    def _factorised(self, gram: Tensor, gamma: Penalty, constant: int | None) -> Tensor:
         """As `heads.solve.factorise`; the lower factor."""
         corner = 0.0 if constant is None else self._device.number(gram[constant, constant])
-        extra = gamma
+        extra, first = gamma, True
         while True:
             penalised = gram.clone()
             diagonal = penalised.diagonal()
-            diagonal += extra
-            if constant is not None and corner > 0 and extra == gamma:
+            diagonal += self._device.put(extra) if isinstance(extra, np.ndarray) else extra
+            if constant is not None and corner > 0 and first:
                 penalised[constant, constant] = corner * (1 + 1e-12)
             factor: Tensor
             factor, info = torch.linalg.cholesky_ex(penalised)
             if self._device.number(info) == 0:
                 return factor
-            extra = max(extra, 1e-15 * float(self._diagonal(gram).sum())) * 10
-            if not np.isfinite(extra):
+            extra, first = larger(extra, self._diagonal(gram)), False
+            if not np.isfinite(extra).all():
                 raise FloatingPointError("the sums of the ridge are not finite")
 
     def _diagonal(self, gram: Tensor) -> Floats:
@@ -164,20 +168,23 @@ class DeviceStatistics(Statistics):
 
     def _accumulate(self, rows: Rows, weights: Floats | None, fade: float, sign: float) -> None:
         features, targets = self._sent.there(rows)
-        weighted = rows.features
+        weighted = self._counted(rows.features)
+        if self.origin is not None:
+            features = features - self._device.put(self.origin)
         if weights is not None:
             root = np.sqrt(weights)[:, None]
             there = self._device.put(root)
             features, targets = features * there, targets * there
             if self.class_grams is not None:
-                weighted = rows.features * root
+                weighted = weighted * root
         self._gram.addmm_(features.T, features, beta=fade, alpha=sign)
         self._cross.addmm_(features.T, targets, beta=fade, alpha=sign)
+        self._accumulate_presence(rows.features, weights, fade, sign)
         if rows.codes is not None:
             self._accumulate_classes(rows, rows.codes, weighted, weights, fade, sign)
 
     def _sums(self) -> list[Floats]:
-        found = (self.class_m2, self.class_weight, *(self.class_grams or ()))
+        found = (self.presence, self.class_m2, self.class_weight, *(self.class_grams or ()))
         return [array for array in found if array is not None]
 
     def fade(self, share: float) -> None:
@@ -185,11 +192,10 @@ class DeviceStatistics(Statistics):
         self._cross.mul_(share)
         super().fade(share)
 
-    def drop_denormals(self, before: int, after: int) -> None:
-        if drops_denormals(self.decay, before, after):
-            for each in (self._gram, self._cross):
-                each.masked_fill_(each.abs() < TINY, 0.0)
-        super().drop_denormals(before, after)
+    def drop_tiny(self) -> None:
+        for each in (self._gram, self._cross):
+            each.masked_fill_(each.abs() < TINY, 0.0)
+        super().drop_tiny()
 
     def merge(self, other: Statistics) -> None:
         self.grow(other.columns)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -49,10 +50,11 @@ class Params(Settings):
     bias: bool = True
     """A constant 1 as an additional feature (intercept)."""
 
-    standardise: bool = True
+    standardise: bool | Literal["solved"] = True
     """Centre and scale inputs by their running mean and standard deviation before the random layer. Off: inputs are not
-    scaled, and the statistics are sums over events that `merge` and `unlearn` can add and subtract. Off by default
-    behind columns, whose features are scaled already."""
+    scaled, and the statistics are sums over events that `merge` and `unlearn` can add and subtract. `solved`: the same
+    sums, and each feature is divided by its standard deviation when heads are solved, which the sums tell; the default
+    where [shards](scale.md#merging) are merged. Off by default behind columns, whose features are scaled already."""
 
     clip: Positive = 6.0
     """Standardised inputs are clipped to ± this many standard deviations, > 0: this limits the effect of a broken
@@ -60,13 +62,18 @@ class Params(Settings):
 
     target_clip: Positive = 10.0
     """Regression: a target further than this many deviations from the running mean is learned as if it were that far,
-    unless it is the fifth such in a row. Not applied to sums that `merge` can add (`forgetting = 1` without
-    `standardise`)."""
+    unless it is the fifth such in a row. Not applied to sums that `merge` can add (`forgetting = 1`, and `standardise`
+    off or `solved`)."""
 
     forgetting: Decays = (0.9999, 0.999, 0.99)
     """Decay λ per labelled event, 0 < λ ≤ 1; an event k events ago has weight λᵏ. One number, or several: then
     statistics are stored for each, and the served head is their mixture, weighted by recent error. The cost of learning
     grows with their number. 1: no forgetting."""
+
+    half_life_seconds: NotNegative = 0.0
+    """Forgetting by event time instead of by events: an event this many seconds older than the newest counts half,
+    whatever the order in which events came, so that shards are merged exactly. 0: none. Then `forgetting` is 1 unless
+    it is set."""
 
     keep_absent: bool = True
     """Whether classes that no longer come are still known, however fast events are forgotten: each class is forgotten
@@ -101,6 +108,17 @@ class Params(Settings):
     max_classes: Count = 1000
     """Events of further classes are skipped and counted, ≥ 1."""
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """As of `Settings`; events that are forgotten by their time are not forgotten by their number as well."""
+        by_time = given.get("half_life_seconds") and "forgetting" not in given
+        return super().of({**given, "forgetting": [1.0]} if by_time else given)
+
+    @property
+    def additive(self) -> bool:
+        """Whether the sums are functions of the events alone, whatever their order."""
+        return self.forgetting == (1.0,) and self.standardise is not True
+
     @rule("forgetting")
     def _decays_fade_and_differ(self) -> str | None:
         given = list(self.forgetting)
@@ -113,7 +131,27 @@ class Params(Settings):
         sound = self.balance == "none" or self.task == "classification"
         return None if sound else "there are no classes to balance in regression"
 
+    @rule("half_life_seconds", "forgetting")
+    def _events_are_forgotten_in_one_way(self) -> str | None:
+        sound = not self.half_life_seconds or self.forgetting == (1.0,)
+        return None if sound else f"expected forgetting = 1 beside it, got {list(self.forgetting)}"
+
+    @rule("standardise", "bias")
+    def _scales_follow_from_the_intercept(self) -> str | None:
+        sound = self.standardise != "solved" or self.bias
+        return None if sound else '"solved" needs bias = true: means and deviations follow from its sums'
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether heads may be updated by Woodbury steps."""
+        return self.balance == "none" and not self.half_life_seconds and self.standardise != "solved"
+
     @rule("solver", "forgetting", "balance")
     def _woodbury_steps_need_plain_sums(self) -> str | None:
         sound = self.solver != "recursive" or (self.forgetting == (1.0,) and self.balance == "none")
         return None if sound else 'recursive needs forgetting = 1 and balance = "none"'
+
+    @rule("solver", "half_life_seconds", "standardise")
+    def _woodbury_steps_keep_weights_and_scales(self) -> str | None:
+        sound = self.solver != "recursive" or (not self.half_life_seconds and self.standardise != "solved")
+        return None if sound else "recursive needs no half-life, and standardise = true or false"

@@ -4,7 +4,7 @@ Source: Zhuang et al. (arXiv:2405.17779), who update R = (γI + G)⁻¹ and W in
 G = Σ w h hᵀ and Q = Σ w h yᵀ: they are better conditioned, decay without wind-up, and add and subtract exactly.
 γ is not part of them. Per-class moments are stored as (weight, mean, M2), so that a variance is never a difference of
 large numbers (Chan, Golub and LeVeque 1979).
-State: 8 (D² + D C) bytes, + 16 C F for class moments, + 8 C D² for class Grams.
+State: 8 (D² + D C) bytes, + 16 C F for class moments, + 8 C D² for class Grams, + 8 D for presence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm, dsyrk
 
-from thalweg.models.ridge.heads.solve import penalty_of, solve
+from thalweg.models.ridge.heads.solve import Penalty, penalty_of, scaled_penalty, solve
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,14 @@ class Statistics:
     """Decayed sums over events: after n events, event i has λ^(n-1-i) times its weight, whatever the micro-batches."""
 
     def __init__(
-        self, size: int, columns: int, *, decay: float = 1.0, moments: int = 0, class_grams: bool = False
+        self,
+        size: int,
+        columns: int,
+        *,
+        decay: float = 1.0,
+        moments: int = 0,
+        class_grams: bool = False,
+        presence: bool = False,
     ) -> None:
         """Sums without events.
 
@@ -56,6 +63,8 @@ class Statistics:
             decay: λ per event.
             moments: Inputs, F, whose per-class mean and variance to store; 0: none.
             class_grams: Store one Gram per class.
+            presence: Store in how many events each feature is not 0; then heads are those of features divided by their
+                deviations, and sums count from the features of the first event: the last feature must be constant.
         """
         self.decay, self.size = decay, size
         self._begin_sums(size, columns)
@@ -65,6 +74,11 @@ class Statistics:
         self.class_m2: Floats | None = np.zeros((columns, moments)) if moments else None
         """(C, F): Σ of decayed weighted squared deviations from the class mean."""
         self.class_grams: list[Floats] | None = [self._no_gram() for _ in range(columns)] if class_grams else None
+        self.presence: Floats | None = np.zeros(size) if presence else None
+        """(D,): Σ of decayed weights of the events in which a feature is not 0."""
+        self.origin: Floats | None = None
+        """(D,): what features are counted from in Gram and cross-moments, so that a mean far from 0 costs no digits;
+        None: 0. That of the constant feature is 0."""
         self._ages: dict[int, Floats] = {}
         self._scratch: Floats = np.empty((0, size))
 
@@ -104,13 +118,21 @@ class Statistics:
         """In here `gram` and `cross` are arrays that may be changed in place."""
         yield
 
-    def penalty(self, gamma: float | str, constant: int | None) -> float:
-        """γ as of `heads.solve.penalty`."""
-        return penalty_of(gamma, self.gram.diagonal(), constant)
+    def penalty(self, gamma: float | str, constant: int | None) -> Penalty:
+        """γ as of `heads.solve.penalty`; with `presence` as of `scaled_penalty`."""
+        if self.presence is None or constant is None:
+            return penalty_of(gamma, self.gram.diagonal(), constant)
+        return scaled_penalty(gamma, self.gram.diagonal(), self.gram[:, constant], self.presence, self.origin)
 
-    def solve(self, gamma: float, constant: int | None) -> Floats:
+    def solve(self, gamma: Penalty, constant: int | None) -> Floats:
         """W (D, C) of these sums, as of `heads.solve.solve`."""
-        return solve(self.gram, self.cross, gamma, constant)
+        return self.from_zero(solve(self.gram, self.cross, gamma, constant))
+
+    def from_zero(self, head: Floats) -> Floats:
+        """W (D, C) of features from their origin, as one of features: the intercept takes up the difference."""
+        if self.origin is not None:
+            head[-1] -= self.origin @ head
+        return head
 
     # Events
 
@@ -143,14 +165,31 @@ class Statistics:
             raise ValueError("cannot merge sums that fade: the order of events between workers is not known")
         self.grow(other.columns)
         C = other.columns
+        if other.origin is not None:
+            if self.origin is None:
+                self.origin = other.origin.copy()
+            other.count_from(self.origin)
         self.gram += other.gram
         self.cross[:, :C] += other.cross
         if other.class_mean is not None and other.class_m2 is not None:
             self._add_moments(slice(0, C), other.class_weight, other.class_mean, other.class_m2)
         self.class_weight[:C] += other.class_weight
+        if self.presence is not None and other.presence is not None:
+            self.presence += other.presence
         if self.class_grams is not None and other.class_grams is not None:
             for mine, theirs in zip(self.class_grams, other.class_grams):
                 mine += theirs
+
+    def count_from(self, origin: Floats) -> None:
+        """Re-express the sums for features (D,) counted from here, in place."""
+        assert self.origin is not None
+        moved = self.origin - origin
+        self.origin = origin.copy()
+        if moved.any():
+            self.cross += np.outer(moved, self.cross[-1])
+            for gram in (self.gram, *(self.class_grams or ())):
+                sums = gram[:, -1].copy()  # of the features: the constant is the last in the upper triangle
+                gram += np.outer(moved, sums) + np.outer(sums, moved) + sums[-1] * np.outer(moved, moved)
 
     def reorder(self, order: NDArray[np.int64], columns: int) -> None:
         """Column i becomes column `order[i]` of `columns`."""
@@ -174,7 +213,7 @@ class Statistics:
         """A copy for pseudo-events: Gram, cross-moments and class weights only."""
         other = Statistics(0, 0)
         other.gram, other.cross = self.gram.copy(order="F"), self.cross.copy(order="F")
-        other.class_weight = self.class_weight.copy()
+        other.class_weight, other.origin = self.class_weight.copy(), self.origin
         return other
 
     def fade(self, share: float) -> None:
@@ -189,18 +228,21 @@ class Statistics:
             before: Events added in all before the last `add`s.
             after: The same after them; when it is due is a function of these counts alone.
         """
-        if not drops_denormals(self.decay, before, after):
-            return
+        if drops_denormals(self.decay, before, after):
+            self.drop_tiny()
+
+    def drop_tiny(self) -> None:
+        """Set fully decayed numbers to 0."""
         for array in self._sums():
             array[np.abs(array) < TINY] = 0.0
 
     def _sums(self) -> list[Floats]:
         """All that decays, to be changed in place."""
-        found = (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ()))
+        found = (self.gram, self.cross, self.presence, self.class_m2, self.class_weight, *(self.class_grams or ()))
         return [array for array in found if array is not None]
 
     def _accumulate(self, rows: Rows, weights: Floats | None, fade: float, sign: float) -> None:
-        features = rows.features
+        features = self._counted(rows.features)
         if weights is not None:
             root = np.sqrt(weights)[:, None]
             if len(self._scratch) < len(features):
@@ -212,8 +254,21 @@ class Statistics:
         # The transposed views are in Fortran order: BLAS reads and updates in place, nothing is copied.
         self.gram = dsyrk(sign, features.T, beta=fade, c=self.gram, overwrite_c=1)
         self.cross = dgemm(sign, features.T, targets.T, beta=fade, c=self.cross, trans_b=1, overwrite_c=1)
+        self._accumulate_presence(rows.features, weights, fade, sign)
         if rows.codes is not None:
             self._accumulate_classes(rows, rows.codes, features, weights, fade, sign)
+
+    def _counted(self, features: Floats) -> Floats:
+        """Features (n, D) from their origin."""
+        if self.presence is not None and self.origin is None:
+            self.origin = features[0].copy()
+            self.origin[-1] = 0.0
+        return features if self.origin is None else features - self.origin
+
+    def _accumulate_presence(self, features: Floats, weights: Floats | None, fade: float, sign: float) -> None:
+        if self.presence is not None:
+            ones = np.ones(len(features)) if weights is None else weights
+            self.presence = fade * self.presence + sign * (ones @ (features != 0.0))
 
     def _accumulate_classes(
         self, rows: Rows, codes: NDArray[np.int32], features: Floats, weights: Floats | None, fade: float, sign: float
@@ -265,6 +320,9 @@ class Statistics:
         found: dict[str, Array] = {"gram": self.gram.T, "cross": self.cross.T, "class_weight": self.class_weight}
         if self.class_mean is not None and self.class_m2 is not None:
             found |= {"class_mean": self.class_mean, "class_m2": self.class_m2}
+        if self.presence is not None:
+            found["presence"] = self.presence
+            found["origin"] = np.full(self.size, np.nan) if self.origin is None else self.origin
         if self.class_grams is not None:
             found["class_grams"] = np.array([gram.T for gram in self.class_grams]).reshape(-1, self.size, self.size)
         return found
@@ -277,6 +335,9 @@ class Statistics:
 
     def _restore_small(self, tensors: Mapping[str, Array]) -> None:
         self.class_weight = np.array(tensors["class_weight"])
+        if self.presence is not None:
+            self.presence, origin = np.array(tensors["presence"]), np.array(tensors["origin"])
+            self.origin = None if np.isnan(origin).any() else origin
         if self.class_mean is not None:
             self.class_mean, self.class_m2 = np.array(tensors["class_mean"]), np.array(tensors["class_m2"])
         if self.class_grams is not None:

@@ -8,14 +8,18 @@ looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from thalweg.models.parts.half_life import HalfLife
 from thalweg.models.ridge.clocks import ClassClocks
 from thalweg.models.ridge.heads.recursion import Recursion
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
+from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
 
 
@@ -35,8 +39,17 @@ class Sums:
         columns = 0 if self._classes else params.targets
         moments, grams = width if params.balance == "pseudo_features" else 0, params.balance == "reweighted"
         self.members = [
-            make(size, columns, decay=decay, moments=moments, class_grams=grams) for decay in params.forgetting
+            make(
+                size,
+                columns,
+                decay=decay,
+                moments=moments,
+                class_grams=grams,
+                presence=params.standardise == "solved",
+            )
+            for decay in params.forgetting
         ]
+        self.half_life = HalfLife(params.half_life_seconds) if params.half_life_seconds else None
         self.slowest = self.members[int(np.argmax(params.forgetting))]
         self.recursion = Recursion(size, params.forgetting)
         self.events = 0
@@ -52,6 +65,23 @@ class Sums:
         self.recursion.grow(columns)
         for member in self.members:
             member.grow(columns)
+
+    def aged(self, batch: Batch) -> Batch:
+        """Events that are to be added next, with the weights of their ages; brings the sums to the newest of them."""
+        if self.half_life is None or batch.labels is None:
+            return batch
+        before = self.half_life.time
+        share = self.half_life.advance(batch)
+        if share != 1.0:
+            self.fade(share)
+            if self.half_life.vanished(before):
+                for member in self.members:
+                    member.drop_tiny()
+        return self.of_their_age(batch)
+
+    def of_their_age(self, batch: Batch) -> Batch:
+        """Events with the weights that they have in the sums now."""
+        return batch if self.half_life is None else replace(batch, weights=self.half_life.weights(batch))
 
     def add(self, rows: Rows) -> None:
         """Add events to the sums; none may wait."""
@@ -73,6 +103,33 @@ class Sums:
         """Add the events that wait and stop the recursion: from now on events are added at once."""
         self.add_waiting()
         self.recursion.stop()
+
+    def merge(self, other: Sums, order: NDArray[np.int64] | None, targets: Callable[[], None]) -> None:
+        """Add the sums of another worker, both brought to one time.
+
+        Args:
+            other: Its sums, on the processor; changed.
+            order: The columns here of its classes; None: of numbers.
+            targets: Brings the targets in its sums to the origin here.
+        """
+        self.settle()
+        other.settle()
+        if order is not None:
+            self.grow(max(self.columns, int(order.max(initial=-1)) + 1))
+            other.members[0].reorder(order, self.columns)
+        targets()
+        if self.half_life is not None and other.half_life is not None:
+            mine, theirs = self.half_life.meet(other.half_life)
+            self.members[0].fade(mine)
+            other.members[0].fade(theirs)
+        self.members[0].merge(other.members[0])
+        self.events += other.events
+
+    def subtract(self, rows: Rows) -> None:
+        """Remove events of one decay that does not forget."""
+        self.settle()
+        self.members[0].subtract(rows)
+        self.events -= len(rows.features)
 
     def fade(self, share: float) -> None:
         """Multiply the weight of all events so far by this factor."""
@@ -101,14 +158,20 @@ class Sums:
         found = {
             f"{name}.{n}": array for n, member in enumerate(self.members) for name, array in member.tensors().items()
         }
+        if self.half_life is not None:
+            found["brought_to"] = self.half_life.tensor()
         return found | {f"recursion.{name}": array for name, array in self.recursion.tensors().items()}
 
     def restore(self, tensors: Mapping[str, Array], learned: int) -> None:
         """Restore from `tensors()`; copies. `learned`: events in all."""
         for n, member in enumerate(self.members):
             member.restore({name: tensors[f"{name}.{n}"] for name in member.tensors()})
-        prefix = "recursion."
-        self.recursion.restore(
-            {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-        )
+        if self.half_life is not None:
+            self.half_life.restore(tensors["brought_to"])
+        self.recursion.restore(below("recursion.", tensors))
         self.events = learned - self.recursion.waiting
+
+
+def below(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """The tensors whose names begin so, without that."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

@@ -22,6 +22,7 @@ from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import is_secret
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
+from thalweg.stream.shards.names import shard_of
 
 
 class Config(Settings):
@@ -38,10 +39,13 @@ class Config(Settings):
         return None if self.model else "expected at least one [[model]]"
 
     def find(self, name: str) -> ModelConfig:
-        """The model of this name. Raises ConfigurationError, which lists the known ones."""
+        """The model of this name, or the shard `NAME~3`. Raises ConfigurationError, which lists the known ones."""
+        shard = shard_of(name)
         for model in self.model:
             if model.name == name:
                 return model
+            if shard is not None and model.scale is not None and model.name == shard[0]:
+                return model.model_copy(update={"name": name})
         names = [model.name for model in self.model]
         raise ConfigurationError([f"no model is called {name!r}; {_meant(name, names)}known: {', '.join(names)}"])
 

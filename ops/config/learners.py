@@ -8,9 +8,11 @@ from typing import Any
 
 from thalweg.memory.devices.names import AUTO, CPU, unavailable
 from thalweg.models.columns.make import params_behind_columns, takes_columns
-from thalweg.models.contract.capabilities import Forgetting, capability
+from thalweg.models.columns.merging import order_free, remedy
+from thalweg.models.contract.capabilities import Forgetting, Mergeable, capability
 from thalweg.models.contract.devices import takes_device
 from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.merging import merge_mistakes, refusal
 from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.models.encoders.kinds import needs_torch
 from thalweg.models.encoders.spec import IDENTITY
@@ -23,7 +25,10 @@ from thalweg.stream.tuning.settings import name_of, settings_of
 
 _LABELS = {"number": "numbers", "none": "of no use"}
 _OF_THE_ENCODER = {"encoder", "weights", "weights_strict", "encoder_arguments", "encoder_columns"}
-_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "classes", *_OF_THE_ENCODER}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "classes", "scale", *_OF_THE_ENCODER}
+
+_ANSWERS = ("scale", "answers")
+_BY_KEY = 'answers = "key" lets each shard answer for the keys of its partition'
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -42,7 +47,10 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
     if not wrong & _OF_THE_LEARNER:
         given = {key: value for key, value in table.items() if key in _OF_THE_LEARNER}
         given |= {key: table[key] for key in ("drift", "quality_floor") if key in table and key not in wrong}
-        yield from _tried(ModelConfig.model_validate({"name": "any", "topic": "any", **given}))
+        model = ModelConfig.model_validate({"name": "any", "topic": "any", **given})
+        yield from (found := [*_tried(model)])
+        if not found:
+            yield from _merging_mistakes(model, table)
         if "tune" in table and "tune" not in wrong:
             yield from _variant_mistakes(given, TuneParams.of(table["tune"]))
     elif not wrong & {"learner", "params"}:
@@ -54,6 +62,37 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
             yield Mistake(("learner",), str(error))
         except ParamsError as error:
             yield from (Mistake(("params", key), text) for key, text in error.mistakes.items())
+
+
+def _merging_mistakes(model: ModelConfig, table: dict[str, Any]) -> Iterator[Mistake]:
+    """Why the shards of a valid model of a table cannot be merged, and what to set instead; nothing where they are not
+    to be.
+    """
+    if model.scale is None or model.scale.answers != "merge":
+        return
+    learner = model.new_learner()
+    if capability(learner, Mergeable) is None:
+        yield Mistake(_ANSWERS, f"what a {model.learner} has learned cannot be merged; {_BY_KEY}")
+        return
+    declared = merge_mistakes(model.learner, model.params)
+    found = [Mistake(("params", key), text) for key, text in (declared or {}).items()]
+    found += _of_columns(model)
+    if "tune" in table:
+        text = f"each shard would choose another variant: [model.tune] cannot be merged; {_BY_KEY}"
+        found.append(Mistake(_ANSWERS, text))
+    if model.drift.action == "raise_forgetting":
+        text = "an alarm of one shard would fade its own events alone, in an order that others do not have; "
+        found.append(Mistake(("drift", "action"), f"{text}expected observe"))
+    yield from found
+    if not found and declared is None and (why := refusal(learner, model.new_learner())):
+        yield Mistake(_ANSWERS, f"{why}; {_BY_KEY}")
+
+
+def _of_columns(model: ModelConfig) -> Iterator[Mistake]:
+    for name, column in model.named_columns().items():
+        if not order_free(column):
+            text = f"its features depend on events of its own shard, which others do not know; {remedy(column)}"
+            yield Mistake(("columns", name), text)
 
 
 def device_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,9 @@ from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable, MissingValues
 from thalweg.models.contract.layouts import KEY as LAYOUTS
 from thalweg.models.contract.layouts import layouts_of
-from thalweg.models.contract.learner import Learner, LearnerContext
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
+from thalweg.models.contract.merging import merged_params
+from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
 from thalweg.ops.config.fields import FieldsConfig
@@ -174,6 +177,14 @@ class ModelConfig(LearnSettings):
     ready_after_events: Whole = 1
     """The model is not ready, and answers no request, before it has learned this many labelled events; 0: it always
     is. Does not apply to learners that adapt a trained model (`cotta`), nor with `learn_from_requests`."""
+
+    def model_post_init(self, _: Any) -> None:
+        """Where shards are merged, fill in what makes that exact and was not given."""
+        if self.scale is None or self.scale.answers != "merge":
+            return
+        with suppress(UnknownLearner, ParamsError):  # told as mistakes
+            self.__dict__["params"] = merged_params(self.learner, self.params)
+        self.__dict__["columns"] = {name: one.merged() for name, one in self.columns.items()}
 
     @rule("inputs", "columns")
     def _inputs_or_columns(self) -> str | None:

@@ -21,6 +21,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.champions.losses import losses_of
+from thalweg.ops.run.shards.publishing import merges, shard_publisher
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.no_labels import label_watch
 from thalweg.ops.telemetry.status import LearnerStatus
@@ -41,11 +42,13 @@ from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
+from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
+from thalweg.stream.shards.names import shard_of
 from thalweg.stream.sources.files import FileError, read_events
 from thalweg.stream.traces.spans import Spans
 from thalweg.stream.tuning.settings import name_of
@@ -181,7 +184,7 @@ def build_processor(
     reports: LearnerReports,
     registry: HealthRegistry,
     spans: Spans | None = None,
-) -> tuple[Processor, FilePublisher]:
+) -> tuple[Processor, FilePublisher | ShardPublisher]:
     """A model's processor and its publisher; `spans` records traces."""
     folder = model_folder(config, model)
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
@@ -191,11 +194,15 @@ def build_processor(
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
     layouts = model.layouts()
-    publisher = FilePublisher(
-        live / model.name,
-        moved=None if shared is None else lambda: _placed_anew(learner),
-        noted={LAYOUTS: layouts} if layouts else None,
-    )
+    publisher: FilePublisher | ShardPublisher
+    if shard_of(model.name) is not None and merges(model):
+        publisher = shard_publisher(model, learner, live)
+    else:
+        publisher = FilePublisher(
+            live / model.name,
+            moved=None if shared is None else lambda: _placed_anew(learner),
+            noted={LAYOUTS: layouts} if layouts else None,
+        )
     processor = Processor(
         learner,
         source,

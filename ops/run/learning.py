@@ -27,7 +27,9 @@ from thalweg.ops.run.app import (
     open_model_pending,
 )
 from thalweg.ops.run.champions.judges import judge_of
+from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
+from thalweg.ops.run.shards.publishing import merges
 from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
@@ -38,6 +40,8 @@ from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
+from thalweg.stream.merging.merger import Merger
+from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.runtime import Signal
 from thalweg.stream.shards.names import shard_name, shard_of
 from thalweg.stream.shards.one_partition import Commit, OnePartition
@@ -98,10 +102,13 @@ class Learning:
             raise ConfigurationError([f"service.state_url: {error}"]) from error
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
+        self._mergers: list[tuple[Merger, SupervisedThread]] = []
         joined: set[str] = set()
         for model in config.model:
             if model.scale is not None:
                 self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
+                if merges(model):
+                    self._mergers.append(self._merger(model))
                 continue
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
@@ -121,7 +128,7 @@ class Learning:
     def start(self) -> None:
         """Start learning."""
         self._reports.start()
-        for thread in self._threads:
+        for thread in (*self._threads, *(thread for _, thread in self._mergers)):
             thread.start()
 
     def wait(self, stop: Signal) -> None:
@@ -138,7 +145,18 @@ class Learning:
             runs.stop()
         for thread in self._threads:
             thread.join()
+        for merger, thread in self._mergers:  # after the shards, which hand on what they have learned last
+            merger.stop()
+            thread.stop()
+            thread.join()
         self._reports.close()
+
+    def _merger(self, model: ModelConfig) -> tuple[Merger, SupervisedThread]:
+        """What merges the shards of a model."""
+        merger = build_merger(self._config, model, self._live, self._registry)
+        return merger, SupervisedThread(
+            merger.run, self._registry.register("merger", model.name), f"merger-{model.name}"
+        )
 
     def _judge(self, alias: AliasConfig) -> None:
         """Compare the models of an alias that promotes by a test."""
@@ -225,6 +243,8 @@ class Learning:
         with closing(publisher):
             begun(processor)
             run(processor)
+            if isinstance(publisher, ShardPublisher):
+                publisher.flush()
 
     def _learn_mirrored(
         self,

@@ -23,8 +23,10 @@ from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
+from thalweg.ops.serve.by_key.partitions import Topic
 from thalweg.ops.serve.champions.shadow import Shadow
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.following.location import ByKey, ModelLocation
+from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
@@ -42,10 +44,36 @@ from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError
 from thalweg.stream.publication.live_folder import live_folder
 
 
+def by_key(model: ModelConfig, source: Log) -> ByKey | None:
+    """How the shards of a model answer on a server; None: one learner's versions answer, or those of a merged model."""
+    if model.scale is None or model.scale.answers != "key":
+        return None
+
+    def topic() -> Topic:
+        numbers = [partition.number for partition in source.bounds(model.topic)]
+        return Topic(max(numbers, default=-1) + 1, source.identity(model.topic))
+
+    return ByKey(topic=topic, without_key=model.scale.without_key)
+
+
 def location_of(
-    config: Config, model: ModelConfig, live: Path, replica: int = 1, traces: RequestTraces | None = None
+    config: Config,
+    model: ModelConfig,
+    live: Path,
+    replica: int = 1,
+    traces: RequestTraces | None = None,
+    source: Log | None = None,
 ) -> ModelLocation:
-    """A model's location, as a server needs it; `replica`: which of the servers, from 1."""
+    """A model's location, as a server needs it.
+
+    Args:
+        config: The configuration.
+        model: The model.
+        live: The live folder.
+        replica: Which of the servers, from 1.
+        traces: Records spans; None: there are no traces.
+        source: The log, which a model by key is served with; None: it is looked at as one that is not served.
+    """
 
     layouts = model.layouts()
 
@@ -73,6 +101,7 @@ def location_of(
         freshness=model.freshness,
         server=replica,
         spans=None if traces is None else traces.spans,
+        by_key=None if source is None else by_key(model, source),
         build=build,
         restore=restore,
     )
@@ -116,7 +145,7 @@ def build_server(
     limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
     workers = workers_of(limits)
     models = Models(
-        [location_of(config, model, live, replica, traces) for model in config.model],
+        [location_of(config, model, live, replica, traces, source) for model in config.model],
         RequestSinks(buffer, request_log),
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,

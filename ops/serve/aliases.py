@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.ops.serve.by_key.keys import KEY
 from thalweg.ops.serve.champions.shadow import Shadow
 from thalweg.ops.serve.champions.standing import ComparisonFile, standing
 from thalweg.ops.serve.models import ServedModel
@@ -91,7 +92,7 @@ class NumberedVersions:
         last = self._last  # one read: another thread may replace it
         if last is None or last[0] is not served:
             info = replace(served.info, version=served.info.version + self._base)
-            last = self._last = served, ServedVersion(served.predictor, info)
+            last = self._last = served, ServedVersion(served.predictor, info, served.shards)
         return last[1]
 
 
@@ -216,4 +217,6 @@ def under_alias(model: ServedModel, name: str, base: int, others: Sequence[Serve
     made.versions = NumberedVersions(model.versions, base) if base else model.versions
     known = model.schema.inputs.keys()
     made.tolerated = frozenset(input for other in others for input in other.schema.inputs if input not in known)
+    if made.keys is None and KEY not in known and any(other.keys is not None for other in others):
+        made.tolerated |= {KEY}
     return made

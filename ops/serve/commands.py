@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from thalweg.memory.exchange.commands import CommandQueue
-from thalweg.ops.serve.errors import DeadlineExceeded, raise_answer
+from thalweg.ops.serve.by_key.predictor import KeyedPredictor
+from thalweg.ops.serve.errors import DeadlineExceeded, FailedPrecondition, NotReady, raise_answer
+from thalweg.ops.serve.models import ServedModel
+from thalweg.stream.shards.names import shard_name
+
+
+def command(commands: CommandQueue, model: ServedModel, verb: str, patience_seconds: float, **arguments: Any) -> int:
+    """Let the learner of a served model run a command, or those of its shards; the version by the model's own number.
+
+    Raises:
+        FailedPrecondition: The shards of a model by key cannot do it together.
+        Others: As `run_command`.
+    """
+    name = model.answering.name
+    if model.keys is None:
+        return int(run_command(commands, name, verb, patience_seconds, **arguments)["version"])
+    if verb != "snapshot":
+        raise FailedPrecondition(
+            f"model {model.name!r} answers by key: each of its shards has snapshots of its own; expected the {verb} of "
+            f"one of them: `thalweg snapshot {verb} --model {shard_name(name, 0)}`"
+        )
+    served = model.answering.versions.newest
+    shards = 0 if served is None or not isinstance(served.predictor, KeyedPredictor) else len(served.predictor.versions)
+    asked = [commands.submit(shard_name(name, place), verb, arguments) for place in range(shards)]
+    if not asked:
+        raise NotReady(f"model {model.name!r}: none of its shards has published a version yet")
+    deadline = time.monotonic() + patience_seconds
+    version = 0
+    for place, id in enumerate(asked):
+        version += int(
+            _answered(commands, id, shard_name(name, place), verb, max(0.0, deadline - time.monotonic()))["version"]
+        )
+    return version
 
 
 def run_command(commands: CommandQueue, model: str, verb: str, patience_seconds: float, **arguments: Any) -> Any:
     """Submit a command and wait for the learner's response. Raises DeadlineExceeded, or what the learner responded."""
-    response = commands.response(commands.submit(model, verb, arguments), patience_seconds)
+    return _answered(commands, commands.submit(model, verb, arguments), model, verb, patience_seconds)
+
+
+def _answered(commands: CommandQueue, id: str, model: str, verb: str, patience_seconds: float) -> Any:
+    """The response to a command that was submitted."""
+    response = commands.response(id, patience_seconds)
     if response is None:
         raise DeadlineExceeded(
             f"model {model!r}: its learner did not answer {verb!r} within {patience_seconds:.0f} s; is it running?"

@@ -17,6 +17,7 @@ import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.access.callers import CALLER
+from thalweg.ops.serve.by_key.keys import ROUTE, bare, check_texts
 from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
@@ -52,6 +53,8 @@ class RequestOptions:
     """
     explain: int = 0
     """Explanation entries per row; 0: none."""
+    key: bytes | None = None
+    """The key of all rows, for a model by key; None: not given."""
 
     plain: bool = field(init=False, repr=False, compare=False)
     """Whether the request asks for all outputs and nothing else."""
@@ -74,6 +77,8 @@ class InferenceRequest(NamedTuple):
     """The id of each row that is buffered until its label arrives, (N,); None: `options.event_id` says."""
     alive: Callable[[], bool] | None = None
     """Whether the caller still waits for the answer; None: it is taken to."""
+    keys: Sequence[bytes | None] | None = None
+    """The key of each row, (N,), for a model by key; None: not given, or among the inputs."""
 
 
 class InferenceResponse(NamedTuple):
@@ -135,6 +140,8 @@ class InferenceCore:
         model = self.models.ready(options.model, options.freshness)
         if caller is not None and self._teaches(request, model):
             caller.require("learn", options.model, "a prediction that the model learns from")
+        if model.keys is not None:
+            inputs = model.keys.read(inputs, options.key, request.keys)
         if model.tolerated:
             inputs = _without(model.tolerated, inputs)
         if model.fit is not None:
@@ -151,7 +158,8 @@ class InferenceCore:
         else:
             outputs, explanation = self._infer_with_options(model, served, request, inputs)
         if model.copied is not None:
-            model.copied(served.predictor, request.inputs, outputs)
+            asked = request.inputs if model.keys is None else {**request.inputs, ROUTE: inputs[ROUTE]}
+            model.copied(served.predictor, asked, outputs)
         if (awaiting := model.awaiting) is not None and awaiting.awaited:
             awaiting.answered(served.info.version - model.base, REQUEST.get())
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)
@@ -172,7 +180,7 @@ class InferenceCore:
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
         for (place, id, row), answer in zip(waiting, answers):
-            self._remember(model, id, row, _row(request.inputs, place), answer)
+            self._remember(model, id, row, _row(request.inputs, place), answer, _key(inputs, place))
         return outputs, explanation
 
     def _refuse_untrained(self, request: InferenceRequest, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
@@ -181,17 +189,17 @@ class InferenceCore:
         """
         _check_finite(model, inputs)
         named = request.options.event_id is not None or request.event_ids is not None
-        if named and inputs.keys() == model.schema.inputs.keys():
-            check_inputs(model.schema.inputs, inputs)
+        if named and bare(inputs).keys() == model.schema.inputs.keys():
+            check_inputs(model.schema.inputs, bare(inputs))
             waiting = self._waiting(request, model, inputs)
             for place, id, row in waiting:
-                self._remember(model, id, row, _row(request.inputs, place), None)
+                self._remember(model, id, row, _row(request.inputs, place), None, _key(inputs, place))
             ids = ", ".join(f"{id!r:.80}" for _, id, _ in waiting[:3]) + ", …" * (len(waiting) > 3)
             why += f"; the request waits for the label of {ids}"
         raise NotReady(f"model {model.name!r}: {why}")
 
     def _waiting(self, request: InferenceRequest, model: ServedModel, inputs: Inputs) -> list[tuple[int, str, Inputs]]:
-        """The rows that wait for a label, with their ids, checked."""
+        """The rows that wait for a label, with their ids, checked; without their keys."""
         options = request.options
         if options.event_id is None and request.event_ids is None:
             return []
@@ -199,9 +207,12 @@ class InferenceCore:
             raise Unimplemented(
                 f"parameter 'event_id': model {model.name!r} has no labels_topic, so no label can arrive"
             )
+        keys, inputs = inputs.get(ROUTE), bare(inputs)
         if inputs.keys() != model.schema.inputs.keys():
             wanted = ", ".join(map(repr, model.schema.inputs))
             raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
+        if keys is not None:
+            check_texts(keys.tolist())
         if request.event_ids is None:
             waiting = [(0, options.event_id or "", inputs)]
         else:
@@ -212,7 +223,15 @@ class InferenceCore:
             self._buffer.check_size(model.buffered_as, row)
         return waiting
 
-    def _remember(self, model: ServedModel, event_id: str, row: Inputs, asked: Inputs, answer: Answer | None) -> None:
+    def _remember(
+        self,
+        model: ServedModel,
+        event_id: str,
+        row: Inputs,
+        asked: Inputs,
+        answer: Answer | None,
+        key: bytes | None = None,
+    ) -> None:
         """Buffer a valid row until its label arrives; under an alias also for the challengers, which learn from the
         same labels. Their predictions were not served: what is graded of them is what they predict then.
 
@@ -222,9 +241,10 @@ class InferenceCore:
             row: Its inputs, (1, ...) each.
             asked: All inputs of the request's row, some perhaps of challengers alone.
             answer: What was served; None: nothing.
+            key: The key of its event; None: none.
         """
         assert self._buffer is not None
-        self._buffer.add(model.buffered_as, event_id, row, answer)
+        self._buffer.add(model.buffered_as, event_id, row, answer, key)
         for other in model.others:
             if other.labels_topic and other.buffered_as != model.buffered_as:
                 specs = other.schema.inputs
@@ -233,7 +253,7 @@ class InferenceCore:
                     fitting = fitting if other.fit is None else _fitted(other.fit, fitting)
                     check_inputs(specs, fitting)
                     self._buffer.check_size(other.buffered_as, fitting)
-                    self._buffer.add(other.buffered_as, event_id, fitting, None)
+                    self._buffer.add(other.buffered_as, event_id, fitting, None, key)
 
     def _teaches(self, request: InferenceRequest, model: ServedModel) -> bool:
         """Whether a model learns from a request: at once, or when its label arrives."""
@@ -242,8 +262,8 @@ class InferenceCore:
         return named or model.answering.name in self._learning
 
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
-        if self._log is not None and inputs.keys() == model.schema.inputs.keys():
-            self._log.check(model.answering.name, inputs)
+        if self._log is not None and (own := bare(inputs)).keys() == model.schema.inputs.keys():
+            self._log.check(model.answering.name, own)
 
 
 def _without(names: frozenset[str], inputs: Inputs) -> Inputs:
@@ -252,8 +272,9 @@ def _without(names: frozenset[str], inputs: Inputs) -> Inputs:
 
 
 def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
-    if inputs.keys() == model.schema.inputs.keys():  # alternative inputs are not events
-        log.record(model.answering.name, inputs)
+    own = bare(inputs)
+    if own.keys() == model.schema.inputs.keys():  # alternative inputs are not events
+        log.record(model.answering.name, own, inputs[ROUTE].tolist() if ROUTE in inputs else None)
 
 
 def _predict(
@@ -266,7 +287,7 @@ def _predict(
             served.check(inputs)
         outputs = model.batches.predict(served, inputs, request.patience_seconds, request.alive)
     except InputError:
-        _check_specs(model, served, inputs)  # reported in the protocol's terms, whatever the learner's are
+        _check_specs(model, served, bare(inputs))  # reported in the protocol's terms, whatever the learner's are
         raise
     if model.trial.wants_row:
         model.trial.offer(inputs)
@@ -302,6 +323,12 @@ def _check_finite(model: ServedModel, inputs: Inputs) -> None:
                 where = f" in row {int(np.flatnonzero(~good.reshape(len(array), -1).all(axis=1))[0])}"
             got = "infinity" if column else "NaN or infinity"
             raise InputError(f"input {name!r:.80}: expected finite numbers, got {got}{where}")
+
+
+def _key(inputs: Inputs, place: int) -> bytes | None:
+    """The key of a row of a request to a model by key; None: it has none."""
+    keys = inputs.get(ROUTE)
+    return None if keys is None else keys[place]
 
 
 def _row(arrays: Mapping[str, Array], place: int) -> Mapping[str, Array]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from thalweg.proto.schema import InputError
 
-PARAMETERS = ("as_of_version", "binary_data_output", "event_id", "explain", "min_state_version")
+PARAMETERS = ("as_of_version", "binary_data_output", "event_id", "explain", "key", "min_state_version")
 """Parameters of inference requests that this service reads."""
 _ALIKE = 0.75
 

@@ -6,68 +6,33 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from thalweg.memory.audit import AuditLog
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
-from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
+from thalweg.ops.serve.by_key.keys import RequestKeys, has_key
+from thalweg.ops.serve.by_key.predictor import KeyedPredictor
 from thalweg.ops.serve.errors import UnknownModel
+from thalweg.ops.serve.following.followed import follow_learner
+from thalweg.ops.serve.following.location import ModelLocation
+from thalweg.ops.serve.following.shards import follow_shards
 from thalweg.ops.serve.versions import CURRENT, Freshness, ModelVersions, Versions, WaitSlots
-from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.proto.bounds.counted import counted
-from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
-from thalweg.proto.schema import Array, Inputs, Schema
+from thalweg.proto.schema import Array, Inputs
 from thalweg.proto.task import ADAPTATION
 from thalweg.stream.comparison.comparison_file import ComparisonReport
-from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.publication.file_channel import FileSubscriber
-from thalweg.stream.publication.ports import ServedVersion, VersionInfo
-from thalweg.stream.traces.awaited import AwaitedAnswers
-from thalweg.stream.traces.spans import Spans
+from thalweg.stream.publication.ports import ServedVersion
 
 _SILENT_SECONDS = 60.0
 _LOOK_SECONDS = 0.02  # between two looks for promotions
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelLocation:
-    """Where a model's files are, and the schema of its events."""
-
-    name: str
-    learner: str
-    topic: str
-    live: Path
-    """Folder of the published versions."""
-    state: Path
-    """Folder of the snapshots."""
-    schema: Schema
-    labels_topic: str = ""
-    """Topic of late labels; empty: none."""
-    max_future_seconds: float = MAX_FUTURE_SECONDS
-    """How far an event may be dated ahead, as for the learner."""
-    ready_after_events: int = 0
-    """A version that has learned fewer labelled events gives no answer."""
-    learn_from_requests: bool = False
-    """Requests become unlabelled events of the topic."""
-    freshness: FreshnessParams = field(default_factory=FreshnessParams)
-    """What is promised about its freshness."""
-    server: int = 1
-    """Which of the servers this one is, from 1."""
-    spans: Spans | None = None
-    """Records traces; None: there are none."""
-    build: Callable[[State], Predictor]
-    """Makes the predictor of a published state."""
-    restore: Callable[[State], Predictor]
-    """Makes the predictor of a learner's saved state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +67,7 @@ class ServedModel:
         clock: Unix seconds.
         health: The health of what watches for its versions.
         batches: Computes its predictions; None: each request alone.
+        registry: Where what asks the log for the partitions of a model by key reports its health.
     """
 
     def __init__(
@@ -111,6 +77,7 @@ class ServedModel:
         clock: Callable[[], float] = time.time,
         health: Health | None = None,
         batches: MicroBatches | None = None,
+        registry: HealthRegistry | None = None,
     ) -> None:
         self.name = location.name
         self.buffered_as = location.name.partition("@")[0]
@@ -122,22 +89,35 @@ class ServedModel:
         self.fit = fitting(location.schema)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
-        self.freshness = FreshnessWatch(location.live, location.state, location.freshness, location.server, clock)
-        """How fresh it is, and what is promised about that."""
-        self.awaiting = (
-            None if location.spans is None else AwaitedAnswers(location.name, location.live, location.spans, clock)
+        followed = (
+            follow_learner(location, clock, health)
+            if location.by_key is None
+            else follow_shards(location, location.by_key, clock, health, registry)
         )
+        self.freshness = followed.freshness
+        """How fresh it is, and what is promised about that."""
+        self.awaiting = followed.awaiting
         """The first answers that traces await; None: there are no traces."""
-        subscriber = FileSubscriber(location.live, location.build, health=health, mapped=self._mapped)
-        self.trial = subscriber.trial
+        self.trial = followed.trial
         """Takes rows that were answered, on which new versions are tried."""
+        self.keys = (
+            None
+            if location.by_key is None
+            else RequestKeys(location.name, location.schema.inputs, needed=location.by_key.without_key == "refuse")
+        )
+        """Reads the keys of its requests, by which its shards answer; None: it does not answer by key."""
+        self.keyed_by_input = self.keys is not None and has_key(location.schema.inputs)
+        """Whether its events have their key as an input, too."""
         self._own_versions = ModelVersions(
             location.name,
-            subscriber,
+            followed.subscriber,
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
         )
+        self._own_versions.missing = followed.missing
+        if location.by_key is not None:
+            self._own_versions.none_kept = "versions put together from those of its shards are not kept"
         self.versions: Versions = self._own_versions
         self.answering: ServedModel = self
         """The model itself, where this is it under the name of an alias."""
@@ -155,13 +135,10 @@ class ServedModel:
         self.learn_from_requests = location.learn_from_requests
         self._clock = clock
 
-    def _mapped(self, info: VersionInfo) -> None:
-        self.freshness.mapped(info)
-        if self.awaiting is not None:
-            self.awaiting.mapped(info)
-
     def untrained(self, served: ServedVersion) -> str:
         """Why this version gives no answer: it has learned too little. Empty if it does."""
+        if isinstance(served.predictor, KeyedPredictor):  # of its shards, each for itself
+            return "" if served.predictor.answers else f"none of its shards gives an answer: {served.predictor.unready}"
         learned, wanted = served.info.learned_events, self.ready_after_events
         if learned >= wanted or served.predictor.task.name == ADAPTATION.name:  # that task begins with a trained model
             return ""
@@ -186,8 +163,8 @@ class ServedModel:
         served = self.versions.newest
         if served is not None:
             return self.untrained(served)
-        problem = self._own_versions.problem()
-        return f"no version is published yet{'; ' * bool(problem)}{problem}"
+        problems = [self._own_versions.problem(), self._own_versions.missing()]
+        return "; ".join(filter(None, ["no version is published yet", *problems]))
 
     def ready(self, version: int | None = None) -> bool:
         """Whether this version (None: the current one) answers. Raises UnknownVersion if there is no snapshot of it."""
@@ -271,6 +248,7 @@ class Models:
                 slots,
                 health=registry.register("subscriber", location.name, silent_seconds=_SILENT_SECONDS),
                 batches=MicroBatches(room, batch_rows),
+                registry=registry,
             )
             for location in locations
         }

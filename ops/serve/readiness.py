@@ -68,12 +68,15 @@ class ServiceHealth:
             for one in self.learners.components()
             if one.component == "learner" and one.state is Condition.FAILED and is_part_of(one, model)
         ]
-        return f"its learner stands still: {failed[0].reason}" if failed else ""
+        if not failed:
+            return ""
+        whose = "its learner" if failed[0].model == model else f"the learner of {failed[0].model!r}"
+        return f"{whose} stands still: {failed[0].reason}"
 
     def components(self) -> tuple[ComponentHealth, ...]:
         """Every part of both processes, and a learner of every model, whether it was heard of or not."""
         theirs = self.learners.components() if self.learners is not None else ()
-        known = {one.model for one in theirs if one.component == "learner"}
+        learners = [one for one in theirs if one.component == "learner"]
         unheard = [
             ComponentHealth(
                 component="learner",
@@ -85,7 +88,7 @@ class ServiceHealth:
             )
             for process in theirs[:1]
             for model in self._models.all()
-            if model.name not in known
+            if not any(is_part_of(one, model.name) for one in learners)
         ]
         servers = server_processes(self._live)
         return joined([*([] if servers is None else [servers]), *self.registry.report(), *theirs, *unheard])

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import DeadlineExceeded, FailedPrecondition, NotReady, QueueFull
@@ -128,6 +128,10 @@ class ModelVersions:
         self._loading = threading.Lock()  # one snapshot at a time
         self.problem: Callable[[], str] = str
         """Why its learner makes no further versions; empty if it does, or if nobody knows."""
+        self.missing: Callable[[], str] = str
+        """What else a first version waits for; empty: nothing that is known."""
+        self.none_kept = ""
+        """Why no version but the current one can be had; empty: snapshots can."""
         self._old: OrderedDict[int, ServedVersion] = OrderedDict()
         self._ordering = threading.Lock()  # guards `_old`; never held for long
 
@@ -150,7 +154,7 @@ class ModelVersions:
         """The current version. Raises NotReady before the first."""
         served = self._subscriber.current
         if served is None:
-            why = self.problem() or "its learner is starting or not running"
+            why = self.problem() or self.missing() or "its learner is starting or not running"
             raise NotReady(f"model {self._name!r}: no version is published yet; {why}")
         return served
 
@@ -195,6 +199,10 @@ class ModelVersions:
             return current
         if served := self._loaded(version):
             return served
+        if self.none_kept:
+            raise UnknownVersion(
+                f"model {self._name!r}: {self.none_kept}; expected {current.info.version}, got {version}"
+            )
         with (
             self._slots.to_load(f"model {self._name!r}: too many requests are waiting for snapshots; retry later"),
             self._loading,  # loaded once, however many requests demand it

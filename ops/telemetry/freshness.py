@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
@@ -32,6 +32,21 @@ _MOST_WAITING = 64
 _FOLD_SECONDS = 1.0
 _RECENT = "freshness:"  # no model's name has a colon
 _COUNTED = "freshness.counted"
+
+
+class Freshness(Protocol):
+    """How fresh a model is on this server: of one learner's versions, or of those of its shards together."""
+
+    params: FreshnessParams
+
+    def counted(self) -> tuple[tuple[list[int], float], int, tuple[list[int], float]]:
+        """As `FreshnessWatch.counted`."""
+
+    def budget_remaining(self) -> float | None:
+        """As `FreshnessWatch.budget_remaining`."""
+
+    def close(self) -> None:
+        """As `FreshnessWatch.close`."""
 
 
 class FreshnessWatch:
@@ -103,11 +118,14 @@ class FreshnessWatch:
         """The share of the error budget that is left, below 0 if more was spent; None if nothing is promised."""
         if not self.params.objective:
             return None
+        return self.params.remaining(*self.within_window())
+
+    def within_window(self) -> tuple[int, int]:
+        """Over the window of the error budget: records, and how many of them were late; over all servers."""
         with self._lock:
             self._fold()
             self._budget.write()
-        records, late = within_window(self._state, self.params.window_days, self._clock())
-        return 1.0 - late / (records * self.params.budget) if records else 1.0
+        return within_window(self._state, self.params.window_days, self._clock())
 
     def _count(self, version: int, now: float) -> None:
         if self._number < 0:
@@ -146,7 +164,7 @@ class FreshnessWatch:
         self._budget.add(int(records.sum()), late, self._clock())
 
 
-def freshness_tally(model: str, watch: FreshnessWatch) -> Tally:
+def freshness_tally(model: str, watch: Freshness) -> Tally:
     """What a watch has counted, as a part of its process's tally."""
     histogram, missed, recent = watch.counted()
     return Tally({(MISSED, (model,)): missed}, {(SECONDS, (model,)): histogram}, recent={_RECENT + model: recent})
@@ -159,7 +177,7 @@ def recent_freshness(model: str, shown: Tally) -> dict[str, float | None]:
     return {"p50_seconds": half, "p99_seconds": most}
 
 
-def objectives(watches: Iterable[tuple[str, FreshnessWatch]]) -> Iterable[Metric]:
+def objectives(watches: Iterable[tuple[str, Freshness]]) -> Iterable[Metric]:
     """What is promised of each model, and what is left of its error budget."""
     share, seconds = collected("thalweg_freshness_objective"), collected("thalweg_freshness_objective_seconds")
     remaining = collected("thalweg_freshness_budget_remaining")

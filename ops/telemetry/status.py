@@ -17,6 +17,7 @@ from typing import Any
 
 from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
+from thalweg.ops.serve.by_key.reports import of_shards
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.levels import recovery_record
@@ -160,13 +161,13 @@ class Statuses:
         self._tables: dict[str, dict[str, Any]] = {}
 
     def of(self, model: str) -> dict[str, Any] | None:
-        """The status of a model; None if there is none yet. Its `time` says how old it is."""
+        """The status of a model, or of its shards; None if there is none yet. Its `time` says how old it is."""
         with self._lock:
             now = time.monotonic()
             if now - self._looked > _LOOK_SECONDS:
                 self._looked = now
                 self._look()
-            return self._tables.get(model)
+            return self._tables.get(model) or of_shards(model, self._tables)
 
     def _look(self) -> None:
         try:

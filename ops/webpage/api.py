@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.serve.commands import run_command
+from thalweg.ops.serve.commands import command
 from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.readiness import ServiceHealth
@@ -117,11 +117,11 @@ class PageApi:
         model = self._models.find(request.path_params["name"]).answering
         arguments = {"version": _version(await _body(request))} if verb == "rollback" else {}
 
-        def run() -> Any:
-            return run_command(self._commands, model.name, verb, self._answer_seconds, **arguments)
+        def run() -> int:
+            return command(self._commands, model, verb, self._answer_seconds, **arguments)
 
         with self._slot():
-            return _answer({"version": (await run_in_threadpool(run))["version"]})
+            return _answer({"version": await run_in_threadpool(run)})
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

@@ -42,3 +42,7 @@ class FreshnessParams(Settings):
     def budget(self) -> float:
         """The share of the records that may be late."""
         return 1.0 - self.objective
+
+    def remaining(self, records: int, late: int) -> float:
+        """The share of the error budget that is left after so many records, of which some were late."""
+        return 1.0 - late / (records * self.budget) if records else 1.0

@@ -69,7 +69,9 @@ class RequestBuffer:
         self._stores = {name: registry.register("request_store", name) for name in pendings}
         self._pendings = pendings
         self._joined = joined or {}
-        self._queues: dict[str, deque[tuple[str, float, Inputs, Answer | None]]] = {name: deque() for name in pendings}
+        self._queues: dict[str, deque[tuple[str, float, Inputs, Answer | None, bytes | None]]] = {
+            name: deque() for name in pendings
+        }
         self._reached = dict.fromkeys(pendings, True)
         self.remembered = dict.fromkeys(pendings, 0)
         """Requests written to the store so far, by model."""
@@ -121,13 +123,13 @@ class RequestBuffer:
         self.check(event_id, inputs)
         self.add(model, event_id, inputs, answer)
 
-    def add(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
-        """As `remember`, for a request that `check` has accepted."""
+    def add(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None, key: bytes | None = None) -> None:
+        """As `remember`, for a request that `check` has accepted; `key`: of its event, valid UTF-8."""
         queue = self._queues[model]
         if len(queue) >= MOST_QUEUED:
             self.forgotten[model] += 1
             return
-        queue.append((event_id, time.time(), dict(inputs), answer))
+        queue.append((event_id, time.time(), dict(inputs), answer, key))
         self._some.set()
 
     def start(self) -> None:
@@ -180,9 +182,9 @@ class RequestBuffer:
             return True
         failed: list[Exception] = []
         entries = []
-        for id, moment, inputs, answer in some:
+        for id, moment, inputs, answer, key in some:
             try:
-                entries.append((id, moment, _event(id, moment, inputs, answer)))
+                entries.append((id, moment, _event(id, moment, inputs, answer, key)))
             except Exception as error:
                 failed.append(error)
         try:
@@ -235,5 +237,6 @@ class RequestBuffer:
             log.error("the store is unavailable: requests are buffered", model=model, problem=problem)
 
 
-def _event(id: str, moment: float, inputs: Inputs, answer: Answer | None) -> bytes:
-    return to_events(Batch(inputs, None, np.ones(1), np.array([moment]), [id], served=[answer]))[0]
+def _event(id: str, moment: float, inputs: Inputs, answer: Answer | None, key: bytes | None) -> bytes:
+    keys = None if key is None else [key.decode()]
+    return to_events(Batch(inputs, None, np.ones(1), np.array([moment]), [id], keys, served=[answer]))[0]

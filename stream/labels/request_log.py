@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import structlog
@@ -48,7 +48,7 @@ class RequestLog:
         if topics:
             self._health = (registry or HealthRegistry()).register("request_log", silent_seconds=_SILENT_SECONDS)
         self._topics, self._log = dict(topics), source
-        self._queues: dict[str, deque[Batch]] = {name: deque() for name in topics}
+        self._queues: dict[str, deque[tuple[bytes | None, Batch]]] = {name: deque() for name in topics}
         self._rows = dict.fromkeys(topics, 0)
         self._lock = threading.Lock()
         self.recorded = dict.fromkeys(topics, 0)
@@ -80,8 +80,14 @@ class RequestLog:
         if (topic := self._topics.get(model)) is not None:
             check_fits(row_bytes(inputs), self._log.max_record_bytes(topic), topic)
 
-    def record(self, model: str, inputs: Inputs) -> None:
-        """Queue a request's rows as events; does nothing for a model that does not learn from requests."""
+    def record(self, model: str, inputs: Inputs, keys: Sequence[bytes | None] | None = None) -> None:
+        """Queue a request's rows as events; does nothing for a model that does not learn from requests.
+
+        Args:
+            model: Its name.
+            inputs: By name, each (N, ...).
+            keys: The key of each row, (N,), under which its event is appended; None: they have none.
+        """
         if model not in self._topics:
             return
         rows = len(next(iter(inputs.values()), ()))
@@ -94,7 +100,10 @@ class RequestLog:
             ids = [f"r-{stem}-{row}" for row in range(rows)]
             now = np.full(rows, time.time())
             whole = Batch(dict(inputs), None, np.ones(rows), now, ids)
-            self._queues[model].extend(whole.micro_batches(max(1, _RECORD_BYTES // max(1, row_bytes(inputs)))))
+            size = max(1, _RECORD_BYTES // max(1, row_bytes(inputs)))
+            self._queues[model].extend(
+                (key, part) for key, same in _by_key(whole, keys) for part in same.micro_batches(size)
+            )
         self._some.set()
 
     def start(self) -> None:
@@ -145,9 +154,9 @@ class RequestLog:
         failed: list[Exception] = []
         lost = 0
         messages: list[tuple[int, Message]] = []
-        for batch in some:
+        for key, batch in some:
             try:
-                messages.append((len(batch), Message(to_event_batch(batch), headers=EVENT_BATCH_HEADERS)))
+                messages.append((len(batch), Message(to_event_batch(batch), key, EVENT_BATCH_HEADERS)))
             except Exception as error:
                 failed.append(error)
                 lost += len(batch)
@@ -159,7 +168,7 @@ class RequestLog:
             self._problem = str(error) or type(error).__name__
             self._permanent = isinstance(error, PermanentLogError)
             return False
-        rows = sum(map(len, some))
+        rows = sum(len(batch) for _, batch in some)
         with self._lock:
             for _ in some:
                 self._queues[model].popleft()
@@ -184,3 +193,15 @@ class RequestLog:
             return sum(self._send(model, [one], failed) for one in messages)
         failed += refused.values()
         return sum(messages[row][0] for row in refused)
+
+
+def _by_key(batch: Batch, keys: Sequence[bytes | None] | None) -> list[tuple[bytes | None, Batch]]:
+    """The events of each key, in their order: a record has one key, and that decides who learns it."""
+    if keys is None:
+        return [(None, batch)]
+    rows: dict[bytes | None, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    if len(rows) == 1:
+        return [(next(iter(rows)), batch)]
+    return [(key, batch.take(np.array(places))) for key, places in rows.items()]

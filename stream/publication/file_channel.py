@@ -34,8 +34,9 @@ from thalweg.stream.publication.announcement import (
     write_slot,
 )
 from thalweg.stream.publication.live_folder import make_model_folder
-from thalweg.stream.publication.ports import ServedVersion, VersionInfo
+from thalweg.stream.publication.ports import Servable, ServedVersion, VersionInfo
 from thalweg.stream.publication.trial import Trial, UnusableVersion
+from thalweg.stream.shards.vector import vector_of
 from thalweg.stream.watching import Watching
 
 log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ class FilePublisher:
         self,
         folder: Path,
         clock: Callable[[], float] = time.time,
-        moved: Callable[[], Predictor] | None = None,
+        moved: Callable[[], Servable] | None = None,
         noted: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
@@ -75,7 +76,7 @@ class FilePublisher:
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
         self._info = newest.info if newest else None
-        self._shown: Predictor | None = None
+        self._shown: Servable | None = None
         self._as_of = min(newest.info.as_of, clock()) if newest else 0.0  # not ahead of the clock for ever
         self._files = [self._file]
         for path in folder.glob("*safetensors*"):  # left by a killed publisher, including temporary ones
@@ -88,7 +89,7 @@ class FilePublisher:
         """The published version, possibly by an earlier publisher of this folder; None: there is none."""
         return None if self._info is None else self._info.version
 
-    def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
+    def publish(self, predictor: Servable, *, version: int, learned_events: int, event_time: float) -> None:
         """Publish this version.
 
         Raises:
@@ -140,7 +141,7 @@ class FilePublisher:
         except OSError:
             return True
 
-    def _begin_anew(self) -> Predictor | None:
+    def _begin_anew(self) -> Servable | None:
         """Create the folder again; the predictor of the present state if it names files that are gone."""
         log.error("the folder of published versions was emptied or deleted: publishing anew", folder=str(self._folder))
         before, self._map = self._map, self._begin()
@@ -233,13 +234,14 @@ class FileSubscriber:
             self._looked = announced
             return False
         before = self.current
+        shards: Mapping[int, int]
         try:
             if slot.file != self._file or before is None:
                 state = read_state(self._folder / _name(slot.file))
-                predictor = self._build(state)
+                predictor, shards = self._build(state), vector_of(state)
                 self.trial.check(predictor, state, None if before is None else before.predictor)
             else:
-                predictor = before.predictor
+                predictor, shards = before.predictor, before.shards
         except FileNotFoundError:
             return False  # a newer version has replaced it, or the folder is new: poll again
         except Exception as error:  # on any error the previous version stays in use
@@ -257,21 +259,41 @@ class FileSubscriber:
             return False
         self._looked, self._file, self._number, self._problem = announced, slot.file, slot.number, ""
         with self._news:
-            self.current = ServedVersion(predictor, slot.info)
+            self.current = ServedVersion(predictor, slot.info, shards)
             self._news.notify_all()
         if before is None or before.info.version != slot.info.version:  # else it was only confirmed
             self._mapped(slot.info)
         return True
 
-    def _notice(self) -> bool:
-        """Wake the thread that loads if something else is announced than was looked at."""
+    @property
+    def problem(self) -> str:
+        """Why the announced version is not in use; empty if it is."""
+        return self._problem
+
+    @property
+    def found(self) -> bool:
+        """Whether there is an announcement to look at."""
+        return self._map is not None
+
+    def announces(self) -> bool:
+        """Whether something else is announced than was looked at. Quick; any thread may ask."""
         announced = self._map
-        if announced is None:  # the other thread looks for the folder
+        if announced is None:  # who loads looks for the folder
             return False
         try:
-            if announced[:] == self._looked:
-                return False
+            return announced[:] != self._looked
         except ValueError:  # it is being closed
+            return False
+
+    def find_again(self) -> None:
+        """Look anew if the folder was recreated; for who calls `look` at intervals."""
+        if self._map is not None and self._replaced():
+            log.warning("the folder of published versions was recreated", folder=str(self._folder))
+            self._unmap()
+
+    def _notice(self) -> bool:
+        """Wake the thread that loads if something else is announced than was looked at."""
+        if not self.announces():
             return False
         waited = not self._changed.is_set()
         self._changed.set()
@@ -283,9 +305,8 @@ class FileSubscriber:
             self._changed.wait(_FIRST_LOOK_SECONDS if self._map is None else _OWN_LOOK_SECONDS)
             self._changed.clear()
             due = time.monotonic() - told >= _OWN_LOOK_SECONDS
-            if due and self._map is not None and self._replaced():
-                log.warning("the folder of published versions was recreated", folder=str(self._folder))
-                self._unmap()
+            if due:
+                self.find_again()
             self.look()
             if due:
                 self._tell()

@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator, capability, is_untaught
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Inputs, TensorSpec
+
+
+class Servable(Protocol):
+    """What is published as its state: a predictor, or the learner of a shard."""
+
+    def state(self) -> State:
+        """What the file of a version holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class ServedVersion:
 
     predictor: Predictor
     info: VersionInfo
+    shards: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """The versions of the shards that it was merged of, by number; empty for a model without shards."""
     check: Callable[[Inputs], None] | None = field(init=False, repr=False, compare=False)
     """As in `InputValidator`; None: it accepts everything that fits its shapes and dtypes."""
     explain: Callable[[Inputs, int], list[Any]] | None = field(init=False, repr=False, compare=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from thalweg.models.parts.settings import Positive, Settings
+from thalweg.models.parts.settings import Positive, Settings, rule
 
 
 class ScaleParams(Settings):
@@ -17,3 +17,9 @@ class ScaleParams(Settings):
     the keys of its partition, for any learner."""
     merge_seconds: Positive = 0.5
     """With `merge`: how often a shard hands its state on, and the merged model is solved, at most."""
+    without_key: Literal["refuse", "mean"] = "refuse"
+    """With `key`: what becomes of a request without a key. `mean`: it gets the mean over the answers of all shards."""
+
+    @rule("without_key", "answers")
+    def _keys_answer(self) -> str | None:
+        return None if self.answers == "key" or self.without_key == "refuse" else "expected answers = 'key' with it"

@@ -70,6 +70,10 @@ class TestContractOfPlainMeans(TestContract):
     params: ClassVar = {"covariance": "none"}
 
 
+class TestContractWithHalfLife(TestContract):
+    params: ClassVar = {"half_life_seconds": 20.0}
+
+
 class TestContractWithDecay(TestContract):
     params: ClassVar = {"decay": 0.9, "priors": "frequency"}
 

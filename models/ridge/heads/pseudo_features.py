@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.ridge.heads.solve import solve
+from thalweg.models.ridge.heads.solve import Penalty, solve
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.statistics import Rows, Statistics
 
@@ -76,7 +76,7 @@ def topped_up(
     return scratch
 
 
-def reweighted_head(statistics: Statistics, gamma: float, constant: int | None) -> Floats:
+def reweighted_head(statistics: Statistics, gamma: Penalty, constant: int | None) -> Floats:
     """W (D, C) of (Σ w_c G_c + γI) W = Q diag(w), w_c ∝ 1 / class weight over classes seen, Σ w_c = C."""
     assert statistics.class_grams is not None
     weight = statistics.class_weight
@@ -86,14 +86,14 @@ def reweighted_head(statistics: Statistics, gamma: float, constant: int | None) 
     gram = np.zeros_like(statistics.gram)
     for factor, part in zip(share, statistics.class_grams):
         gram += factor * part
-    return solve(gram, np.asfortranarray(statistics.cross * share), gamma, constant)
+    return statistics.from_zero(solve(gram, np.asfortranarray(statistics.cross * share), gamma, constant))
 
 
 def solved(
     statistics: Statistics,
     params: Params,
     features: Callable[[Floats], Floats],
-    gamma: float,
+    gamma: Penalty,
     constant: int | None,
     noise: Noise,
 ) -> Floats:

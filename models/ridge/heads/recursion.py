@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm
 from scipy.linalg.lapack import dpotri, dpotrs
 
-from thalweg.models.ridge.heads.solve import factorise
+from thalweg.models.ridge.heads.solve import Penalty, factorise
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.schema import Array
 
@@ -68,7 +68,7 @@ class Recursion:
         return self._inverse is not None
 
     def begin(
-        self, members: Sequence[Statistics], gamma: Callable[[Statistics], float], constant: int | None
+        self, members: Sequence[Statistics], gamma: Callable[[Statistics], Penalty], constant: int | None
     ) -> Floats:
         """Factorise, keep the inverses, and return W (M, D, C); all events must be in the sums."""
         M, D = len(members), self._size
@@ -174,7 +174,7 @@ class Recursion:
         self,
         members: Sequence[Statistics],
         heads: Floats,
-        gamma: Callable[[Statistics], float],
+        gamma: Callable[[Statistics], Penalty],
         constant: int | None,
         most: int,
     ) -> None:
@@ -196,7 +196,7 @@ class Recursion:
                 dgemm(-1.0, steps, steps, beta=1.0, c=self._inverse[number].T, trans_b=1, overwrite_c=1)
         self._made = 0
 
-    def _form(self, number: int, member: Statistics, gamma: float, constant: int | None) -> Floats:
+    def _form(self, number: int, member: Statistics, gamma: Penalty, constant: int | None) -> Floats:
         assert self._inverse is not None
         factor = factorise(member.gram, gamma, constant)
         head, _ = dpotrs(factor, member.cross, lower=0)

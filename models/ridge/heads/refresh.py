@@ -91,7 +91,7 @@ class Schedule:
 
     def _recursive(self, columns: int, events: int) -> bool:
         p = self._params
-        if p.solver == "cholesky" or p.balance != "none" or self._on_gpu:
+        if p.solver == "cholesky" or not p.takes_steps or self._on_gpu:
             return False
         if p.solver == "recursive":
             return True

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 Floats = NDArray[np.float64]
-
+Penalty = float | Floats
+"""γ, or one for each feature (D,)."""
 
 WIDE = 100.0
 """Mean square of an event's features from which on the penalty grows; standardised inputs have about 1 each."""
@@ -35,7 +36,41 @@ def penalty_of(gamma: float | str, diagonal: Floats, constant: int | None) -> fl
     return max(1.0, (min(width, len(diagonal)) - WIDE) / 2)
 
 
-def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None) -> Floats:
+FLAT = 1e-12
+"""A feature that deviates by less than this share of its mean is constant, up to rounding."""
+
+
+def scaled_penalty(
+    gamma: float | str, diagonal: Floats, sums: Floats, present: Floats, origin: Floats | None
+) -> Penalty:
+    """γ sⱼ² for each feature (D,): the head is the one that features divided by their scales sⱼ would have under γ.
+
+    sⱼ² is the variance of a feature by the share of the events in which it is not 0: of a number its variance, of a
+    category, which is 0 or 1, about 1 however rare it is. All follows from sums over events, so it is the same for
+    whoever has the same sums. `auto` is as in `penalty`, of features so divided.
+
+    Args:
+        gamma: γ, or `auto`.
+        diagonal: Of the Gram (D,), of features from their origin; the last is the constant one.
+        sums: Of the features from their origin (D,).
+        present: Weight of the events in which each feature is not 0 (D,).
+        origin: (D,); None: 0.
+    """
+    total = float(diagonal[-1])
+    if total <= 0:
+        return 1.0 if isinstance(gamma, str) else gamma
+    mean, share = sums / total, np.clip(present / total, 1e-12, 1.0)
+    variance = diagonal / total - np.square(mean)
+    size = np.abs(mean if origin is None else mean + origin)
+    varies = variance > np.maximum(np.square(FLAT * size), FLAT * np.square(mean))
+    if isinstance(gamma, str):
+        width = float(share[varies].sum())
+        gamma = 1.0 if len(diagonal) <= WIDE + 2 else max(1.0, (width - WIDE) / 2)
+    flat = np.where(mean != 0, np.square(mean), 1.0)  # of the same direction as the intercept, which takes it
+    return np.asarray(gamma * np.where(varies, variance / share, flat))
+
+
+def solve(gram: Floats, cross: Floats, gamma: Penalty, constant: int | None = None) -> Floats:
     """W (D, C) of (G + γI) W = Q; the constant feature is not penalised. Reads the upper triangle of G only.
 
     Raises:
@@ -48,22 +83,29 @@ def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None
     return np.asarray(head)
 
 
-def factorise(gram: Floats, gamma: float, constant: int | None = None) -> Floats:
+def factorise(gram: Floats, gamma: Penalty, constant: int | None = None) -> Floats:
     """Upper Cholesky factor of G + γI (D, D), Fortran order; values below the diagonal are undefined.
 
     Sums that rounding has made indefinite (removed events, features that differ by many powers of
     ten) get a larger γ, in powers of ten, until they are positive definite.
     """
     diagonal = np.arange(len(gram))
-    extra = gamma
+    extra, first = gamma, True
     while True:
         penalised = gram.copy(order="F")
         penalised[diagonal, diagonal] += extra
-        if constant is not None and gram[constant, constant] > 0 and extra == gamma:
+        if constant is not None and gram[constant, constant] > 0 and first:
             penalised[constant, constant] = gram[constant, constant] * (1 + 1e-12)
         factor, info = dpotrf(penalised, lower=0, clean=0, overwrite_a=1)
         if info == 0:
             return np.asarray(factor)
-        extra = max(extra, 1e-15 * float(np.trace(gram))) * 10
-        if not np.isfinite(extra):
+        extra, first = larger(extra, gram.diagonal()), False
+        if not np.isfinite(extra).all():
             raise FloatingPointError("the sums of the ridge are not finite")
+
+
+def larger(extra: Penalty, diagonal: Floats) -> Penalty:
+    """The next penalty to try for sums with this diagonal (D,); one for each feature grows by the feature's own sum."""
+    if isinstance(extra, float | int):
+        return max(extra, 1e-15 * float(diagonal.sum())) * 10
+    return np.asarray(np.maximum(extra, 1e-15 * diagonal) * 10)

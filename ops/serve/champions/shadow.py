@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.by_key.keys import ROUTE
 from thalweg.ops.serve.models import ServedModel
 from thalweg.proto.schema import Array, Inputs
 from thalweg.proto.task import task_of
@@ -139,6 +140,9 @@ def _outcome(copy: _Copy, other: ServedModel) -> str:
     inputs: Inputs = {name: one for name, one in copy.inputs.items() if name in specs}
     inputs = inputs if other.fit is None else other.fit(inputs, None)
     check_inputs(specs, inputs)
+    if other.keys is not None:
+        keyed = copy.inputs if ROUTE in copy.inputs else other.keys.read(copy.inputs, None, None)
+        inputs = {**inputs, ROUTE: keyed[ROUTE]}
     outputs = served.predictor.predict(inputs)
     task = task_of(copy.predictor)
     if task.label != "class" or task.answer not in copy.outputs or task.answer not in outputs:

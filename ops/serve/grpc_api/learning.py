@@ -14,7 +14,8 @@ import grpc
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.access.callers import CALLER
-from thalweg.ops.serve.commands import run_command
+from thalweg.ops.serve.by_key.keys import record_keys
+from thalweg.ops.serve.commands import command
 from thalweg.ops.serve.errors import (
     EXPECTED,
     FailedPrecondition,
@@ -106,19 +107,21 @@ class LearningService:
     def _append(self, events: list[pb.Event], trace: TraceContext | None = None) -> list[pb.Ack]:
         acks = [pb.Ack(id=event.id) for event in events]
         by_topic: dict[str, list[int]] = {}
+        keys: dict[int, bytes | None] = {}
         caller = CALLER.get()
         for index, event in enumerate(events):
             try:
                 if caller is not None:
                     caller.require("learn", event.model, "an event")
                 model = self._models.find(event.model)
-                self._decoders[model.answering.name].event(event, self._clock())
+                batch = self._decoders[model.answering.name].event(event, self._clock())
+                (keys[index],) = record_keys(batch, as_input=model.keyed_by_input)
             except EXPECTED as error:
                 acks[index].error = text_of(error)
             else:
                 by_topic.setdefault(model.topic, []).append(index)
         for topic, indices in by_topic.items():
-            messages = [_message(events[index], self._clock(), trace) for index in indices]
+            messages = [_message(events[index], keys[index], self._clock(), trace) for index in indices]
             try:
                 landed = self._log.append(topic, messages)
             except RecordsRefused as error:  # the others are in the log; where, it does not say
@@ -222,8 +225,7 @@ class LearningService:
         """The version that the learner reports after a command."""
         remaining = context.time_remaining()
         patience = self._answer_seconds if remaining is None else min(self._answer_seconds, remaining)
-        done = run_command(self._commands, model.answering.name, verb, patience, **arguments)
-        return int(done["version"]) + model.base
+        return command(self._commands, model, verb, patience, **arguments) + model.base
 
 
 METHODS = (
@@ -265,8 +267,7 @@ def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float
     return given
 
 
-def _message(event: pb.Event, now: float, trace: TraceContext | None = None) -> Message:
-    key = event.key.encode() if event.HasField("key") else None
+def _message(event: pb.Event, key: bytes | None, now: float, trace: TraceContext | None = None) -> Message:
     event.ClearField("model")
     headers = _HEADERS if trace is None else (*_HEADERS, (NAME, trace.header.encode()))
     return Message(event.SerializeToString(), key=key, headers=headers, time=now)

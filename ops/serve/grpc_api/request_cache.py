@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from thalweg.ops.serve.by_key.keys import key_of
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, RequestOptions
 from thalweg.ops.serve.known_names import check_parameters
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
@@ -63,7 +64,7 @@ class RequestTemplates:
             raise InputError(f"the request is not a ModelInferRequest: {error}") from error
         parsed = read(request)
         options, inputs, _ = parsed
-        if not options.id and options.event_id is None and options.freshness is CURRENT:
+        if not options.id and options.event_id is None and options.key is None and options.freshness is CURRENT:
             self._remember(content, request, options, inputs)  # nothing in it is specific to this one request
         return parsed
 
@@ -113,6 +114,7 @@ def read(request: pb.ModelInferRequest) -> Parsed:
         tuple(output.name for output in request.outputs),
         event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
         explain=_explain(parameters["explain"]) if "explain" in parameters else 0,
+        key=_key(parameters["key"]) if "key" in parameters else None,
     )
     return options, read_tensors(request.inputs, raw), not raw
 
@@ -134,6 +136,11 @@ def _event_id(parameter: pb.InferParameter) -> str:
     if choice == "string_param":
         return str(parameter.string_param)
     return str(_number(parameter, "event_id"))
+
+
+def _key(parameter: pb.InferParameter) -> bytes:
+    choice = parameter.WhichOneof("parameter_choice")
+    return key_of(getattr(parameter, choice) if choice else None, "parameter 'key'")
 
 
 def _explain(parameter: pb.InferParameter) -> int:

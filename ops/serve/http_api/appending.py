@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.by_key.keys import record_keys
 from thalweg.ops.serve.errors import FailedPrecondition, RowsRefused, TooLarge
 from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
 from thalweg.ops.serve.http_api.cloud_events import record_headers
@@ -103,12 +104,10 @@ class AppendingRoutes:
         later = bool(model.labels_topic) and any(batch.ids or ())  # their labels may come, by these ids
         needed = len(bare) == count and not later
         _refuse(misspelt(model.schema, values, label=needed), single)
-        ids, keys = batch.ids or [None] * count, batch.keys or [None] * count
+        ids, keys = batch.ids or [None] * count, record_keys(batch, as_input=model.keyed_by_input)
         if (trace := REQUEST.get() or parse(call.headers.get(NAME))) is not None:
             headers = (*headers, (NAME, trace.header.encode()))
-        messages = [
-            Message(value, None if key is None else key.encode(), headers, now) for value, key in zip(values, keys)
-        ]
+        messages = [Message(value, key, headers, now) for value, key in zip(values, keys)]
         return self._append(model.topic, messages, ids, single, bare)
 
     def _append_labels(self, call: Call) -> Answer:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.by_key.keys import key_of
 from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs, answer, raw_of, split
 from thalweg.ops.serve.http_api.calls import Answer, Call
@@ -59,6 +60,7 @@ def _read(call: Call) -> tuple[InferenceRequest, Callable[[str], bool]]:
         names,
         event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
         explain=_explain(parameters.get("explain")),
+        key=key_of(parameters["key"], "parameter 'key'") if "key" in parameters else None,
     )
     usual = _truth(parameters.get("binary_data_output"), "parameter 'binary_data_output'")
     inputs: dict[str, Array] = {}

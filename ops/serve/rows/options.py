@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from thalweg.ops.serve.by_key.keys import key_of
 from thalweg.ops.serve.inference import USUAL_EXPLANATION
 from thalweg.ops.serve.known_names import check_options
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
-from thalweg.proto.schema import InputError
+from thalweg.proto.schema import Array, InputError
 
-OPTIONS = ("as_of_version", "event_id", "explain", "min_state_version", "outputs")
+OPTIONS = ("as_of_version", "event_id", "explain", "key", "min_state_version", "outputs")
 _LONGEST_NUMBER = 9
+
+
+class RowsRead(NamedTuple):
+    """What the rows of a request hold."""
+
+    inputs: Mapping[str, Array]
+    """By name, each (N, ...)."""
+    ids: list[str | None]
+    """(N,)."""
+    keys: Sequence[str | None] | None
+    """(N,); None: no row has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,8 @@ class RowOptions:
     """The id of the only row."""
     explain: int = 0
     """Explanation entries per row; 0: none."""
+    key: bytes | None = None
+    """The key of all rows that have none of their own, for a model by key; None: not given."""
 
     @classmethod
     def of(cls, query: Sequence[tuple[str, str]]) -> RowOptions:
@@ -44,6 +59,7 @@ class RowOptions:
             tuple(name for name in given.get("outputs", "").split(",") if name),
             given.get("event_id"),
             _explain(given["explain"]) if "explain" in given else 0,
+            key_of(given["key"], "option 'key'") if "key" in given else None,
         )
 
     @staticmethod

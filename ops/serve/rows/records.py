@@ -9,11 +9,11 @@ from typing import Any
 
 from thalweg.ops.serve.known_names import all_of, check_fields, nearest
 from thalweg.ops.serve.models import ServedModel
-from thalweg.ops.serve.rows.options import place_of
+from thalweg.ops.serve.rows.options import RowsRead, place_of
 from thalweg.proto.decode import Decoder
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rows.fields import PARTS, FieldMapping, usual_mapping
-from thalweg.proto.schema import Array, InputError, Schema
+from thalweg.proto.schema import InputError, Schema
 
 _ALIKE, _ALMOST = 0.75, 0.8
 """How much an unknown name may look like a column that the row lacks: less, where other fields are to be ignored."""
@@ -31,8 +31,8 @@ class RecordRows:
         self._lenient = model.schema.fields is not None
         """Whether the model says that unknown fields are to be ignored; if it says that they are not, decoding sees."""
 
-    def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> tuple[Mapping[str, Array], list[str | None]]:
-        """Inputs by name, each (N, ...), and the id of each row. Raises InputError."""
+    def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> RowsRead:
+        """What the rows hold. Raises InputError."""
         for place, row in enumerate(rows):
             self._check_names(row, place_of(place, single))
         values = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
@@ -42,8 +42,8 @@ class RecordRows:
         if decoded.rejected:
             first = min(decoded.rejected, key=lambda one: one.row)
             raise InputError(f"{place_of(first.row, single)}{first.detail}")
-        ids = decoded.batch.ids
-        return decoded.batch.inputs, [None] * count if ids is None else list(ids)
+        batch = decoded.batch
+        return RowsRead(batch.inputs, [None] * count if batch.ids is None else list(batch.ids), batch.keys)
 
     def _check_names(self, row: Mapping[str, Any], where: str) -> None:
         """A column that is missing is normal, so a misspelt one would go unnoticed."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
+from thalweg.ops.serve.by_key.keys import keys_of
 from thalweg.ops.serve.inference import InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
@@ -50,7 +51,8 @@ class RowRequests:
     def of_rows(self, rows: list[Any], query: Sequence[tuple[str, str]], *, single: bool = False) -> RowsAsked:
         """The request for these rows. Raises InputError, which names the row unless it is a single one."""
         options = RowOptions.of(query)
-        inputs, ids = self._rows.read([self._named(row, place, single) for place, row in enumerate(rows)], single)
+        read = self._rows.read([self._named(row, place, single) for place, row in enumerate(rows)], single)
+        inputs, ids = read.inputs, read.ids
         waiting = self._waiting(ids, options, single)
         asked = RequestOptions(
             self._model.name,
@@ -58,9 +60,11 @@ class RowRequests:
             outputs=options.outputs,
             event_id=options.event_id,
             explain=options.explain,
+            key=options.key,
         )
+        keys = None if self._model.keys is None else keys_of(read.keys)
         shown = [options.event_id] if options.event_id is not None else ids
-        return RowsAsked(InferenceRequest(asked, inputs, event_ids=waiting), shown, single)
+        return RowsAsked(InferenceRequest(asked, inputs, event_ids=waiting, keys=keys), shown, single)
 
     def _named(self, row: Any, place: int, single: bool) -> dict[str, Any]:
         """The row as an object; the bare values of a model's only input are one, too."""

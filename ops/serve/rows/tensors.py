@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.ops.serve.by_key.keys import KEY
 from thalweg.ops.serve.known_names import check_fields
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.arrays import array_of
-from thalweg.ops.serve.rows.options import place_of
-from thalweg.proto.bounds.texts import check_ids
+from thalweg.ops.serve.rows.options import RowsRead, place_of
+from thalweg.proto.bounds.texts import check_ids, check_keys
 from thalweg.proto.json_text import as_json
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.assembly import name_of
 from thalweg.proto.rows.fields import PARTS
 from thalweg.proto.rows.ids import id_number, id_text
 from thalweg.proto.schema import Array, InputError, TensorSpec
@@ -25,11 +27,12 @@ class TensorRows:
     def __init__(self, model: ServedModel) -> None:
         self._model = model
 
-    def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> tuple[dict[str, Array], list[str | None]]:
-        """Inputs by name, each (N, ...), and the id of each row. Raises InputError."""
+    def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> RowsRead:
+        """What the rows hold. Raises InputError."""
         specs = self._specs()
         inputs: list[Mapping[str, Any]] = []
         ids: list[str | None] = []
+        keys: list[str | None] = []
         for place, row in enumerate(rows):
             own, id = _parts(row, specs, place, single)
             if inputs and own.keys() != inputs[0].keys():
@@ -37,9 +40,11 @@ class TensorRows:
                 raise InputError(f"row {place}: expected the inputs of row 0; they differ in {missing}")
             inputs.append(own)
             ids.append(id)
+            keys.append(_key_of(row, specs, place, single) if self._model.keys is not None else None)
         if not inputs:
-            return _none(self._model.schema.inputs), ids
-        return {name: _column(name, specs[name], [own[name] for own in inputs], single) for name in inputs[0]}, ids
+            return RowsRead(_none(self._model.schema.inputs), ids, keys)
+        columns = {name: _column(name, specs[name], [own[name] for own in inputs], single) for name in inputs[0]}
+        return RowsRead(columns, ids, keys)
 
     def _specs(self) -> Mapping[str, TensorSpec]:
         served = self._model.versions.newest
@@ -58,6 +63,19 @@ def id_of(value: Any, place: int, single: bool) -> str | None:
     except Refused as error:
         raise InputError(f"{place_of(place, single)}{error}") from error
     return str(value)
+
+
+def _key_of(row: Mapping[str, Any], specs: Mapping[str, TensorSpec], place: int, single: bool) -> str | None:
+    """The key of a row, if no input has its name; None if it has none."""
+    value = row.get(KEY)
+    if value is None or (KEY in specs and not isinstance(row.get("inputs"), dict)):
+        return None
+    try:
+        text = name_of("key", "bad_key", value)
+        check_keys([text])
+    except Refused as error:
+        raise InputError(f"{place_of(place, single)}{error}") from error
+    return text
 
 
 def _parts(

@@ -40,6 +40,8 @@ def check(key: str, value: Any) -> None:
     name = keyword(key)
     if name in _OURS:
         raise LogError(f"log.kafka.{key}: cannot be set; the service manages its offsets itself")
+    if name == "partitioner":
+        raise LogError(f"log.kafka.{key}: cannot be set; equal keys share a partition, by murmur2, whoever writes")
     if name == "security_protocol" and value not in _PROTOCOLS:
         raise LogError(f"log.kafka.{key}: expected one of {', '.join(_PROTOCOLS)}, got {value!r}")
     if name in _FILES and not Path(str(value)).is_file():

@@ -80,6 +80,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"solver": "cholesky", "balance": "pseudo_features", "expansion": 20},
     {"solver": "cholesky", "balance": "reweighted", "expansion": 20},
     {"solver": "cholesky", "expansion": 150, "forgetting": [0.999, 0.97]},  # wide enough for the penalty to grow
+    {"solver": "cholesky", "standardise": "solved", "half_life_seconds": 50.0, "balance": "reweighted"},
+    {"solver": "cholesky", "standardise": "solved", "forgetting": 1, "expansion": 150},
 ]
 BATCHES = [cases.batch(150, seed, (name,)) for seed, name in enumerate("abc")] + [
     cases.batch(n, 9 + n, weights=n % 2 == 0) for n in (20, 1, 64, 33)

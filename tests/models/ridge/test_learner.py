@@ -96,6 +96,22 @@ class TestContractReweighted(TestContract):
     params: ClassVar = {"balance": "reweighted", "expansion": 20}
 
 
+class TestContractOfMergedShards(TestContract):
+    """Without rare solves: a merged learner is solved at once."""
+
+    params: ClassVar = {"forgetting": 1, "standardise": "solved", "refresh_events": 1, "expansion": 20}
+
+
+class TestContractWithHalfLife(TestContract):
+    params: ClassVar = {
+        "half_life_seconds": 30.0,
+        "standardise": "solved",
+        "balance": "reweighted",
+        "refresh_events": 1,
+        "expansion": 20,
+    }
+
+
 class TestContractRecursive(TestContract):
     params: ClassVar = {"solver": "recursive", "forgetting": 1, "refresh_events": 1, "expansion": 20}
 

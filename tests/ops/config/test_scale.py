@@ -45,3 +45,15 @@ def test_scaled_models_are_not_promoted_by_a_test(tmp_path: Path) -> None:
     alias = '[[alias]]\nname = "a"\nchampion = "m"\nchallengers = ["n"]\npromotion = "auto"\n'
     told = mistakes(tmp_path, MODEL + '[model.scale]\nanswers = "key"\n' + other + alias)
     assert "alias.a.champion: 'm' has [model.scale]: shards cannot be compared by a test yet" in told
+
+
+def test_a_shard_is_found_by_its_name_and_only_where_there_are_shards(tmp_path: Path) -> None:
+    path = tmp_path / "thalweg.toml"
+    path.write_text(MODEL + '[model.scale]\nanswers = "key"\n' + MODEL.replace('"m"', '"n"'))
+    config = load(path, {})
+
+    assert config.find("m~3").name == "m~3"
+    assert config.find("m~3").identity_sha256() == config.find("m").identity_sha256()
+    for name in ("n~3", "m~", "o~3"):
+        with pytest.raises(ConfigurationError, match="no model is called"):
+            config.find(name)

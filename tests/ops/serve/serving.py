@@ -16,7 +16,8 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.following.location import ModelLocation
+from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.versions import WaitSlots

@@ -22,8 +22,9 @@ from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.nearest_mean import NearestMean
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION, Alias, AliasLocation
+from thalweg.ops.serve.following.location import ModelLocation
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits

@@ -24,8 +24,9 @@ from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve import versions
 from thalweg.ops.serve.errors import DeadlineExceeded
+from thalweg.ops.serve.following.location import ModelLocation
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.versions import WaitSlots

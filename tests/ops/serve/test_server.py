@@ -26,7 +26,8 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract import capabilities
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve import versions
-from thalweg.ops.serve.models import ModelLocation, Models
+from thalweg.ops.serve.following.location import ModelLocation
+from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.versions import MOST_LOADING, MOST_WAITING, WaitSlots

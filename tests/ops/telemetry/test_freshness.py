@@ -9,7 +9,8 @@ import pytest
 from tests.ops.telemetry.test_metrics import samples
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.serve.models import ModelLocation, Models
+from thalweg.ops.serve.following.location import ModelLocation
+from thalweg.ops.serve.models import Models
 from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.schema import Schema

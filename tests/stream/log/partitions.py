@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.log import UNLIMITED, Appended, Gap, InMemoryLog, Message, Problem, Reader, Start
+from thalweg.stream.shards.partitioner import partition_of
 
 
 class PartitionedLog:
@@ -33,7 +33,8 @@ class PartitionedLog:
         return [self._append(topic, row, message) for row, message in enumerate(messages)]
 
     def _append(self, topic: str, row: int, message: Message) -> Appended:
-        number = (row if message.key is None else zlib.crc32(message.key)) % len(self.parts)
+        count = len(self.parts)
+        number = row % count if message.key is None else partition_of(message.key, count)
         (one,) = self.parts[number].append(topic, [message])
         return Appended(Partition(topic, number), one.offset)
 

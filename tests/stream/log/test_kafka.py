@@ -31,6 +31,7 @@ from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Gap, Log, LogError, Message, PermanentLogError
 from thalweg.stream.log.open import open_log
+from thalweg.stream.shards.partitioner import partition_of
 
 pytestmark = pytest.mark.kafka
 
@@ -242,6 +243,7 @@ APPENDER = """
 import sys
 from thalweg.stream.log.log import Message
 from thalweg.stream.log.open import open_log
+from thalweg.stream.shards.partitioner import partition_of
 log = open_log("kafka://" + sys.argv[1], client=sys.argv[4])
 for i in range(20):
     log.append(sys.argv[2], [Message(f"{sys.argv[3]} {i} {j}".encode()) for j in range(5)])
@@ -408,6 +410,7 @@ def test_a_name_that_is_none_for_a_topic_is_refused(log: Log, name: str) -> None
     [
         ({"security.protocl": "SSL"}, r"log\.kafka\.security\.protocl: .* did you mean security\.protocol\?"),
         ({"group.id": "mine"}, r"log\.kafka\.group\.id: cannot be set"),
+        ({"partitioner": "random"}, r"log\.kafka\.partitioner: cannot be set; equal keys share a partition"),
         ({"security.protocol": "TLS"}, r"log\.kafka\.security\.protocol: expected one of PLAINTEXT, SSL, .*'TLS'"),
         ({"ssl.ca.location": "/no/such.pem"}, r"log\.kafka\.ssl\.ca\.location: no such file: /no/such\.pem"),
     ],
@@ -468,7 +471,7 @@ def by_confluent(servers: str) -> Log:
         pytest.skip(str(error))
 
 
-def test_equal_keys_land_in_one_partition_whichever_client_writes(kafka_servers: str, topic: str) -> None:
+def test_a_key_lands_where_the_partitioner_says_whichever_client_writes(kafka_servers: str, topic: str) -> None:
     clients = [KafkaLog(kafka_servers), by_confluent(kafka_servers)]
     admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
     admin.create_topics({topic: {"num_partitions": 8}})
@@ -482,7 +485,7 @@ def test_equal_keys_land_in_one_partition_whichever_client_writes(kafka_servers:
         log.close()
 
     assert landed[0] == landed[1]
-    assert len(set(landed[0])) > 1
+    assert [partition.number for partition in landed[0]] == [partition_of(key, 8) for key in keys]
 
 
 def test_what_is_learned_is_the_same_state_by_either_client(kafka_servers: str, topic: str) -> None:

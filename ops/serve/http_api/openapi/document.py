@@ -85,9 +85,10 @@ def _paths(model: ServedModel) -> Described:
     name = model.name
     base = f"/v1/models/{name}"
     row, answer = _ref(f"{name}.Row"), _ref(f"{name}.Answer")
+    options = _OPTIONS if model.keys is None else (*_OPTIONS, _KEY_OPTION)
     found: Described = {
         f"{base}/predict": {
-            "post": _call(f"Predict rows of {name}", name, _one_or_list(row), _one_or_list(answer), options=_OPTIONS)
+            "post": _call(f"Predict rows of {name}", name, _one_or_list(row), _one_or_list(answer), options=options)
         },
         f"{base}/events": {
             "post": _call(
@@ -103,7 +104,7 @@ def _paths(model: ServedModel) -> Described:
                 name,
                 {**_object({"instances": {"type": "array", "items": row}}, "instances"), "additionalProperties": False},
                 _object({"predictions": {"type": "array", "items": answer}}, "predictions"),
-                options=_OPTIONS,
+                options=options,
             )
         },
         base: {"get": _plain(f"Whether {name} answers", tag=name)},
@@ -115,7 +116,11 @@ def _paths(model: ServedModel) -> Described:
             "post": _call(
                 f"Predict tensors of {name}, as the Open Inference Protocol",
                 name,
-                _object({"inputs": {"type": "array", "items": _ref("Tensor")}, "id": {"type": "string"}}, "inputs"),
+                _object(
+                    {"inputs": {"type": "array", "items": _ref("Tensor")}, "id": {"type": "string"}}
+                    | ({} if model.keys is None else {"parameters": _object({"key": _KEY})}),
+                    "inputs",
+                ),
                 _object({"outputs": {"type": "array"}}, "outputs"),
             )
         },
@@ -201,6 +206,8 @@ _OPTIONS = (
     _option("explain", "true, or a number of entries.", {"type": "string"}),
     _option("event_id", "The id under which the only row waits for its label.", {"type": "string"}),
 )
+_KEY = {"type": ["string", "integer"], "description": "The key of all rows; its shard answers."}
+_KEY_OPTION = _option("key", "The key of all rows that have none of their own; its shard answers.", {"type": "string"})
 _TENSOR = _object(
     {
         "name": {"type": "string"},

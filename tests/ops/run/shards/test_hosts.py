@@ -7,20 +7,28 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
+from numpy.typing import NDArray
 
 from tests.samples import FEATURES, events
 from tests.services import warm
 from tests.services.processes import until
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.capabilities import Mergeable, capability
+from thalweg.models.contract.learner import Predictor
 from thalweg.ops.cli.produce import messages
+from thalweg.ops.config.config import load
+from thalweg.ops.run.app import new_learner
+from thalweg.proto.event import Batch
 from thalweg.stream.log.kafka_shared.choice import Client
 from thalweg.stream.log.open import open_log
 
@@ -36,6 +44,7 @@ class Cluster:
     client: Client
     topic: str
     url: str
+    appended: list[Batch] = field(default_factory=list)
 
     def configuration(self, host: str) -> Path:
         path = self.folder / f"{host}.toml"
@@ -45,7 +54,7 @@ class Cluster:
             '[log.kafka]\n"session.timeout.ms" = 6000\n'
             f'[[model]]\nname = "clicks-{self.topic}"\nlearner = "ridge"\ntopic = "{self.topic}"\n'
             f'snapshot_seconds = 0.1\ninputs.features = {{ shape = [{FEATURES}], dtype = "float32" }}\n'
-            '[model.scale]\nanswers = "key"\n'
+            "[model.scale]\n"
         )
         return path
 
@@ -77,11 +86,21 @@ class Cluster:
 
     def append(self, count: int, first: int) -> None:
         log = open_log(f"kafka://{self.servers}", client=self.client)
+        keyed = replace(events(count, first, seed=first), keys=[f"user-{row % 40}" for row in range(count)])
         try:
-            keyed = replace(events(count, first, seed=first), keys=[f"user-{row % 40}" for row in range(count)])
             log.append(self.topic, messages(keyed, 1))
         finally:
             log.close()
+        self.appended.append(keyed)
+
+    def states(self) -> Iterator[State]:
+        """The newest states of all shards."""
+        for number in self.learned():
+            remote = RemoteSnapshots(Objects(self.url), f"clicks-{self.topic}~{number}")
+            head, folder = remote.newest(), self.folder / "restored" / str(number)
+            assert head is not None
+            remote.restore(head, folder)
+            yield FolderSnapshots(folder).load(head.version).parts["learner"]
 
 
 @pytest.fixture
@@ -124,3 +143,21 @@ def test_every_event_is_learned_once_though_hosts_are_killed_stopped_and_continu
         third.terminate()
         assert third.wait(60) == 0
     assert sum(learned for _, learned in cluster.learned().values()) == 1500
+
+    model = load(cluster.configuration("first"), {}).model[0]
+    merged, alone = new_learner(model), new_learner(model)
+    mergeable = capability(merged, Mergeable)
+    assert mergeable is not None
+    for state in cluster.states():
+        mergeable.merge(state)
+    for batch in cluster.appended:
+        alone.learn(batch)
+    made, expected = scores(merged.predictor()), scores(alone.predictor())
+    np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+def scores(predictor: Predictor) -> NDArray[np.float64]:
+    """Scores of some rows, (200, classes), in the order of the classes' names."""
+    rows = np.random.default_rng(1).standard_normal((200, FEATURES)).astype(np.float32)
+    found = np.asarray(predictor.predict({"features": rows})["scores"], np.float64)
+    return found[:, np.argsort(predictor.classes)]

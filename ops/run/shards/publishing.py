@@ -1,0 +1,39 @@
+"""What a shard of a merged model hands on, and what its states have in common with those of its siblings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thalweg.models.contract.layouts import KEY as LAYOUTS
+from thalweg.models.contract.learner import Learner
+from thalweg.ops.config.model import ModelConfig
+from thalweg.stream.merging.publisher import ShardPublisher
+from thalweg.stream.shards.params import ScaleParams
+
+
+def merges(model: ModelConfig) -> bool:
+    """Whether the shards of a model, or of a shard's model, are merged."""
+    return model.scale is not None and model.scale.answers == "merge"
+
+
+def shard_publisher(shard: ModelConfig, learner: Learner, live: Path) -> ShardPublisher:
+    """The publisher of a shard, instead of `FilePublisher`, where shards are merged.
+
+    Args:
+        shard: The model as its shard, with its name.
+        learner: The learner of the shard, as `new_learner` makes it.
+        live: The live folder.
+    """
+    return ShardPublisher(live / shard.name, learner, merge_seconds(shard), noted(shard))
+
+
+def merge_seconds(model: ModelConfig) -> float:
+    """Of `[model.scale]`."""
+    return (model.scale or ScaleParams()).merge_seconds
+
+
+def noted(model: ModelConfig) -> dict[str, Any]:
+    """Meta that the states of all shards of a model have in common, and no state of another one."""
+    layouts = model.layouts()
+    return {"settings_sha256": model.identity_sha256(), **({LAYOUTS: layouts} if layouts else {})}

@@ -1,0 +1,1 @@
+"""Models by key: each row is answered by the shard of its key."""

@@ -1,0 +1,1 @@
+"""One model of what its shards have learned: their states followed, merged, solved and published."""
