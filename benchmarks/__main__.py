@@ -59,6 +59,7 @@ NAMES = (
     "overload",
     "scrape",
     "durability",
+    "log_bytes",
     "restart",
     "evaluation",
     "adapters",
