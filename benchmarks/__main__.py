@@ -60,9 +60,11 @@ NAMES = (
     "overload",
     "scrape",
     "durability",
+    "log_bytes",
     "restart",
     "evaluation",
     "adapters",
+    "scale_simulation",
 )
 
 

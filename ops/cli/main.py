@@ -35,6 +35,7 @@ from thalweg.ops.cli.options import (
 from thalweg.ops.cli.remote.new_token import token
 from thalweg.ops.cli.remote.predict_command import predict
 from thalweg.ops.run.stop_request import StopRequest
+from thalweg.ops.scale.command import scale
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 app.command()(token)
 app.command()(predict)
+app.add_typer(scale, name="scale")
 
 
 def main() -> None:
