@@ -195,11 +195,11 @@ def costs(source: Source, rounds: int) -> list[Result]:
     def both() -> None:
         functional.cross_entropy(bare(x), y).backward()
 
-    views = made.params.view_count
+    views, steps = made.params.view_count, made.params.steps
     count_plain, count_viewed = median_seconds(both, rounds), median_seconds(forward, rounds)
     plain = source.learner(threshold=1e-9, belt=False)
-    lean = count_plain + 2 * count_viewed  # student both ways, anchor and teacher forward
-    full = count_plain + (1 + views) * count_viewed
+    lean = steps * (count_plain + 2 * count_viewed)  # student both ways, anchor and teacher forward
+    full = steps * (count_plain + (1 + views) * count_viewed)
     one = shown[:1]
     predictor = made.predictor()
     padded = torch.from_numpy(np.repeat(one, 8, axis=0))
@@ -219,13 +219,13 @@ def costs(source: Source, rounds: int) -> list[Result]:
 
     return [
         at_most(
-            "a step in the plain branch, against its passes",
+            f"{steps} steps in the plain branch, against their passes",
             median_seconds(lambda: plain.adapt(x), rounds) / lean,
             "×",
             1.2,
         ),
         at_most(
-            f"a step with {views} views, against its passes",
+            f"{steps} steps with {views} views, against their passes",
             median_seconds(lambda: made.adapt(x), rounds) / full,
             "×",
             1.2,

@@ -12,8 +12,8 @@ from benchmarks.small_cnn import as_input, pictures
 from thalweg.models.cotta.learner import Cotta
 from thalweg.proto.event import Batch
 
-BLOCK = 10
-"""Predictions change every ten inputs, so a block answered at once is answered as one by one."""
+BLOCK = 5
+"""Predictions change every five inputs (`follow_batch`), so a block answered at once is answered as one by one."""
 WINDOW, EXCESS = 500, 2.0
 """Over so many answers the error is at most so many points above the source's."""
 CORRELATED = ("class after class", "corrupted, class after class")
@@ -73,7 +73,7 @@ def _runs(y: NDArray[np.int64], length: int, count: int, random: np.random.Gener
 def served(
     made: Cotta, x: NDArray[np.float32], callers: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.float32]]:
-    """Probabilities (10, K) of each block as served, before it is learned; `callers` (N,) where it knows them."""
+    """Probabilities (5, K) of each block as served, before it is learned; `callers` (N,) where it knows them."""
     for start in range(0, len(x), BLOCK):
         part = slice(start, start + BLOCK)
         block: dict[str, NDArray[Any]] = {"image": x[part]}

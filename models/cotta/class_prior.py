@@ -18,9 +18,9 @@ from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 
-_HALF_LIVES = (6.0, 48.0, 400.0, 3000.0)
+_HALF_LIVES = (4.0, 48.0, 400.0, 3000.0)
 """In rows: of the prior that is used, then of those that it must beat."""
-_FLOOR = 0.3
+_FLOOR = 0.2
 """The share of a prior that is uniform: a confident prediction is never overruled, whatever came before."""
 _LEAST, _MOST, _OPENS, _CLOSES = -5.0, 30.0, 10.0, 0.0
 """Bounds of the evidence, in nats, and where the gate opens and closes."""

@@ -69,6 +69,8 @@ class Cotta:
         self.computed_on = self._device.described()
         self._model = self._device.place(replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict)))
         self._weights_sha256 = weights_sha256(p.weights)
+        for _, layer in target_norms(self._model):
+            layer.step_own = p.step_own
         outputs = self._outputs()
         names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]
         if len(set(names)) != outputs:

@@ -14,7 +14,13 @@ from thalweg.models.cotta.adaptation import Loss, Recipe
 from thalweg.models.cotta.guard import Limits
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole, rule
 
-_PUBLISHED = {"class_prior": False, "own": 0.1}
+_PUBLISHED = {
+    "class_prior": False,
+    "own": 0.1,
+    "step_own": 0.0,
+    "steps": 1,
+    "follow_batch": 10,
+}
 _CROSS = {
     **_PUBLISHED,
     "reset_steps": 0,
@@ -87,10 +93,10 @@ class Params(Settings):
     adapt_batch: Count = 50
     """Inputs per step, in the order of the log."""
 
-    follow_batch: Count = 10
+    follow_batch: Count = 5
     """Inputs between updates of the target's statistics; `adapt_batch` is a multiple of it."""
 
-    steps: Count = 1
+    steps: Count = 2
     """Steps per batch."""
 
     loss: Loss = "symmetric"
@@ -99,7 +105,7 @@ class Params(Settings):
     optimizer: Literal["adam", "sgd"] = "adam"
     """`adam`, or `sgd` with Nesterov momentum 0.9."""
 
-    learning_rate: NotNegative = 3e-3
+    learning_rate: NotNegative = 6e-3
     """Learning rate; 0: only the statistics adapt."""
 
     average: Share = 0.99
@@ -129,6 +135,9 @@ class Params(Settings):
 
     own: Share = 0.3
     """Share of a row's own statistics in its prediction."""
+
+    step_own: Share = 0.3
+    """Share of a row's own statistics in a step, beside those of its batch; 0: as published."""
 
     class_prior: bool = True
     """Where the classes of the traffic come in runs, predictions count on them, and no steps are taken."""

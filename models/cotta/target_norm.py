@@ -1,8 +1,9 @@
 """Batch norm on a drifted stream: batch statistics while adapting, target statistics while serving.
 
 While a model adapts, a layer normalises by the statistics of its batch (Schneider et al., "Improving
-robustness against common corruptions by covariate shift adaptation", NeurIPS 2020). While it serves, it uses the
-target's running statistics, blended with those of the row itself: a prediction never depends on the other rows.
+robustness against common corruptions by covariate shift adaptation", NeurIPS 2020), by default blended with those of
+the row itself: in a batch of many domains, its own say more. While it serves, it uses the target's running statistics,
+blended likewise: a prediction never depends on the other rows.
 """
 
 from __future__ import annotations
@@ -34,22 +35,36 @@ class TargetNorm(torch.nn.Module):
         self.register_buffer("square", variance + mean**2)
         self.own: float | None = None
         """The share of the row's own statistics; None: those of the batch are used."""
+        self.step_own = 0.0
+        """The share of the row's own statistics beside those of the batch, while `own` is None."""
         self.keeps = False
         """Whether mean and mean square of each row (N, C) are stored in `rows`, while `own` is set."""
         self.rows: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        inside = tuple(range(2, x.ndim))
         if self.own is None:
+            if inside and self.step_own > 0:
+                return self._blended(x, inside)
             return functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
         shape = (1, -1, *[1] * (x.ndim - 2))
         mean, square = self.mean.view(shape), self.square.view(shape)
-        inside = tuple(range(2, x.ndim))
         if self.keeps:
             self.rows = (x.mean(inside), (x * x).mean(inside)) if inside else (x, x * x)
         if inside and self.own > 0:
             mean = mean.lerp(x.mean(inside, keepdim=True), self.own)
             square = square.lerp((x * x).mean(inside, keepdim=True), self.own)
+        return self._normalised(x, mean, square)
+
+    def _blended(self, x: Tensor, inside: tuple[int, ...]) -> Tensor:
+        means, squares = x.mean(inside, keepdim=True), (x * x).mean(inside, keepdim=True)
+        mean, square = (one.mean(0, keepdim=True).lerp(one, self.step_own) for one in (means, squares))
+        return self._normalised(x, mean, square)
+
+    def _normalised(self, x: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+        """By moments (1 or N, C, 1 …)."""
         scale = torch.rsqrt((square - mean**2).clamp(min=0.0) + self.eps)
+        shape = (1, -1, *[1] * (x.ndim - 2))
         if self.weight is not None:
             scale = scale * self.weight.view(shape)
         shifted = (x - mean) * scale

@@ -68,8 +68,8 @@ class NetworkExpert:
             said: Whether to return what the network said before: it costs a little.
 
         Returns:
-            Log-probability of the type and log-density of the gap given the type, by the weights from before, (2, B);
-            NaN for silence. Empty unless `said`.
+            By the weights from before: log-probability of the type, log-density of the gap given the type, and whether
+            another type was the most likely, (3, B); NaN for silence. Empty unless `said`.
         """
         p, names = self._params, self._learning()
         there = samples.on(self._device)
@@ -77,11 +77,12 @@ class NetworkExpert:
         ready = prepare(self.shape, leaves, there.past)
         reading = ready.mixture() if said else ready
         likelihood = reading.log_likelihood(there.gaps, there.types)
-        told = np.empty((2, 0))
+        told = np.empty((3, 0))
         if said:
-            kinds = there.types.clamp(min=0)[:, None]
-            of_type = self._device.fetch(reading.mixture().types.gather(1, kinds)[:, 0].double())
-            told = np.stack([of_type, self._device.fetch(likelihood.double()) - of_type])
+            types = reading.mixture().types
+            of_type = self._device.fetch(types.gather(1, there.types.clamp(min=0)[:, None])[:, 0].double())
+            missed = self._device.fetch((types.argmax(dim=1) != there.types).double())
+            told = np.stack([of_type, self._device.fetch(likelihood.double()) - of_type, missed])
             told[:, samples.types.numpy() < 0] = np.nan
         if (samples.silent > 0).any():  # an event is conditioned on the silence learned before it
             silent = there.silent.clamp(SHORTEST, LONGEST).minimum(there.gaps)

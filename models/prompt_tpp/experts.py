@@ -1,7 +1,8 @@
 """Experts of one prediction: each learns from every event, and weights that are learned online mix what they say.
 
 Types are mixed by one set of weights and gaps given the type by another, each judged by the events alone, before they
-are learned (`mixing.py`). A single base is a mixture of one.
+are learned (`mixing.py`). A third set, judged by wrong types, says which type is answered. A single base is a mixture
+of one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from thalweg.models.prompt_tpp.params import Params
 from thalweg.models.prompt_tpp.reading import Reading
 from thalweg.proto.schema import Array
 
-PARTS = ("types", "gaps")
+PARTS = ("types", "gaps", "answers")
+"""What has weights of its own; answers only with an `answer_rate`."""
 _RECENT = 1000.0  # events over which likelihoods and gains are averaged
 EXPERT_WEIGHT = GaugeSpec(
-    name="expert_weight", help="Weight of an expert in the mixture of types and of gaps", labels=("expert", "part")
+    name="expert_weight",
+    help="Weight of an expert in the mixture of types, of gaps, and in the answered type",
+    labels=("expert", "part"),
 )
 EXPERT_LIKELIHOOD = GaugeSpec(
     name="expert_log_likelihood",
@@ -68,7 +72,8 @@ class Experts:
             name: NetworkExpert(params, params.shape(name), seed, self.device) for name in params.networks
         }
         count = len(self.members)
-        self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]
+        self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS[:2]]
+        self._answers = ExpertWeights(count, 1.0, params.expert_share)
         self.counting = {name: Counts.of(params.max_types, memory) for name, memory in params.memories.items()}
         self._recent = np.zeros((2, count))  # of each expert: log-likelihood, gain
         self._judged = 0  # events
@@ -99,7 +104,7 @@ class Experts:
             unit: Seconds of the model's unit.
             pace: Factor on the learning rate.
         """
-        said = np.full((2, len(samples.types), len(self.members)), np.nan)
+        said = np.full((3, len(samples.types), len(self.members)), np.nan)
         for place, name in enumerate(self.members):
             started = self.clock()
             if name in self.counting:
@@ -119,7 +124,9 @@ class Experts:
         for weights, logs in zip(self._weights, said):
             gained += gains(logs, weights.weights)
             weights.learn(logs)
-        alone = np.nan_to_num(said.sum(axis=0), nan=0.0, neginf=0.0)
+        if self._params.answer_rate:
+            self._answers.learn(-self._params.answer_rate * said[2])
+        alone = np.nan_to_num(said[:2].sum(axis=0), nan=0.0, neginf=0.0)
         for likelihoods, gain in zip(alone, gained):
             self._judged += 1
             part = max(1.0 / self._judged, 1.0 / _RECENT)
@@ -130,9 +137,13 @@ class Experts:
         return Reading(
             {name: (network.shape, network.frozen()) for name, network in self.networks.items()},
             None if self.single else self.members,
-            [tuple(one.weights.tolist()) for one in self._weights],
+            [tuple(one.weights.tolist()) for one in self._all_weights()],
             {name: (one.markov.counts.copy(), one.gaps.sums.copy()) for name, one in self.counting.items()},
         )
+
+    def _all_weights(self) -> list[ExpertWeights]:
+        """In the order of `PARTS`."""
+        return [*self._weights, self._answers] if self._params.answer_rate else self._weights
 
     def gauges(self) -> Mapping[str, GaugeValue]:
         """Weights, likelihoods, gains, and costs; none of a single base."""
@@ -143,7 +154,7 @@ class Experts:
             "expert_weight": {
                 (name, part): float(weights.weights[place])
                 for place, name in each
-                for part, weights in zip(PARTS, self._weights)
+                for part, weights in zip(PARTS, self._all_weights())
             },
             "expert_log_likelihood": {(name,): float(self._recent[0, place]) for place, name in each},
             "expert_gain": {(name,): float(self._recent[1, place]) for place, name in each},
@@ -164,6 +175,8 @@ class Experts:
             found |= {f"{chosen}{key}": array for key, array in network.chosen().items()}
         if not self.single:
             found["expert_weights"] = np.stack([one.weights for one in self._weights])
+            if self._params.answer_rate:
+                found["expert_answers"] = self._answers.weights
             found["expert_recent"] = self._recent
         for name, counts in self.counting.items():
             found |= {f"expert.{name}.types": counts.markov.counts, f"expert.{name}.gaps": counts.gaps.sums}
@@ -187,6 +200,10 @@ class Experts:
         if not self.single:
             for one, row in zip(self._weights, tensors["expert_weights"]):
                 one.weights = np.array(row)
+            if "expert_answers" in tensors:  # a state of an earlier version has none: all begin alike
+                self._answers.weights = np.array(tensors["expert_answers"])
+            else:
+                self._answers.weights = np.full(len(self.members), 1.0 / len(self.members))
             self._recent, self._judged = np.array(tensors["expert_recent"]), int(counts["judged"])
         for expert, tables in self.counting.items():
             tables.markov = MarkovTable(np.array(tensors[f"expert.{expert}.types"]))
@@ -194,9 +211,11 @@ class Experts:
 
 
 def _said(samples: Samples, reading: NextEvent) -> NDArray[np.float64]:
-    """Log-probabilities of types and log-densities of gaps, (2, B); NaN for silence."""
+    """Log-probabilities of types, log-densities of gaps, and whether another type was the most likely, (3, B); NaN for
+    silence."""
     kinds = samples.types.clamp(min=0)[:, None]
     of_types = reading.types.gather(1, kinds)[:, 0].double().numpy()
-    told = np.stack([of_types, reading.log_density(samples.gaps)[:, 0].double().numpy()])
+    missed = (reading.types.argmax(dim=1) != samples.types).double().numpy()
+    told = np.stack([of_types, reading.log_density(samples.gaps)[:, 0].double().numpy(), missed])
     told[:, samples.types.numpy() < 0] = np.nan
     return told

@@ -4,7 +4,8 @@ Sources: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32 (
 weight is spread evenly, so that an expert that was wrong for long can come back. Orseau, Lattimore and Legg,
 "Soft-Bayes", ALT 2017 (arXiv:1901.02230): the weights move by a part of Bayes' step, towards the best mixture and not
 the best expert. Freund et al., "Using and Combining Predictors That Specialize", STOC 1997: an expert that says nothing
-about an outcome keeps its weight.
+about an outcome keeps its weight. With the full step and -η times a loss for a log-probability these are the weights of
+Hedge (Freund and Schapire, "A Decision-Theoretic Generalization of On-Line Learning", JCSS 1997).
 
 For every sequence of experts that changes m times within T outcomes, the sum of log p of its experts, less that of the
 mixture, is at most (log E + m log(E / share) - T log(1 - share)) / rate, whatever the outcomes.

@@ -28,10 +28,17 @@ class NextEvent(NamedTuple):
     """Log-probabilities (B, K) of types; -inf for types not seen yet."""
     parts: Tensor
     """Mixtures of log-normals (B, K, 3, M): logits, means and log deviations of the log gap, in units."""
+    votes: Tensor | None = None
+    """How much is said for the answer that it is each type, (B, K); None: as much as is likely."""
 
     def mixture(self) -> NextEvent:
         """Itself: what every reading of the next event offers."""
         return self
+
+    @property
+    def answers(self) -> Tensor:
+        """The type to answer, (B,)."""
+        return (self.types if self.votes is None else self.votes).argmax(dim=1)
 
     def log_density(self, gaps: Tensor) -> Tensor:
         """Log-densities (B, K) of gaps (B,), given each type."""
@@ -69,7 +76,12 @@ class NextEvent(NamedTuple):
         return Forecast(torch.trapezoid(still, ages, dim=1), torch.exp(self.types), ages, still)
 
 
-def mixed(experts: Sequence[NextEvent], of_types: Sequence[float], of_gaps: Sequence[float]) -> NextEvent:
+def mixed(
+    experts: Sequence[NextEvent],
+    of_types: Sequence[float],
+    of_gaps: Sequence[float],
+    of_answers: Sequence[float] = (),
+) -> NextEvent:
     """The mixture of experts: types by one set of weights, gaps given the type by another.
 
     Two sets, because who knows what comes next need not know when. A broad density with `FLOOR_SHARE` of the weight
@@ -79,6 +91,7 @@ def mixed(experts: Sequence[NextEvent], of_types: Sequence[float], of_gaps: Sequ
         experts: Over the same histories and types; the gap's parts may be (B, 1, 3, M): the same for all types.
         of_types: Weights that sum to 1.
         of_gaps: Weights that sum to 1.
+        of_answers: Weights of what each holds likely, in the type that is answered; empty: the most likely type is.
     """
     kinds = experts[0].types.shape[1]
     said = [one.types + _log(weight) for one, weight in zip(experts, of_types)]
@@ -94,7 +107,11 @@ def mixed(experts: Sequence[NextEvent], of_types: Sequence[float], of_gaps: Sequ
         columns.append(torch.stack([logits + share, means, spreads], dim=2).expand(-1, kinds, -1, -1))
     floor = torch.tensor([math.log(FLOOR_SHARE), 0.0, _FLOOR_SPREAD], dtype=types.dtype, device=types.device)
     columns.append(floor[:, None].expand(len(types), kinds, -1, -1))
-    return NextEvent(types, torch.cat(columns, dim=3))
+    votes = None
+    for one, weight in zip(experts, of_answers):
+        vote = weight * torch.exp(one.types)
+        votes = vote if votes is None else votes + vote
+    return NextEvent(types, torch.cat(columns, dim=3), votes)
 
 
 def _log(weight: float) -> float:

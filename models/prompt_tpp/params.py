@@ -36,6 +36,10 @@ class Params(Settings):
     """Weight that is spread evenly over the experts after each event, α: an expert that was worse for long can come
     back; 0: never."""
 
+    answer_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """How fast the weights of `next_type` follow who is wrong least often, nats per wrong type; 0: `next_type` is the
+    most likely of `type_scores`."""
+
     prompted: list[Base] = ["attentive"]  # noqa: RUF012 - pydantic copies it
     """The networks among the experts that have prompts; a single base has them in any case."""
 

@@ -19,6 +19,7 @@ from thalweg.models.prompt_tpp.as_it_comes import ReadableHistories, as_it_comes
 from thalweg.models.prompt_tpp.closed_form import LONGEST, SHORTEST, MarkovTable
 from thalweg.models.prompt_tpp.network import Past, answer_rows
 from thalweg.models.prompt_tpp.next_event import NextEvent
+from thalweg.models.prompt_tpp.process import Forecast
 from thalweg.models.prompt_tpp.reading import Reading, Said
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
@@ -38,9 +39,10 @@ _TASK = SEQUENCE.with_probabilities()
 class PromptTppPredictor:
     """Predicts for a `key`, whose history is stored, or for explicit `times` and `types`.
 
-    `next_time` is the expected time of the next event (on the clock of the events), `next_type` the most likely type,
-    as an index into `classes`, `type_scores` the probability of each. An unknown key gets NaN, -1, and zeros. With
-    `ahead`, `next_times` and `next_types` are the next events, this many: each the expected one after those before.
+    `next_time` is the expected time of the next event (on the clock of the events), `type_scores` the probability of
+    each type, `next_type` the most likely one, as an index into `classes`, by experts weighed by their wrong types. An
+    unknown key gets NaN, -1, and zeros. With `ahead`, `next_times` and `next_types` are the next events, this many:
+    each the expected one after those before.
     """
 
     def __init__(
@@ -104,10 +106,10 @@ class PromptTppPredictor:
         for start in range(0, len(known), _AT_ONCE):
             rows = known[start : start + _AT_ONCE]
             here = past.take(rows)
-            found["next_time"][rows], found["type_scores"][rows] = moments, scores = self._next(here)
-            found["next_type"][rows] = scores.argmax(axis=1)
+            moments, answers, found["type_scores"][rows] = self._next(here)
+            found["next_time"][rows], found["next_type"][rows] = moments, answers
             if self._ahead:
-                found["next_times"][rows], found["next_types"][rows] = self._steps(here, moments, scores, self._ahead)
+                found["next_times"][rows], found["next_types"][rows] = self._steps(here, moments, answers, self._ahead)
         return found
 
     def predict_ahead(self, inputs: Inputs, count: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -127,18 +129,18 @@ class PromptTppPredictor:
             for start in range(0, len(known), _AT_ONCE):
                 rows = known[start : start + _AT_ONCE]
                 here = past.take(rows)
-                times[rows], types[rows] = self._steps(here, *self._next(here), count)
+                times[rows], types[rows] = self._steps(here, *self._next(here)[:2], count)
         return times, types
 
     def _steps(
-        self, past: Histories, moments: Floats, scores: NDArray[np.float32], count: int
+        self, past: Histories, moments: Floats, answers: NDArray[np.int64], count: int
     ) -> tuple[Floats, NDArray[np.int64]]:
-        times, types = [moments], [scores.argmax(axis=1)]
+        times, types = [moments], [answers]
         while len(times) < count:
             past = extended(past, times[-1], types[-1])
-            moments, scores = self._next(past)
+            moments, answers, _ = self._next(past)
             times.append(moments)
-            types.append(scores.argmax(axis=1))
+            types.append(answers)
         return np.stack(times, axis=1), np.stack(types, axis=1)
 
     def predict_events(self, batch: Batch) -> Mapping[str, Array]:
@@ -161,15 +163,15 @@ class PromptTppPredictor:
                 found["hazard"][part] = said.hazard(gaps).double().numpy()
             found["last_time"][part] = last
             found["next_time"][part] = last + told.gap.numpy() * unit
-            scores = told.types[:, :classes].numpy()
-            found["type_scores"][part], found["next_type"][part] = scores, scores.argmax(axis=1)
+            found["type_scores"][part] = told.types[:, :classes].numpy()
+            found["next_type"][part] = _answers(said, told).numpy()
         if isinstance(batch.labels, ClassLabels):
             found["log_likelihood"][~batch.labels.present] = np.nan
         return found
 
     def each_alone(self, batch: Batch) -> dict[str, tuple[Floats, NDArray[np.int64]]]:
         """How each expert alone would be graded: per event, the log-likelihood (N,), NaN where there is no prediction,
-        and the most likely type (N,). `mixture` is all of them together. Only with `base = "experts"`."""
+        and the type that is answered (N,). `mixture` is all of them together. Only with `base = "experts"`."""
         names = [*(self._reading.members or ()), "mixture"]
         found = {name: (np.full(len(batch), np.nan), np.full(len(batch), -1)) for name in names}
         unit = self._settings["unit"]
@@ -180,7 +182,7 @@ class PromptTppPredictor:
                 assert isinstance(whole, NextEvent)
                 for name, said in {**self._reading.each(past, unit, ready), "mixture": whole}.items():
                     found[name][0][part] = self._log_likelihood(said, gaps, kinds)
-                    found[name][1][part] = said.types.argmax(dim=1).numpy()
+                    found[name][1][part] = said.answers.numpy()
         return found
 
     def _before(self, batch: Batch) -> Iterator[tuple[NDArray[np.intp], Floats, Past, Tensor, NDArray[np.int64]]]:
@@ -243,7 +245,8 @@ class PromptTppPredictor:
                     whole = pool if self._reading.members is None else f"{name}.{pool}"
                     told[row].append({"pool": whole, "prompts": places[0, :most].tolist()})
             for name, *weights in zip(self._reading.members or (), *self._reading.weights):
-                told[row].append({"expert": name, "weight_of_types": weights[0], "weight_of_gaps": weights[1]})
+                parts = zip(("types", "gaps", "answers"), weights)
+                told[row].append({"expert": name, **{f"weight_of_{part}": weight for part, weight in parts}})
         return told
 
     def course(self, key: bytes) -> Course | None:
@@ -268,8 +271,8 @@ class PromptTppPredictor:
             types,
         )
 
-    def _next(self, past: Histories) -> tuple[Floats, NDArray[np.float32]]:
-        """Expected times (N,), on the events' clock; probabilities (N, classes)."""
+    def _next(self, past: Histories) -> tuple[Floats, NDArray[np.int64], NDArray[np.float32]]:
+        """Expected times (N,), on the events' clock; types to answer (N,); probabilities (N, classes)."""
         count, unit = len(past.lengths), self._settings["unit"]
         padded = past.take(np.minimum(np.arange(answer_rows(count)), count - 1))
         with torch.no_grad():
@@ -278,7 +281,8 @@ class PromptTppPredictor:
             told = said.forecast(self._horizon(here), self._settings["forecast_nodes"])
         last = past.times[np.arange(count), past.lengths - 1]
         moments: Floats = last + told.gap[:count].numpy() * unit
-        return moments, told.types[:count, : len(self._classes)].numpy().astype(np.float32)
+        scores = told.types[:count, : len(self._classes)].numpy().astype(np.float32)
+        return moments, _answers(said, told)[:count].numpy(), scores
 
     def _horizon(self, past: Past) -> Tensor:
         """Maximum ages (B,): so many units, or so many mean gaps of a key that is slower than that."""
@@ -337,3 +341,8 @@ class PromptTppPredictor:
         markov = MarkovTable(tensors["markov"])
         settings = {"types": len(tensors["markov"]), "unseen": NEVER_SEEN, **meta["settings"]}  # of a version before
         return cls(Reading.of(state), PublishedHistories(columns), markov, meta["classes"], settings)
+
+
+def _answers(said: Said, told: Forecast) -> Tensor:
+    """The types to answer, (B,): an intensity has none but the most likely within the horizon."""
+    return said.answers if isinstance(said, NextEvent) else told.types.argmax(dim=1)

@@ -30,7 +30,7 @@ class Reading:
     members: tuple[str, ...] | None
     """The experts, in order; None: the one network alone."""
     weights: Sequence[Sequence[float]]
-    """Of the members, for types and for gaps."""
+    """Of the members, for types and for gaps; then perhaps for the answered type."""
     counting: Mapping[str, tuple[Array, Array]]
     """Of those that count: `MarkovTable.counts` and `GapTable.sums`."""
     _tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -65,11 +65,11 @@ class Reading:
         last: NDArray[Any] = past.types.gather(1, past.lengths[:, None] - 1)[:, 0].numpy()
         found = {}
         for name, one in ready.items():
-            types, parts = one.mixture()
+            types, parts, _ = one.mixture()
             found[name] = NextEvent(types[:, :known], parts[:, :known])
         for name, (counts, sums) in self.counting.items():
             noted = Counts(MarkovTable(counts), GapTable(sums), 1.0).noted(last)
-            types, parts = of_noted(name, noted["types"], noted["gaps"], past, unit)
+            types, parts, _ = of_noted(name, noted["types"], noted["gaps"], past, unit)
             found[name] = NextEvent(types[:, :known], parts)
         return found
 

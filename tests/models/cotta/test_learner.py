@@ -17,7 +17,7 @@ from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.learner import Cotta
-from thalweg.models.cotta.params import VARIANTS
+from thalweg.models.cotta.params import VARIANTS, Params
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import InputError, TensorSpec
 
@@ -165,6 +165,30 @@ def test_an_answer_is_averaged_with_those_of_moved_images_only_where_it_is_asked
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_published_setting_mirrors_what_is_answered(variant: str) -> None:
     assert learner(variant=variant).params.serve_views == 1
+
+
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"ours"}))
+def test_published_settings_step_once_and_by_the_batch_alone_whatever_the_defaults(variant: str) -> None:
+    p = Params.of({"model": SMALL["model"], "variant": variant})
+
+    assert (p.steps, p.step_own, p.own, p.class_prior) == (1, 0.0, 0.1, False)
+    assert (p.adapt_batch, p.follow_batch) == ((64, 8) if variant == "code-imagenet" else (50, 10))
+    assert p.learning_rate == {"bn": 0.0, "code-imagenet": 0.01}.get(variant, 1e-3)
+
+
+def test_a_state_of_the_defaults_before_is_read_and_learned_on() -> None:
+    before = learner(learning_rate=3e-3, steps=1, step_own=0.0, follow_batch=8)
+    now, again = learner(), learner()
+    before.learn(pictures(13))
+
+    now.restore(before.state())
+    now.learn(pictures(13, 1))
+    again.restore(before.state())
+    again.learn(pictures(13, 1))
+
+    assert now.state().sha256() == again.state().sha256()
+    assert now.state().meta["counts"]["steps"] == 3
+    assert now.state().meta["counts"]["inputs"] == 24
 
 
 def test_a_state_from_before_there_was_a_class_prior_is_read_and_the_prior_begins() -> None:

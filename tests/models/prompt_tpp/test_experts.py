@@ -10,7 +10,9 @@ import pytest
 from tests.models.prompt_tpp.test_learner import KEY, NAMES, events, learner
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.learner import PromptTpp
+from thalweg.models.prompt_tpp.next_event import NextEvent, mixed
 from thalweg.models.prompt_tpp.predictor import PromptTppPredictor
 from thalweg.proto.event import Batch, ClassLabels
 
@@ -91,6 +93,66 @@ def test_where_only_prompts_learn_a_network_without_them_stays_as_it_is() -> Non
     moved = {name for name, array in after.items() if ".weight." in name and (array != before[name]).any()}
     assert moved
     assert all(name.startswith("expert.attentive.weight.pool.") for name in moved)
+
+
+# The type that is answered
+
+
+def test_the_answer_is_that_of_whom_the_answers_weights_believe_and_the_probabilities_are_the_mixtures() -> None:
+    first = NextEvent(torch.tensor([[0.7, 0.3]]).log(), torch.zeros(1, 1, 3, 2))
+    second = NextEvent(torch.tensor([[0.2, 0.8]]).log(), torch.zeros(1, 1, 3, 2))
+
+    told = mixed([first, second], [0.9, 0.1], [0.5, 0.5], [0.1, 0.9])
+    of_likelihood_alone = mixed([first, second], [0.9, 0.1], [0.5, 0.5])
+
+    np.testing.assert_allclose(told.types.exp(), [[0.65, 0.35]], rtol=1e-6)
+    assert told.answers.tolist() == [1]
+    assert of_likelihood_alone.answers.tolist() == [0]
+    np.testing.assert_array_equal(told.types, of_likelihood_alone.types)
+
+
+def test_answers_follow_the_expert_that_is_wrong_least_often_where_probabilities_follow_another() -> None:
+    """Each key has a type of its own, which its own window knows; three times in four it comes."""
+    made = learner(experts=["closed_form", "closed_form_key"], window=12, train_batch=8)
+    for number in range(60):
+        for key, kind in (("a", "view"), ("b", "buy"), ("c", "cart")):
+            kinds = [kind] * 4 if number % 4 else ["view", "buy", "cart", kind]
+            made.learn(stream([key] * 4, [1e9 + 50.0 * number + place for place in range(4)], kinds))
+
+    weights = made.gauges()["expert_weight"]
+
+    of_answers = {name: weights[name, "answers"] for name in ("closed_form", "closed_form_key")}  # type: ignore[index]
+    assert sum(of_answers.values()) == pytest.approx(1.0)
+    assert of_answers["closed_form_key"] > 0.5
+    assert of_answers["closed_form_key"] != weights["closed_form_key", "types"]  # type: ignore[index]
+    (told,) = made.predictor().explain({"key": np.array([b"a"], dtype=object)})
+    explained = {one["expert"]: one["weight_of_answers"] for one in told if "expert" in one}
+    assert explained == pytest.approx(of_answers)
+
+
+def test_without_a_rate_the_answer_is_the_most_likely_type() -> None:
+    made = taught(answer_rate=0.0)
+
+    graded = made.predictor().predict_events(events(30, start=300.0))
+
+    rows = graded["next_type"] >= 0
+    np.testing.assert_array_equal(graded["next_type"][rows], graded["type_scores"][rows].argmax(axis=1))
+    assert "expert_answers" not in made.state().tensors
+    assert {part for _, part in made.gauges()["expert_weight"]} == {"types", "gaps"}  # type: ignore[union-attr]
+
+
+def test_a_state_and_a_version_from_before_answers_had_weights_are_read_and_these_begin_alike() -> None:
+    made, state = learner(), taught().state()
+    without = {name: array for name, array in state.tensors.items() if name != "expert_answers"}
+
+    made.restore(State(without, state.meta))
+
+    np.testing.assert_array_equal(made.state().tensors["expert_answers"], np.full(5, 0.2))
+    assert {**made.state().tensors}.keys() == state.tensors.keys()
+    version = taught().predictor().state()
+    before = PromptTppPredictor.of(State(version.tensors, {**version.meta, "weights": version.meta["weights"][:2]}))
+    told = before.predict({"key": np.array([b"3"], dtype=object)})
+    assert told["next_type"][0] == told["type_scores"][0].argmax()
 
 
 # Types never seen

@@ -45,6 +45,27 @@ def test_no_sequence_of_experts_is_better_by_more_than_the_bound(
     assert theirs - told.sum() <= bound / rate + 1e-6
 
 
+@given(
+    wrong=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=60),
+    rate=st.floats(0.02, 1.0),
+    share=st.floats(1e-4, 0.1),
+)
+def test_who_is_picked_by_weights_of_wrong_answers_errs_no_more_than_the_best_but_for_the_bound(
+    wrong: list[list[bool]], rate: float, share: float
+) -> None:
+    """Hedge: with the full step and minus rate times a loss for a log-probability."""
+    losses = np.array(wrong, dtype=float)
+    weights, expected = ExpertWeights(3, 1.0, share), 0.0
+
+    for loss in losses:
+        expected += float(weights.weights @ loss)
+        weights.learn(-rate * loss[None])
+
+    count = len(losses)
+    bound = (math.log(3) - count * math.log1p(-share)) / rate + rate * count / 8
+    assert expected <= losses.sum(axis=0).min() + bound + 1e-9
+
+
 @given(logs=outcomes(), rate=st.floats(0.05, 1.0), cut=st.integers(0, 40))
 def test_weights_sum_to_one_and_do_not_depend_on_how_outcomes_are_cut(logs: np.ndarray, rate: float, cut: int) -> None:
     whole, pieces = ExpertWeights(logs.shape[1], rate, 1e-3), ExpertWeights(logs.shape[1], rate, 1e-3)
