@@ -108,8 +108,8 @@ def mixed(
     floor = torch.tensor([math.log(FLOOR_SHARE), 0.0, _FLOOR_SPREAD], dtype=types.dtype, device=types.device)
     columns.append(floor[:, None].expand(len(types), kinds, -1, -1))
     votes = None
-    for one, weight in zip(experts, of_answers):
-        vote = weight * torch.exp(one.types)
+    for expert, weight in zip(experts, of_answers):
+        vote = weight * torch.exp(expert.types)
         votes = vote if votes is None else votes + vote
     return NextEvent(types, torch.cat(columns, dim=3), votes)
 
