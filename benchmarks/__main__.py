@@ -38,9 +38,11 @@ NAMES = (
     "memory",
     "latency",
     "freshness_slo",
+    "relay",
     "traces_cost",
     "micro_batches",
     "replicas",
+    "learners",
     "shards",
     "swaps",
     "idle",
@@ -58,9 +60,11 @@ NAMES = (
     "overload",
     "scrape",
     "durability",
+    "log_bytes",
     "restart",
     "evaluation",
     "adapters",
+    "scale_simulation",
 )
 
 

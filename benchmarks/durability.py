@@ -52,7 +52,8 @@ class _Told(FilePublisher):
         self.told.put((learned_events, time.perf_counter()))
 
 
-def _messages(count: int) -> list[Message]:
+def json_events(count: int) -> list[Message]:
+    """Of 64 float32 and ten classes."""
     rows = np.random.default_rng(0).normal(0, 1, (count, 64)).astype(np.float32)
     return [
         Message(json.dumps({"inputs": {"features": row}, "label": str(i % 10)}).encode())
@@ -96,7 +97,7 @@ def _measure(folder: Path, kind: type[FileJournal], messages: list[Message], sin
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:
     """Measure."""
-    messages = _messages(scale.of(100_000, 30_000, 300))
+    messages = json_events(scale.of(100_000, 30_000, 300))
     rounds, singles = scale.of(9, 5, 1), scale.of(200, 100, 3)
     seconds: dict[type[FileJournal], list[float]] = {FileJournal: [], _Unflushed: []}
     delays: dict[type[FileJournal], list[float]] = {FileJournal: [], _Unflushed: []}

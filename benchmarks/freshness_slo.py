@@ -98,7 +98,7 @@ def _told(running: Service) -> tuple[float, float]:
     return within, records
 
 
-def _load(running: Service, rate: float, seconds: float) -> dict[str, float]:
+def load(running: Service, rate: float, seconds: float) -> dict[str, float]:
     """Append at this rate for so long, and ask meanwhile."""
     target = f"127.0.0.1:{running.ports['grpc']}"
     arguments = [str(running.path), running.topic, target, str(_learned(running)), str(rate), str(seconds)]
@@ -134,7 +134,7 @@ def _measure(log: str | None, name: str, scale: Scale) -> list[Result]:
         until("readiness", running.ready)
         capacity = _learned_per_second(running, backlog)
         before = _told(running)
-        found = _load(running, capacity / 2, seconds)
+        found = load(running, capacity / 2, seconds)
         within, records = (after - first for after, first in zip(_told(running), before))
     busy = f"load {os.getloadavg()[0]:.1f}"
     note = (

@@ -132,7 +132,7 @@ class Decoder:
         if self._unframing is not None and framed(values):
             return None
         headers = records.headers[0]
-        if any(other != headers for other in records.headers):
+        if records.headers.count(headers) < len(records):
             return None
         first = self._open(0, values[0], headers)
         if first.envelope is not None or first.refused is not None:
@@ -152,7 +152,7 @@ class Decoder:
         if max(map(len, filter(None, values))) > self._max_bytes:
             return None
         headers = records.headers[0]
-        if any(other != headers for other in records.headers):
+        if records.headers.count(headers) < len(records):
             return None
         first = self._open(0, values[0], headers)
         if first.envelope is not None or first.refused is not None:

@@ -51,4 +51,4 @@ class Records:
     @property
     def size_bytes(self) -> int:
         """Total bytes of keys and values."""
-        return sum(len(v) for v in self.values if v) + sum(len(k) for k in self.keys if k)
+        return sum(map(len, filter(None, self.values))) + sum(map(len, filter(None, self.keys)))

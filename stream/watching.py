@@ -14,7 +14,10 @@ LOOK_SECONDS = 0.002
 """Between two looks while something has changed lately."""
 QUIET_LOOK_SECONDS = 0.005
 """Between two looks once nothing has changed for a while."""
+IDLE_LOOK_SECONDS = 0.01
+"""Between two looks once nothing has changed for long."""
 _LATELY_SECONDS = 1.0
+_LONG_SECONDS = 20.0
 
 
 class Watching:
@@ -59,5 +62,6 @@ class Watching:
                 except Exception:  # whoever waits looks for himself from time to time
                     log.exception("a look for changes has failed", watching=self._name)
                     self.remove(look)
-            lately = time.monotonic() - self._changed < _LATELY_SECONDS
-            time.sleep(LOOK_SECONDS if lately else QUIET_LOOK_SECONDS)
+            quiet = time.monotonic() - self._changed
+            lately, idle = quiet < _LATELY_SECONDS, quiet > _LONG_SECONDS
+            time.sleep(LOOK_SECONDS if lately else IDLE_LOOK_SECONDS if idle else QUIET_LOOK_SECONDS)

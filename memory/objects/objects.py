@@ -80,13 +80,17 @@ class Objects:
         with self._errors():
             obstore.put(self._store, name, content)
 
-    def get(self, name: str) -> bytes | None:
-        """The content of an object; None if there is none. Raises ObjectsUnavailable."""
+    def get(self, name: str, most_bytes: int | None = None) -> bytes | None:
+        """The content of an object; None if there is none, or one of more than `most_bytes`, which is not read. Raises
+        ObjectsUnavailable."""
         import obstore
 
         with self._errors():
             try:
-                return bytes(obstore.get(self._store, name).bytes())
+                found = obstore.get(self._store, name)
+                if most_bytes is not None and found.meta["size"] > most_bytes:
+                    return None
+                return bytes(found.bytes())
             except FileNotFoundError:
                 return None
 

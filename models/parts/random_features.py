@@ -67,10 +67,9 @@ class FeatureMap:
         out = np.empty((len(scaled), self.size))
         expansion = self.expansion
         if expansion:
-            hidden = out[:, :expansion]
-            np.matmul(scaled, self.projection, out=hidden)
+            hidden = scaled @ self.projection  # apart: rows of `out` do not begin where vector instructions want them
             hidden += self.offsets
-            np.maximum(hidden, 0.0, out=hidden)
+            np.maximum(hidden, 0.0, out=out[:, :expansion])
         if self.direct:
             out[:, expansion : expansion + self.width] = scaled
         if self.bias:

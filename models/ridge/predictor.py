@@ -19,7 +19,9 @@ Floats = NDArray[np.float64]
 MARGIN = 1e-3
 """By how much a class that is away stays below the best of the others where it is not believed."""
 CHUNK = 4096
-"""Rows expanded at a time: bounds the memory of a request with many rows."""
+"""Rows learned at a time: bounds the memory of a micro-batch with many rows."""
+_TILE = 256
+"""Rows of a request expanded at a time: bounds its memory, and stays in the cache of a core."""
 
 
 class Known(NamedTuple):
@@ -150,8 +152,8 @@ class RidgePredictor:
         rows = self._columns.gather(inputs)
         n = len(rows)
         with np.errstate(invalid="ignore", over="ignore"):
-            if n > CHUNK:
-                scores = np.concatenate([self._scores(rows[i : i + CHUNK]) for i in range(0, n, CHUNK)])
+            if n > _TILE:
+                scores = np.concatenate([self._scores(rows[i : i + _TILE]) for i in range(0, n, _TILE)])
             else:
                 scores = self._scores(rows)
             if not self._classification:

@@ -35,6 +35,7 @@ from thalweg.ops.cli.options import (
 from thalweg.ops.cli.remote.new_token import token
 from thalweg.ops.cli.remote.predict_command import predict
 from thalweg.ops.run.stop_request import StopRequest
+from thalweg.ops.scale.command import scale
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 app.command()(token)
 app.command()(predict)
+app.add_typer(scale, name="scale")
 
 
 def main() -> None:
@@ -68,29 +70,60 @@ def _exit_codes() -> Iterator[None]:
 @app.command()
 def serve(
     config: ConfigPath,
-    role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of the two.")] = Role.all,
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="all: the supervised processes of this host, as service.role says; or one of them: learn, serve; "
+            "follow and monitor belong to hosts that only serve or learn."
+        ),
+    ] = Role.all,
     log_format: Form = LogFormat.console,
     replica: Annotated[int, typer.Option(hidden=True, min=1, help="Which of the servers, from 1.")] = 1,
+    learner: Annotated[
+        int | None,
+        typer.Option(min=1, help="With learn: this one of service.learners processes, from 1; default: all of them."),
+    ] = None,
 ) -> None:
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
     write_private_files()
     stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
-    server = "server" if replica == 1 else f"server-{replica}"
-    log_as(log_format, role={"all": "supervisor", "learn": "learner", "serve": server}[role])
     from thalweg.ops.run import heartbeat
+    from thalweg.ops.run.learners.shares import several
+    from thalweg.ops.telemetry.process_health import learner_role
+
+    supervising = role is Role.all or (role is Role.learn and learner is None and several(config))
+    server = "server" if replica == 1 else f"server-{replica}"
+    names = {
+        "all": "supervisor",
+        "learn": learner_role(learner or 1),
+        "serve": server,
+        "follow": "follower",
+        "monitor": "monitor",
+    }
+    log_as(log_format, role="supervisor" if supervising else names[role])
     from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
     die_with_supervisor()
     supervised = heartbeat.begin()
-    if role is Role.all:
-        sys.exit(supervise(config, ["--log-format", log_format.value], stop))
+    if supervising:
+        sys.exit(supervise(config, ["--log-format", log_format.value], stop, serving=role is Role.all))
     loaded = load(config, devices=not supervised)
     from thalweg.ops.run.processes import run_learners, run_server
 
     if role is Role.learn:
-        run_learners(loaded, stop)
+        if learner is None and loaded.service.learners > 1:  # the file could not be looked at before
+            raise typer.BadParameter("expected --learner, as service.learners is more than 1")
+        run_learners(loaded, stop, learner or 1)
+    elif role is Role.follow:
+        from thalweg.ops.run.relay.following import run_follower
+
+        run_follower(loaded, stop)
+    elif role is Role.monitor:
+        from thalweg.ops.run.relay.monitor import run_monitor
+
+        run_monitor(loaded, stop)
     else:
         run_server(loaded, stop, replica=replica)
 
@@ -121,10 +154,11 @@ def check(
     if not role:  # for a person; a supervisor only asks whether it is valid
         from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.column_features import column_lines, encoder_lines
+        from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
 
-        for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
+        for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
         for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded)):  # whoever reads a pipe is no person

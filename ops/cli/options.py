@@ -21,6 +21,8 @@ class Role(StrEnum):
     all = "all"
     learn = "learn"
     serve = "serve"
+    follow = "follow"
+    monitor = "monitor"
 
 
 class LogFormat(StrEnum):

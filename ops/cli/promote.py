@@ -39,6 +39,8 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
         ConfigurationError: There is no such alias, or no such model in it.
         Failed: Requests would be refused afterwards, there is nothing to go back to, or it cannot be written.
     """
+    if config.service.role == "serve":
+        raise Failed("promote on a host that learns: this one follows, and only serves (service.role)")
     given, config = config, with_successors(config, record=False)
     if alias is None:
         assert model is not None

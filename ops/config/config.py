@@ -17,6 +17,7 @@ from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.hosts.roles import role_mistakes
 from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
 from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
@@ -142,6 +143,7 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place], *, devices: bool) ->
         for one in (*learner_mistakes(model, inside), *(device_mistakes(model, inside) if devices else ())):
             yield Mistake(("model", number, *one.place), one.text)
     yield from _alias_mistakes(table.get("alias", []), [model for _, model in tables], wrong)
+    yield from role_mistakes(table, wrong)
 
 
 def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place]) -> Iterator[Mistake]:

@@ -14,6 +14,7 @@ from thalweg.memory.audit import AuditLog
 from thalweg.memory.objects.objects import ObjectsUnusable, check_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
+from thalweg.ops.config.hosts.roles import ServiceRole
 from thalweg.ops.config.jwt import JwtConfig
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import Tokens, TokensUnusable, read_tokens
@@ -61,6 +62,9 @@ def _state_url(text: str) -> str:
 class ServiceConfig(Settings):
     """`[service]`: where the service listens and keeps its state."""
 
+    role: ServiceRole = "all"
+    """What this host does. `learn`: only learners, which send their versions to other hosts; `serve`: only servers of
+    what learners on other hosts send, by `store.url` of a Redis, `service.state_url`, or both: docs/scale.md."""
     grpc: Address = "127.0.0.1:8081"
     """gRPC address, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, including IPv4; port 0 selects a
     free port."""
@@ -103,6 +107,9 @@ class ServiceConfig(Settings):
     servers: Annotated[int, Field(ge=1, le=64)] = 1
     """Server processes that share both addresses: about one per core that predictions may take. The system spreads
     connections over them, so that one caller's connection stays with one of them."""
+    learners: Annotated[int, Field(ge=1, le=64)] = 1
+    """Learner processes that share the models out: about one per core that learning may take. No more are started than
+    there are models, and each model is learned by one of them."""
     workers: Count = 2
     """Requests processed at once; more threads only compete for the interpreter lock. Requests that wait for a version,
     the log or a disk do not count."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.exchange.pending import Limits, Pending
@@ -38,6 +39,7 @@ from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.saving.mirror import kept_generation
 from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Reading, Retention
@@ -48,6 +50,7 @@ from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
+from thalweg.stream.relay.local import GENERATION
 from thalweg.stream.shards.names import shard_of
 from thalweg.stream.sources.files import FileError, read_events
 from thalweg.stream.traces.spans import Spans
@@ -164,6 +167,14 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
+def owner_meta(config: Config, model: ModelConfig) -> dict[str, Any]:
+    """Meta of every state that a model publishes: the generation of its owner, by which other hosts tell late versions
+    of a superseded one. Empty where nobody claims states. Called once the state is claimed.
+    """
+    generation = kept_generation(model_folder(config, model)) if config.service.state_url else 0
+    return {GENERATION: generation} if generation else {}
+
+
 def schemas_of(
     config: Config, model: ModelConfig, file: str = "schemas.json", *, read_only: bool = False
 ) -> KnownSchemas | None:
@@ -190,18 +201,19 @@ def build_processor(
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
     learner = new_learner(model)
-    if shared := capability(learner, SharedMemoryLearner):
+    shared = capability(learner, SharedMemoryLearner) if config.service.role != "learn" else None
+    if shared is not None:  # other hosts cannot map it: each version copies it
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
     layouts = model.layouts()
     publisher: FilePublisher | ShardPublisher
     if shard_of(model.name) is not None and merges(model):
-        publisher = shard_publisher(model, learner, live)
+        publisher = shard_publisher(model, learner, live, owner_meta(config, model))
     else:
         publisher = FilePublisher(
             live / model.name,
             moved=None if shared is None else lambda: _placed_anew(learner),
-            noted={LAYOUTS: layouts} if layouts else None,
+            noted=({LAYOUTS: layouts} if layouts else {}) | owner_meta(config, model),
         )
     processor = Processor(
         learner,

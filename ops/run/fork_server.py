@@ -21,17 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.ops.run.heartbeat import HEARTBEAT
-from thalweg.ops.run.standby import CHANNEL, GO, NO_ARROW_THREAD, READY, UNFIT
+from thalweg.ops.run.standby import CHANNEL, GO, NO_ARROW_THREAD, OUTDATED, READY, UNFIT
 
 _ALWAYS = (
     "thalweg.ops.cli.main",
     "thalweg.ops.config.effective",
     "thalweg.ops.run.logs",
     "thalweg.ops.run.processes",
+    "thalweg.ops.run.relay.following",
+    "thalweg.ops.run.relay.monitor",
 )
 _BY_LOG = {"sqlite": ("thalweg.stream.log.sqlite",)}
 _BY_CLIENT = {"confluent": ("thalweg.stream.log.confluent",), "kafka-python": ("thalweg.stream.log.kafka", "crc32c")}
-_REDIS = ("thalweg.memory.exchange.redis_commands", "thalweg.memory.exchange.redis_pending")
+_REDIS = tuple(
+    f"thalweg.memory.{name}" for name in ("exchange.redis_commands", "exchange.redis_pending", "relay.redis_board")
+)
 _BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""
@@ -111,6 +115,20 @@ def _of(table: dict[str, Any], key: str, kind: type[Any]) -> Any:
     return found if isinstance(found, kind) else kind()
 
 
+def imported_files() -> dict[str, tuple[int, int, int] | None]:
+    """The files of all imported modules: inode, time of change and size; None for one that is gone."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return {file: _seen(file) for file in files if isinstance(file, str)}
+
+
+def _seen(file: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - a thousand files before each fork
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def run(arguments: list[str]) -> list[str]:
     """Import everything and fork a process for each request; returns only in a forked one, with its arguments.
 
@@ -126,6 +144,7 @@ def run(arguments: list[str]) -> list[str]:
     preload(_table(Path(arguments[0])))
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         sys.exit(UNFIT)
+    files_then = imported_files()
     gc.collect()
     gc.freeze()  # so that no collection writes to shared memory
     try:
@@ -134,6 +153,8 @@ def run(arguments: list[str]) -> list[str]:
             message, files, _, _ = socket.recv_fds(requests, 1 << 16, 3)
             if not message:
                 sys.exit(0)
+            if any(_seen(file) != then for file, then in files_then.items()):
+                sys.exit(OUTDATED)
             between = os.getpid()
             if (first := os.fork()) == 0:
                 between = os.getpid()

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
 from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
@@ -27,12 +28,17 @@ from thalweg.ops.run.app import (
     open_model_pending,
 )
 from thalweg.ops.run.champions.judges import judge_of
+from thalweg.ops.run.champions.losses import comparison_path
+from thalweg.ops.run.learners.alone import alone
+from thalweg.ops.run.learners.shares import home_of_alias, homes
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.publishing import merges
 from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.learners.pages import metrics_page
+from thalweg.ops.telemetry.process_health import learner_role
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
@@ -61,7 +67,7 @@ def _topics(model: ModelConfig) -> list[str]:
 
 
 class Learning:
-    """The learners of a configuration. What goes wrong with one model costs the others nothing but time.
+    """The learners of a process. What goes wrong with one model costs the others nothing but time.
 
     Args:
         config: The configuration.
@@ -70,6 +76,7 @@ class Learning:
         live: The folder that servers read.
         registry: The health of the process's parts.
         spans: Records traces; None: there are none.
+        number: Which of the learner processes this one is, from 1: it has its share of the models.
     """
 
     def __init__(
@@ -80,16 +87,18 @@ class Learning:
         live: Path,
         registry: HealthRegistry,
         spans: Spans | None = None,
+        number: int = 1,
     ) -> None:
-        self._spans = spans
+        self._spans, self._number, self._role = spans, number, learner_role(number)
         self._cannot_go_on: dict[str, ConfigurationError] = {}
         self._config = config = with_successors(config, record=True, blocked=self._cannot_go_on)
         self._source = source
         self._store = store
         self._live = live
         self._registry = registry
-        metrics = LearnerMetrics(live / "metrics-learner.prom", registry.register("metrics_file"))
-        self._reports = LearnerReports(metrics, LearnerStatus(live, health=registry.register("status_file")))
+        metrics = LearnerMetrics(metrics_page(live, self._role), registry.register("metrics_file"))
+        status = LearnerStatus(live, health=registry.register("status_file"), role=self._role)
+        self._reports = LearnerReports(metrics, status)
         self._blocked: dict[str, Exception] = {}
         self.not_saved: NotSaved | None = None
         """The error of a learner that ended without saving what it has learned."""
@@ -104,10 +113,12 @@ class Learning:
         self._threads: list[SupervisedThread] = []
         self._mergers: list[tuple[Merger, SupervisedThread]] = []
         joined: set[str] = set()
-        for model in config.model:
+        places = homes(config)
+        self._mine = [model for model in config.model if number in places[model.name]]
+        for model in self._mine:
             if model.scale is not None:
                 self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
-                if merges(model):
+                if merges(model) and config.service.role != "learn":  # else where it is served
                     self._mergers.append(self._merger(model))
                 continue
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
@@ -115,13 +126,13 @@ class Learning:
                 joined.add(model.served_name)
                 self._add(model.model_copy(update={"name": model.served_name}), "joiner", self._join)
         for alias in config.alias:
-            if alias.promotion == "auto":
+            if alias.promotion == "auto" and home_of_alias(config, alias.name) == number:
                 self._judge(alias)
 
     @property
     def refused(self) -> Exception | None:
         """The last error of a configuration if such errors keep every model from learning; None while one can."""
-        if len(self._blocked) < len(self._config.model):
+        if len(self._blocked) < len(self._mine):
             return None
         return [*self._blocked.values()][-1]
 
@@ -163,7 +174,10 @@ class Learning:
         health = self._registry.register("comparison", alias.name, silent_seconds=self._config.service.silent_seconds)
 
         def build(run: Callable[[Part], None]) -> None:
-            run(judge_of(self._config, alias, health))
+            path = comparison_path(self._config, alias.name)
+            with alone(FolderLock(path.parent, path.name, self._role), health, self._stopping) as ours:
+                if ours:
+                    run(judge_of(self._config, alias, health))
 
         runs = Runs(build)
         self._runs.append(runs)
@@ -196,7 +210,6 @@ class Learning:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
         must_be_unscaled(self._config, model)
-        self._tell_beginning(model)
         self._learn_from(model, self._source, self._stopping, run)
 
     def _own_shards(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
@@ -219,16 +232,22 @@ class Learning:
             self._registry.forget(shard_name(model.name, number))
             self._reports.forget(shard_name(model.name, number))
 
-        join = partial(self._source.member, model.topic, group_of(model), instance_of(self._config))
+        join = partial(self._source.member, model.topic, group_of(model), instance_of(self._config, self._number))
         run(Shards(model.name, join, make, forget, health))
 
     def _learn_from(
         self, model: ModelConfig, source: Log, stopping: threading.Event, run: Callable[[Part], None]
     ) -> None:
-        if self._objects is None:
-            self._learn_here(model, source, run)
-        else:
-            self._learn_mirrored(model, source, self._objects, stopping, run)
+        lock = FolderLock(model_folder(self._config, model), "learner", self._role)
+        with alone(lock, self._registry.register("learner", model.name), stopping) as ours:
+            if not ours:
+                return
+            if shard_of(model.name) is None:
+                self._tell_beginning(model)
+            if self._objects is None:
+                self._learn_here(model, source, run)
+            else:
+                self._learn_mirrored(model, source, self._objects, stopping, run)
 
     def _learn_here(
         self,
@@ -315,5 +334,11 @@ class Learning:
             log.info("a successor is built from the beginning of the log", model=model.name)
 
     def _join(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        lock = FolderLock(model_folder(self._config, model), "joiner", self._role)
+        with alone(lock, self._registry.register("joiner", model.name), self._stopping) as ours:
+            if ours:
+                self._join_alone(model, run)
+
+    def _join_alone(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         with closing(open_model_pending(self._config, model)) as pending:
             run(build_joiner(self._config, model, self._source, pending, self._reports, self._registry))

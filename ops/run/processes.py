@@ -1,11 +1,11 @@
-"""The learner process and the server process, from start to end."""
+"""A learner process and a server process, from start to end."""
 
 from __future__ import annotations
 
 import gc
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import structlog
@@ -15,14 +15,19 @@ from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
+from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
 from thalweg.ops.run.app import open_configured_log
+from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.run.relay.board import build_sender, open_board
+from thalweg.ops.run.relay.notes import keep_aliases
 from thalweg.ops.run.serving import build_server
+from thalweg.ops.run.supervisor import PARENT
 from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.server import Server
-from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile
+from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile, learner_role
 from thalweg.ops.traces.requests import RequestTraces
 from thalweg.ops.traces.start import spans_of
 from thalweg.stream.health.registry import HealthRegistry
@@ -33,19 +38,26 @@ from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
+_PATIENCE_SECONDS = 5.0  # a process that is told to end has as much beyond the time to drain
 
-def run_learners(config: Config, stop: Signal) -> None:
-    """Run the learner process until `stop` is set.
+
+def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
+    """Run a learner process until `stop` is set; `number`: which of the learner processes it is, from 1.
 
     Raises:
-        StateMismatch, ConfigurationError: No model can learn under this configuration.
+        StateMismatch, ConfigurationError: None of its models can learn under this configuration.
     """
-    state_dir, registry = Path(config.service.state_dir), HealthRegistry()
+    state_dir, registry, role = Path(config.service.state_dir), HealthRegistry(), learner_role(number)
+    mine = [model for model, places in homes(config).items() if number in places]
+    if not mine:
+        raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
-        stack.enter_context(only_one(state_dir, "learner"))
+        # one of a supervisor that was killed may still be saving
+        patience = config.service.drain_seconds + _PATIENCE_SECONDS if PARENT in os.environ else 0.0
+        stack.enter_context(only_one(state_dir, role, patience))
         live = live_folder(state_dir)
-        health = HealthFile(live, registry)
+        health = HealthFile(live, registry, role=role)
         health.start()
         stack.callback(health.close)
         watchdog = Watchdog(registry, config.service.stuck_seconds, lambda part: os._exit(STUCK_EXIT_CODE))
@@ -58,10 +70,14 @@ def run_learners(config: Config, stop: Signal) -> None:
         spans = spans_of("learner")
         if spans is not None:
             stack.callback(spans.close)
-        learning = Learning(config, source, store, live, registry, spans)
+        if config.service.role == "learn":
+            sender = build_sender(config, live, registry)
+            stack.callback(sender.close)  # after the learners: what they published last is sent, too
+            sender.start()
+        learning = Learning(config, source, store, live, registry, spans, number)
         stack.callback(learning.close)
         learning.start()
-        log.info("learning", models=[model.name for model in config.model])
+        log.info("learning", models=mine)
         learning.wait(stop)
     if learning.refused is not None:
         raise learning.refused
@@ -80,6 +96,9 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
         store = AuditedCommands(store, audit_log(config.service.state_dir), actor)
+        if config.service.role == "serve":
+            with closing(open_board(config)) as board:
+                keep_aliases(config, board)
         spans = spans_of("server")
         if spans is not None:
             stack.callback(spans.close)

@@ -19,6 +19,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, model_folder, new_learner, open_model_pending
 from thalweg.ops.run.champions.losses import comparison_path
+from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.aliases import Alias, AliasLocation
@@ -31,7 +32,7 @@ from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.versions import WaitSlots
-from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.replicas import Replicas
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import Statuses
@@ -127,7 +128,8 @@ def build_server(
 ) -> Server:
     """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
     live = live_folder(Path(config.service.state_dir))
-    config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
+    learned_here = config.service.role != "serve"
+    config = with_successors(config, record=learned_here, blocked={})  # the learner process tells what is blocked
     registry, audit = HealthRegistry(), audit_log(config.service.state_dir)
     joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
@@ -152,14 +154,14 @@ def build_server(
         room=WaitingRoom(limits.most_batched, workers.waiting),
         batch_rows=limits.batch_rows,
     )
-    models.audit = audit
+    models.audit, models.learned_elsewhere = audit, not learned_here
     shadow = Shadow(registry) if any(alias.shadow for alias in config.alias) else None
     models.serve_under([Alias(alias, models.by_name, shadow) for alias in alias_locations(config)], shadow)
     topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,
         registry,
-        LearnerProcess(live),
+        LearnerProcesses(live, homes(config) if learned_here else None),  # of others, the follower tells
         [
             Probe(
                 "the log",

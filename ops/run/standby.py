@@ -30,6 +30,8 @@ GO = b"go"
 """A forked process ends unless it hears this from the supervisor: one that was given up does not begin late."""
 UNFIT = 3
 """Its exit code if an import has started a thread, which a forked process would not have."""
+OUTDATED = 4
+"""Its exit code if files that it has imported have changed: what it forked would mix old modules with new ones."""
 NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
 """River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 SETTING = "THALWEG_SERVICE__STANDBY"
@@ -108,7 +110,8 @@ class Standby:
     """Keeps the forking process running, and asks it for processes. For one thread.
 
     A process that it forks becomes a child of this one. Where it cannot fork (it is still importing, has died, does not
-    answer, or an import has started a thread), the caller starts a process of its own.
+    answer, what it has imported has changed, or an import has started a thread), the caller starts a process of its
+    own.
 
     Args:
         arguments: Of `thalweg serve`, the configuration first.
@@ -143,8 +146,11 @@ class Standby:
             if self._unfit:
                 log.warning("a library starts threads when it is imported: processes are started without a standby")
                 return True
-            log.error("the standby has ended: starting another", code=code, wait=self._wait_seconds)
             self.restarts += 1
+            if code == OUTDATED:
+                log.warning("installed files have changed since the standby imported them: starting another")
+                return True
+            log.error("the standby has ended: starting another", code=code, wait=self._wait_seconds)
             self._not_before = time.monotonic() + self._wait_seconds
             self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
             return True

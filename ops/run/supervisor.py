@@ -1,4 +1,4 @@
-"""Keeps a server process and a learner process running, and restarts each of them independently.
+"""Keeps the server and learner processes running, and restarts each of them independently.
 
 It imports nothing that they need: another process validates the configuration for it.
 """
@@ -24,16 +24,17 @@ import structlog
 
 from thalweg.ops.config.addresses import listen
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
+from thalweg.ops.run.learners.shares import has_groups, process_count
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.standby import Process, Standby, reap_strangers, wanted
-from thalweg.ops.telemetry.process_health import SILENT, STUCK, STUCK_EXIT_CODE, SUPERVISOR_FILE
+from thalweg.ops.telemetry.process_health import SILENT, STUCK, STUCK_EXIT_CODE, SUPERVISOR_FILE, learner_role
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
-SERVER, LEARNER = "server", "learner"
-"""Roles of processes; further servers are called `server-2` and so on."""
+SERVER, LEARNER, FOLLOWER, MONITOR = "server", "learner", "follower", "monitor"
+"""Roles of processes; further ones are called `server-2`, `learner-2` and so on."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
 _HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
 _WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration: what it cannot do later may pass
@@ -59,7 +60,13 @@ class _Child:
     """Whether it has run for a while, so that its configuration is valid."""
     heartbeat: Heartbeat | None = None
     killed: bool = False
+    refused: bool = False
+    """Whether it ended because none of its models can learn under this configuration: it is not started again."""
     cause: str = ""
+
+    @property
+    def is_learner(self) -> bool:
+        return self.role.partition("-")[0] == LEARNER
 
 
 class Supervisor:
@@ -73,7 +80,9 @@ class Supervisor:
         environment: The children's environment.
         silent_seconds: A process that sends no heartbeat for this long is killed and restarted.
         standby: Forks the processes, so that they need not import anything; None: each starts for itself.
-        servers: How many server processes share the service's addresses.
+        servers: How many server processes share the service's addresses; 0: they are run by others.
+        learners: How many learner processes share the models out.
+        role: What the host does, as of `service.role`.
     """
 
     def __init__(
@@ -86,6 +95,8 @@ class Supervisor:
         silent_seconds: float = 60.0,
         standby: Standby | None = None,
         servers: int = 1,
+        learners: int = 1,
+        role: str = "all",
     ) -> None:
         self._silent_seconds = silent_seconds
         self._standby = standby
@@ -93,19 +104,28 @@ class Supervisor:
         self._drain_seconds = drain_seconds
         self._environment = children_environment(environment)
         begin = [*_THALWEG, "serve", *arguments, "--role"]
-        self._children = [
-            *(
-                _Child(SERVER if number == 1 else f"{SERVER}-{number}", [*begin, "serve", "--replica", str(number)])
-                for number in range(1, servers + 1)
-            ),
-            _Child(LEARNER, [*begin, "learn"]),
+        serving = [
+            _Child(SERVER if number == 1 else f"{SERVER}-{number}", [*begin, "serve", "--replica", str(number)])
+            for number in range(1, servers + 1)
         ]
+        learning = [
+            _Child(learner_role(number), [*begin, "learn", "--learner", str(number)])
+            for number in range(1, learners + 1)
+        ]
+        self._children = {
+            "all": [*serving, *learning],
+            "serve": [_Child(FOLLOWER, [*begin, "follow"]), *serving],
+            "learn": [_Child(MONITOR, [*begin, "monitor"]), *learning],
+        }[role]
         self._stop = stop
 
     def run(self) -> int:
         """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
         with only_one(self._state_dir, "supervisor"):
-            self._status = live_folder(self._state_dir) / SUPERVISOR_FILE
+            live = live_folder(self._state_dir)
+            self._status = live / SUPERVISOR_FILE
+            for page in live.glob("metrics-learner*.prom"):  # of a run before: counters go on only within one
+                page.unlink(missing_ok=True)
             code = 0
             try:
                 while not self._stop.wait(0.02) and code == 0:
@@ -125,7 +145,10 @@ class Supervisor:
                     child.heartbeat = None
                 if code == _INVALID_CONFIGURATION and not child.worked:
                     log.error("a process cannot run with this configuration", role=child.role)
-                    return code
+                    child.refused = changed = True
+                    if not child.is_learner or all(one.refused for one in self._children if one.is_learner):
+                        return code
+                    continue  # the models of the other learners can go on
                 child.worked = child.worked or now - child.started > _WORKED_SECONDS
                 if now - child.started > _HEALTHY_SECONDS:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
@@ -135,7 +158,7 @@ class Supervisor:
                 child.not_before = now + child.wait_seconds
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
                 changed = True
-            if child.process is None and now >= child.not_before:
+            if child.process is None and not child.refused and now >= child.not_before:
                 self._start(child)
                 child.started, child.since = now, time.time()
                 changed = True
@@ -198,11 +221,11 @@ class Supervisor:
             log.warning("cannot write the status of the processes", problem=str(error))
 
     def _stop_all(self) -> int:
-        """Stop the servers first, so that no requests arrive; then the learner, which saves. 1 if one had to be
+        """Stop the servers first, so that no requests arrive; then the learners, which save. 1 if one had to be
         killed.
         """
-        servers = [child for child in self._children if child.role != LEARNER]
-        learners = [child for child in self._children if child.role == LEARNER]
+        servers = [child for child in self._children if not child.is_learner]
+        learners = [child for child in self._children if child.is_learner]
         return max(self._stop_children(servers), self._stop_children(learners))
 
     def _stop_children(self, children: list[_Child]) -> int:
@@ -224,13 +247,14 @@ class Supervisor:
         return code
 
 
-def supervise(config: Path, options: list[str], stop: Signal) -> int:
+def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool = True) -> int:
     """Run the service of a configuration until `stop` is set; its exit code.
 
     Args:
         config: The configuration's file.
         options: Further options of `thalweg serve`.
         stop: Ends the service when set.
+        serving: Whether it has servers; False: only its learner processes are run.
 
     Raises:
         SystemExit: The configuration is invalid.
@@ -245,7 +269,8 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
         service = None if stop.is_set() else checked_service(arguments, stop, standby)
         if service is None:
             return 0
-        if service["servers"] > 1:  # which would share an address with whoever else shares it
+        role = service["role"] if serving else "all"  # of which the servers are left out
+        if serving and service["servers"] > 1 and role != "learn":  # others could share it
             for interface in ("grpc", "http"):
                 listen(service[interface], key=f"service.{interface}").close()
         supervisor = Supervisor(
@@ -255,7 +280,9 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
             stop,
             silent_seconds=service["silent_seconds"],
             standby=standby if service["standby"] else None,
-            servers=service["servers"],
+            servers=service["servers"] if serving else 0,
+            learners=service["learners"],
+            role=role,
         )
         return supervisor.run()
 
@@ -276,7 +303,7 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
         standby: Forks that process; None: it starts for itself.
 
     Returns:
-        The table; None if cancelled.
+        The table, with as many `learners` as there are models for; None if cancelled.
 
     Raises:
         SystemExit: The configuration is invalid; the other process has reported why, and this is its exit code.
@@ -296,8 +323,10 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
         output.seek(0)
         text = "\n" + output.read().decode()
         # the effective configuration comes last: a plug-in may have printed something when imported
-        service: dict[str, Any] = tomllib.loads(text[text.rindex("\n[service]\n") :])["service"]
-    return service
+        table = tomllib.loads(text[text.rindex("\n[service]\n") :])
+        service: dict[str, Any] = table["service"]
+    scaled = has_groups(table["log"]["url"]) and any(model.get("scale") for model in table["model"])
+    return service | {"learners": process_count(service["learners"], len(table["model"]), scaled=scaled)}
 
 
 def die_with_supervisor() -> None:

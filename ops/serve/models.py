@@ -258,6 +258,8 @@ class Models:
         self._shadow: Part | None = None
         self.audit: AuditLog | None = None
         """Where promotions are recorded; None: nowhere."""
+        self.learned_elsewhere = False
+        """Whether all learners are on other hosts: promotions are made there, and received."""
         self._stopping = threading.Event()
         self.draining = False
 

@@ -1,14 +1,16 @@
-"""What this service tells of its health, everywhere: one joined view of the parts of both processes."""
+"""What this service tells of its health, everywhere: one joined view of the parts of all its processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from thalweg.ops.serve.models import Models, ServedModel
-from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
+from thalweg.ops.telemetry.process_health import is_process
 from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
@@ -24,7 +26,7 @@ class ServiceHealth:
     Args:
         models: The served models.
         registry: The health of this process's parts.
-        learners: The learner process; None: nothing is known of one (a test, a notebook).
+        learners: The learner processes; None: nothing is known of any (a test, a notebook).
         probes: Keep the health of outside parts up to date; started and closed with the server.
         live: The folder with what the supervisor tells of the server processes; None: it is not looked for.
     """
@@ -33,7 +35,7 @@ class ServiceHealth:
         self,
         models: Models,
         registry: HealthRegistry | None = None,
-        learners: LearnerProcess | None = None,
+        learners: LearnerProcesses | None = None,
         probes: Sequence[Probe] = (),
         live: Path | None = None,
     ) -> None:
@@ -57,16 +59,20 @@ class ServiceHealth:
         for probe in self._probes:
             probe.close()
 
+    def learner_role(self, model: str) -> str:
+        """What the learner process of a model is called; of several, the first; empty if nothing is known of any."""
+        return "" if self.learners is None else self.learners.of(model)[0].role
+
     def learner_problem(self, model: str) -> str:
         """Why the learner of a model stands still, though its process runs: that of a stopped one says what to do.
         Empty if it does not.
         """
-        if self.learners is None or self.learners.problem:
+        if self.learners is None or self.learners.problem(model):
             return ""
         failed = [
             one
             for one in self.learners.components()
-            if one.component == "learner" and one.state is Condition.FAILED and is_part_of(one, model)
+            if one.component == "learner" and one.state is Condition.FAILED and model_of(one) == model
         ]
         if not failed:
             return ""
@@ -74,40 +80,46 @@ class ServiceHealth:
         return f"{whose} stands still: {failed[0].reason}"
 
     def components(self) -> tuple[ComponentHealth, ...]:
-        """Every part of both processes, and a learner of every model, whether it was heard of or not."""
+        """Every part of all processes, and a learner of every model, whether it was heard of or not."""
         theirs = self.learners.components() if self.learners is not None else ()
-        learners = [one for one in theirs if one.component == "learner"]
-        unheard = [
-            ComponentHealth(
-                component="learner",
-                model=model.name,
-                state=process.state if process.state is not Condition.RUNNING else Condition.STARTING,
-                reason=process.reason,
-                since=process.since,
-                restarts=0,
-            )
-            for process in theirs[:1]
-            for model in self._models.all()
-            if not any(is_part_of(one, model.name) for one in learners)
-        ]
         servers = server_processes(self._live)
-        return joined([*([] if servers is None else [servers]), *self.registry.report(), *theirs, *unheard])
+        own = self.registry.report()
+        return joined([*([] if servers is None else [servers]), *own, *theirs, *self._unheard(theirs)])
+
+    def _unheard(self, theirs: Sequence[ComponentHealth]) -> Iterator[ComponentHealth]:
+        """The learners of which nothing was heard: they are as their process is."""
+        known = {model_of(one) for one in theirs if one.component == "learner"}
+        processes = {one.component: one for one in theirs if is_process(one.component)}
+        for model in self._models.all():
+            for place in self._places(model.name)[:1] if model.name not in known else ():
+                process = processes[place]
+                state = process.state if process.state is not Condition.RUNNING else Condition.STARTING
+                yield replace(process, component="learner", model=model.name, state=state, restarts=0)
+
+    def _places(self, model: str) -> list[str]:
+        """The components that stand for the learner processes that have a model."""
+        return [] if self.learners is None else [process.component for process in self.learners.of(model)]
 
     def by_model(self) -> dict[str, list[ComponentHealth]]:
-        """The parts of each model, and what all of them depend on: the learner process."""
+        """The parts of each model, and what all of them depend on: the learner process that has it."""
         components = self.components()
-        shared = [one for one in components if one.component == PROCESS]
-        return {
-            model.name: [one for one in components if is_part_of(one, model.name)] + shared
-            for model in self._models.all()
-        }
+        processes = {one.component: one for one in components if is_process(one.component)}
+        found: dict[str, list[ComponentHealth]] = {model.name: [] for model in self._models.all()}
+        for one in components:
+            if (model := model_of(one)) in found:
+                found[model].append(one)
+        for name, parts in found.items():
+            parts += [processes[place] for place in self._places(name)]
+        return found
 
     def degraded(self) -> list[str]:
         """What does not work as it should, one text each; of a process that is gone, not each of its parts."""
         components = self.components()
-        dead = {one.reason for one in components if one.component == PROCESS and not one.well}
+        dead = {one.reason for one in components if is_process(one.component) and not one.well}
         return self._models.unready() + [
-            sentence(one) for one in components if not one.well and (one.component == PROCESS or one.reason not in dead)
+            sentence(one)
+            for one in components
+            if not one.well and (is_process(one.component) or one.reason not in dead)
         ]
 
     def readiness(self) -> dict[str, Any]:
@@ -130,15 +142,18 @@ class ServiceHealth:
 
     def serving(self) -> dict[str, bool]:
         """For gRPC health: each model, whether it answers; and `MODEL/learning`, whether all of its parts are well."""
-        names: dict[str, bool] = {}
-        parts = self.by_model()
-        for model in self._models.all():
-            names[model.name] = not self._models.draining and not model.unready()
-            names[f"{model.name}/learning"] = all(one.well for one in parts[model.name])
-        for alias in self._models.aliases:
-            for end in ("", "/learning"):
-                names[alias.name + end] = names[alias.model.answering.name + end]
-        return names
+        return self.answering() | self.learning()
+
+    def answering(self) -> dict[str, bool]:
+        """Of each model and alias, whether it answers."""
+        names = {model.name: not self._models.draining and not model.unready() for model in self._models.all()}
+        return names | {alias.name: names[alias.model.answering.name] for alias in self._models.aliases}
+
+    def learning(self) -> dict[str, bool]:
+        """Of each model and alias as `NAME/learning`, whether all of its parts are well."""
+        well = {name: all(one.well for one in parts) for name, parts in self.by_model().items()}
+        well |= {alias.name: well[alias.model.answering.name] for alias in self._models.aliases}
+        return {f"{name}/learning": one for name, one in well.items()}
 
     def log_up(self) -> bool | None:
         """Whether this process reaches the log; None: nobody asks."""
@@ -148,10 +163,10 @@ class ServiceHealth:
         return None
 
 
-def is_part_of(one: ComponentHealth, model: str) -> bool:
-    """Whether it is a part of a model, or of one of its shards."""
+def model_of(one: ComponentHealth) -> str:
+    """The model that it is a part of: of a part of a shard, the shard's model."""
     shard = shard_of(one.model)
-    return one.model == model or (shard is not None and shard[0] == model)
+    return one.model if shard is None else shard[0]
 
 
 def sentence(one: ComponentHealth) -> str:

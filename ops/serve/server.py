@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from thalweg.ops.serve.access.jwt_tokens import JwtTokens  # its library is an extra
 
 _HEALTH_SECONDS = 0.05  # interval between two checks of readiness
+_LEARNING_SECONDS = 0.5  # … and of the parts that learn, which tell of themselves once a second
 _SILENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0  # time for gRPC to release its port
 _HOLD_SECONDS = 0.1  # in which every call that was begun reaches us
@@ -221,16 +222,20 @@ class Server:
         self._telemetry.close()
 
     def _keep_health(self) -> None:
+        checked = time.monotonic()
         while not self._stopping.wait(_HEALTH_SECONDS):
-            self._update_health()
+            due = (now := time.monotonic()) - checked >= _LEARNING_SECONDS
+            checked = now if due else checked
+            self._update_health(learning_too=due)
             self._gates.half_open.expire()
             self._gates.half_open.relieve()
             self._updates.running()
 
-    def _update_health(self) -> None:
+    def _update_health(self, *, learning_too: bool = True) -> None:
         ready = not self._models.reasons()
         serving = {"": ready, inference.SERVICE: ready, learning.SERVICE: ready}
-        self._health.update(serving | self._service_health.serving())
+        serving |= self._service_health.answering()
+        self._health.update(serving | (self._service_health.learning() if learning_too else {}))
 
 
 def workers_of(limits: ServerLimits) -> Admission:

@@ -30,7 +30,8 @@ class ModelGauges:
     def __init__(self, model: str, metrics: Mapping[str, Any]) -> None:
         self.model = model
         self._metrics = metrics
-        self._counted: dict[tuple[str, ...], float] = {}
+        self._counted: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._before: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._warned: set[str] = set()
 
     def read(self, specs: Sequence[GaugeSpec], gauges: Mapping[str, GaugeValue]) -> Shown:
@@ -55,11 +56,19 @@ class ModelGauges:
             self._warned.add(name)
             log.warning("a learner's gauge is not exported", model=self.model, gauge=name, problem=problem)
 
+    def counted_before(self, name: str, labels: Mapping[str, str], count: float) -> None:
+        """The service's counter stood at this after the process before: it has what the learner had counted until
+        then, whose own count is part of its state.
+        """
+        self._before[name, tuple(sorted(labels.items()))] = count
+
     def _count(self, spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> None:
         for labels, count in numbers.items():
-            before = self._counted.get((spec.name, *labels), 0.0)
+            before = self._counted.get((spec.name, labels))
+            if before is None:
+                before = self._before.get((spec.full_name, tuple(sorted(zip(spec.labels, labels)))), 0.0)
             self._metrics[spec.full_name].labels(self.model, *labels).inc(max(0.0, count - before))
-            self._counted[spec.name, *labels] = max(count, before)
+            self._counted[spec.name, labels] = max(count, before)
 
 
 def _problem(spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> str:

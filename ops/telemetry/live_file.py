@@ -20,11 +20,11 @@ class LiveFile:
 
     Args:
         path: The file.
-        render: Its content.
+        render: Its content; None: it is as it was.
         health: Whether it can be rendered and written.
     """
 
-    def __init__(self, path: Path, render: Callable[[], bytes], health: Health | None = None) -> None:
+    def __init__(self, path: Path, render: Callable[[], bytes | None], health: Health | None = None) -> None:
         self._path = path
         self._beside = path.with_name(f".{path.name}")
         self._render = render
@@ -55,8 +55,9 @@ class LiveFile:
 
     def _write(self) -> None:
         try:
-            self._beside.write_bytes(self._render())
-            self._beside.rename(self._path)
+            if (content := self._render()) is not None:
+                self._beside.write_bytes(content)
+                self._beside.rename(self._path)
         except OSError as error:
             log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
             self._health.degraded(f"cannot write {self._path.name}: {error}")

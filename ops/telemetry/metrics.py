@@ -279,6 +279,11 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     ),
     "thalweg_log_up": ("gauge", "1 if the server can reach the log, else 0", ()),
     "thalweg_process_up": ("gauge", "1 if the process of this role is running, else 0", ("role",)),
+    "thalweg_learner_process_up": (
+        "gauge",
+        "1 if the learner process that has the model is running, else 0",
+        ("model_name",),
+    ),
     "thalweg_process_restarts_total": ("counter", "Restarts of the process of this role", ("role",)),
     "thalweg_build_info": ("gauge", "Version of Thalweg and of Python", ("version", "python")),
     "process_cpu_seconds_total": ("counter", "CPU time in seconds", ("role",)),

@@ -1,4 +1,4 @@
-"""The health of the learner process's parts, from that process to the server: a file that is its sign of life, too."""
+"""The health of a learner process's parts, from that process to the server: a file that is its sign of life, too."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.stream.health.registry import RECOVERED_SECONDS, UNHEARD, ComponentHealth, Condition, HealthRegistry
 
-HEALTH_FILE = "health-learner.json"
 PROCESS = "learner_process"
-"""The component that stands for the learner process as a whole."""
+"""The component that stands for the learner process as a whole; of several, of the first: see `process_component`."""
 SILENT_SECONDS = 10.0
-"""The learner process writes its health about once a second; after this long without it counts as failed."""
+"""A learner process writes its health about once a second; after this long without it counts as failed."""
 SUPERVISOR_FILE = "supervisor.json"
 """What the supervisor tells of the processes, in the live folder."""
 SILENT = "it sent no heartbeat and was killed"
@@ -27,6 +27,30 @@ STUCK_EXIT_CODE = 70
 STUCK = "a part of it was stuck"
 """Why such a process ended."""
 _LOOK_SECONDS = 0.2  # minimum interval between two checks of the file
+_MOST_NAMED = 5  # models in one sentence
+
+
+def learner_role(number: int) -> str:
+    """What a learner process is called: `learner`, `learner-2` and so on."""
+    return "learner" if number == 1 else f"learner-{number}"
+
+
+def process_component(number: int) -> str:
+    """The component that stands for a learner process: `learner_process`, `learner_process_2` and so on."""
+    return PROCESS if number == 1 else f"{PROCESS}_{number}"
+
+
+def is_process(component: str) -> bool:
+    """Whether a component stands for a learner process as a whole."""
+    return component.startswith(PROCESS)
+
+
+def health_file(role: str) -> str:
+    """The name of the file in which a learner process tells of its parts."""
+    return f"health-{role}.json"
+
+
+HEALTH_FILE = health_file(learner_role(1))
 
 
 class HealthFile:
@@ -36,14 +60,21 @@ class HealthFile:
         live: The folder that servers read.
         registry: The health of the process's parts.
         clock: Unix seconds.
+        role: What the process is called.
     """
 
-    def __init__(self, live: Path, registry: HealthRegistry, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        live: Path,
+        registry: HealthRegistry,
+        clock: Callable[[], float] = time.time,
+        role: str = learner_role(1),
+    ) -> None:
         self._registry = registry
         self._clock = clock
         self._started = clock()
         self._ended = False
-        self._file = LiveFile(live / HEALTH_FILE, self.render)
+        self._file = LiveFile(live / health_file(role), self.render)
 
     def start(self) -> None:
         """Start writing the file about once a second."""
@@ -67,7 +98,7 @@ class HealthFile:
 
 
 class LearnerProcess:
-    """The server's side: the learner process as it last told of itself. Thread-safe.
+    """The server's side: a learner process as it last told of itself. Thread-safe.
 
     How long it has been silent is measured on this process's own clock, from one change of the file to the next.
 
@@ -76,6 +107,8 @@ class LearnerProcess:
         silent_seconds: After this long without a sign of life it is failed.
         clock: Unix seconds.
         ticks: Monotonic seconds.
+        number: Which of the learner processes it is, from 1.
+        models: Those that it has, where there are several processes.
     """
 
     def __init__(
@@ -84,8 +117,16 @@ class LearnerProcess:
         silent_seconds: float = SILENT_SECONDS,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        number: int = 1,
+        models: Sequence[str] = (),
     ) -> None:
-        self._path = live / HEALTH_FILE
+        self.role = learner_role(number)
+        """What it is called."""
+        self.component = process_component(number)
+        """The component that stands for it."""
+        self._name = f"learner process {number}" if models else "the learner process"
+        self._models = tuple(models)
+        self._path = live / health_file(self.role)
         self._silent_seconds = silent_seconds
         self._clock = clock
         self._ticks = ticks
@@ -109,10 +150,18 @@ class LearnerProcess:
         self._look()
         told, silent = self._told, self._ticks() - self._heard
         if told is not None and told["ended"]:
-            return "the learner process has ended"
+            return f"{self._name} has ended{self._concerned}"
         if silent > self._silent_seconds:
-            return f"the learner process has not been heard of for {silent:.0f} s"
+            return f"{self._name} has not been heard of for {silent:.0f} s{self._concerned}"
         return ""
+
+    @property
+    def _concerned(self) -> str:
+        """The models that it has; empty where it is the only process."""
+        if not self._models:
+            return ""
+        more = len(self._models) - _MOST_NAMED
+        return f"; it has {', '.join(self._models[:_MOST_NAMED])}{f' and {more} more' if more > 0 else ''}"
 
     @property
     def up(self) -> bool:
@@ -131,21 +180,17 @@ class LearnerProcess:
             state, since = Condition.RUNNING, float(told["started"])
         reason = problem
         if state is Condition.RUNNING and self._restarts and self._ticks() - self._restarted < RECOVERED_SECONDS:
-            state, reason = Condition.DEGRADED, f"the learner process was restarted after {self._cause}"
+            state, reason = Condition.DEGRADED, f"{self._name} was restarted after {self._cause}"
         process = ComponentHealth(
-            component=PROCESS, model="", state=state, reason=reason, since=since, restarts=self._restarts
+            component=self.component, model="", state=state, reason=reason, since=since, restarts=self._restarts
         )
         parts = self._components
         if problem:
             parts = tuple(
-                ComponentHealth(
-                    component=one.component,
-                    model=one.model,
-                    state=state,
-                    reason=problem,
-                    since=since,
-                    restarts=one.restarts,
-                )
+                replace(one, state=state, reason=problem, since=since)
+                # of a process whose models were all refused, each says why
+                if not (told and told["ended"] and one.state is Condition.FAILED)
+                else one
                 for one in parts
             )
         return (process, *parts)
@@ -174,7 +219,7 @@ class LearnerProcess:
     def _why(self) -> str:
         """Why the process before this one ended, as its supervisor tells."""
         try:
-            cause = json.loads((self._path.parent / SUPERVISOR_FILE).read_bytes())["roles"]["learner"]["cause"]
+            cause = json.loads((self._path.parent / SUPERVISOR_FILE).read_bytes())["roles"][self.role]["cause"]
         except (OSError, ValueError, LookupError, TypeError):
             cause = ""  # without a supervisor nobody knows
         if cause == STUCK:  # as the process itself told last

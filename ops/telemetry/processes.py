@@ -1,4 +1,4 @@
-"""Which processes of the service run, as its supervisor and its learner tell."""
+"""Which processes of the service run, as its supervisor and its learners tell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE, LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
+from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE
 from thalweg.stream.health.registry import RECOVERED_SECONDS, ComponentHealth, Condition
 
 _SERVER = "server"
@@ -28,15 +29,15 @@ class RunningProcess(NamedTuple):
     restarts: int
 
 
-def running_processes(live: Path | None, learners: LearnerProcess | None) -> dict[str, RunningProcess]:
-    """By role: `server` (further ones are `server-2` and so on), `learner`, `standby`.
+def running_processes(live: Path | None, learners: LearnerProcesses | None) -> dict[str, RunningProcess]:
+    """By role: `server` and `learner` (further ones are `server-2`, `learner-2` and so on), `standby`.
 
     A supervisor's file counts only while it tells of this process: in a memory-backed folder, one may be left from
-    another time. Whether the learner runs is known from its sign of life, wherever and by whomever it was started.
+    another time. Whether a learner runs is known from its sign of life, wherever and by whomever it was started.
 
     Args:
         live: The folder of published versions, with the supervisor's file; None: there is none.
-        learners: The learner process as it tells of itself.
+        learners: The learner processes as they tell of themselves.
     """
     supervised = _supervised(live)
     servers = {role: entry for role, entry in supervised.items() if role.partition("-")[0] == _SERVER}
@@ -48,8 +49,8 @@ def running_processes(live: Path | None, learners: LearnerProcess | None) -> dic
         role: RunningProcess(entry.get("pid"), _runs(entry.get("pid")), restarts[role])
         for role, entry in servers.items()
     }
-    if learners is not None:
-        roles["learner"] = RunningProcess(learners.pid, learners.up, restarts.get("learner", 0))
+    for role, learner in learners.by_role().items() if learners is not None else ():
+        roles[role] = RunningProcess(learner.pid, learner.up, restarts.get(role, 0))
     standby = supervised.get("standby", {}).get("pid")
     if isinstance(standby, int):  # where there is none, the others are started without it
         roles["standby"] = RunningProcess(standby, True, restarts.get("standby", 0))

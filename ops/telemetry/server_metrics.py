@@ -30,9 +30,10 @@ from thalweg.ops.serve.telemetry import REFUSAL_REASONS, PredictionTotals
 from thalweg.ops.telemetry.freshness import freshness_tally, objectives, recent_freshness
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
+from thalweg.ops.telemetry.learners.pages import learner_pages, merged
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.telemetry.process_figures import process_figures
-from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.processes import running_processes
 from thalweg.ops.telemetry.replicas import Replicas, Tally
 from thalweg.stream.health.registry import Condition
@@ -70,7 +71,7 @@ class ServerMetrics:
         self._histograms: dict[tuple[str, tuple[str, ...]], Histogram] = {}
         self._live = live
         self._models = models or Models([])
-        self._health = health or ServiceHealth(self._models, learners=LearnerProcess(live) if live else None)
+        self._health = health or ServiceHealth(self._models, learners=LearnerProcesses(live) if live else None)
         self._known = {model.name for model in self._models.all()}
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
@@ -251,10 +252,9 @@ class ServerMetrics:
         """The whole page and its content type."""
         pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
-            for path in sorted(self._live.glob("metrics-*.prom")):
-                with contextlib.suppress(OSError):  # it is being replaced
-                    pages.append(path.read_bytes())
-        return _merged(pages), CONTENT_TYPE_LATEST
+            learners = self._health.learners
+            pages += learner_pages(self._live, learners)
+        return merged(pages), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterable[Metric]:
         """Metrics that are computed on each scrape."""
@@ -340,7 +340,15 @@ class ServerMetrics:
             restarts.add_metric((role,), count)
             for figure, value in zip(of_running, found or ()):
                 figure.add_metric((role,), value)
-        return [up, restarts, *of_running]
+        return [up, restarts, *of_running, self._learner_processes()]
+
+    def _learner_processes(self) -> Metric:
+        """By model, because nothing else tells which process has it."""
+        up: Any = collected("thalweg_learner_process_up")
+        if (learners := self._health.learners) is not None:
+            for model in self._models.all():
+                up.add_metric((model.name,), any(process.up for process in learners.of(model.name)))
+        return up  # type: ignore[no-any-return]
 
 
 def _requests(shown: Tally) -> Iterable[Metric]:
@@ -360,23 +368,6 @@ def _load(shown: Tally) -> Any:
     for kind, value in shown.gauges.items():
         load.add_metric((kind,), value)
     return load
-
-
-def _merged(pages: list[bytes]) -> bytes:
-    """Merge pages: each family's samples together, with HELP and TYPE once, from the first page."""
-    heads: dict[bytes, list[bytes]] = {}
-    samples: dict[bytes, list[bytes]] = {}
-    for text in pages:
-        name, known = b"", True
-        for line in text.splitlines():
-            if line.startswith(b"# HELP "):
-                name = line.split(b" ", 3)[2]
-                known = name in heads
-            if not line.startswith(b"#"):
-                samples.setdefault(name, []).append(line)
-            elif not known:
-                heads.setdefault(name, []).append(line)
-    return b"".join(b"\n".join([*lines, *samples.get(name, ()), b""]) for name, lines in heads.items())
 
 
 def _build_info() -> Any:

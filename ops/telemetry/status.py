@@ -1,7 +1,7 @@
-"""The status of each model, from the learner process to the servers: for the live page and `Watch`.
+"""The status of each model, from the learner processes to the servers: for the live page and `Watch`.
 
-One JSON file in the live folder, beside the metrics. It contains what metrics cannot hold (curves, alarms with their
-columns), and is never an input of learning.
+One JSON file per process in the live folder, beside the metrics. It contains what metrics cannot hold (curves, alarms
+with their columns), and is never an input of learning.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 
 STATUS_FILE = "status-learner.json"
+_STATUS_FILES = "status-learner*.json"
 ALARMS_SHOWN = 20
 _RATE_SECONDS = 10.0  # window of a rate
 _LOOK_SECONDS = 0.2  # minimum interval between two checks of a file
@@ -117,13 +118,19 @@ class ModelStatus(NoObserver, NoJoinObserver):
 
 
 class LearnerStatus:
-    """Writes the status file."""
+    """Writes the status file of one process; `role`: what the process is called."""
 
-    def __init__(self, live: Path, clock: Callable[[], float] = time.time, health: Health | None = None) -> None:
+    def __init__(
+        self,
+        live: Path,
+        clock: Callable[[], float] = time.time,
+        health: Health | None = None,
+        role: str = "learner",
+    ) -> None:
         self._clock = clock
         self._models: dict[str, ModelStatus] = {}
         self._adding = threading.Lock()
-        self._file = LiveFile(live / STATUS_FILE, self.render, health)
+        self._file = LiveFile(live / f"status-{role}.json", self.render, health)
 
     def model(self, name: str) -> ModelStatus:
         """The observer of a model; a restarted learner has the same one."""
@@ -151,13 +158,17 @@ class LearnerStatus:
 
 
 class Statuses:
-    """Reads the learner process's last status in a server. Thread-safe."""
+    """Reads the learner processes' last status in a server. Thread-safe.
+
+    Of a model that several files tell of, the newest counts: it has gone to another process.
+    """
 
     def __init__(self, live: Path) -> None:
-        self._path = live / STATUS_FILE
+        self._live = live
         self._lock = threading.Lock()
         self._looked = -math.inf
-        self._changed = 0
+        self._changed: dict[str, int] = {}
+        self._told: dict[str, dict[str, dict[str, Any]]] = {}
         self._tables: dict[str, dict[str, Any]] = {}
 
     def of(self, model: str) -> dict[str, Any] | None:
@@ -170,16 +181,34 @@ class Statuses:
             return self._tables.get(model) or of_shards(model, self._tables)
 
     def _look(self) -> None:
-        try:
-            changed = self._path.stat().st_mtime_ns
-            if changed == self._changed:
-                return
-            tables = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):  # the file is missing: the last status stays
+        if not [path for path in sorted(self._live.glob(_STATUS_FILES)) if self._read(path)]:
             return
-        self._changed = changed
-        if isinstance(tables, dict):
-            self._tables = {name: table for name, table in tables.items() if isinstance(table, dict)}
+        newest: dict[str, dict[str, Any]] = {}
+        for told in self._told.values():
+            for name, table in told.items():
+                if name not in newest or _time(table) > _time(newest[name]):
+                    newest[name] = table
+        self._tables = newest
+
+    def _read(self, path: Path) -> bool:
+        """Whether there is anything new."""
+        try:
+            changed = path.stat().st_mtime_ns
+            if changed == self._changed.get(path.name):
+                return False
+            tables = json.loads(path.read_bytes())
+        except (OSError, ValueError):  # the file is missing: the last status stays
+            return False
+        self._changed[path.name] = changed
+        if not isinstance(tables, dict):
+            return False
+        self._told[path.name] = {name: table for name, table in tables.items() if isinstance(table, dict)}
+        return True
+
+
+def _time(table: Mapping[str, Any]) -> float:
+    at = table.get("time")
+    return at if isinstance(at, float | int) else -math.inf
 
 
 def reported(report: LearnerReport) -> dict[str, Any]:

@@ -150,8 +150,9 @@ class PageApi:
 
     def _details(self, model: ServedModel) -> dict[str, Any]:
         latency, freshness = self._figures.latency(model.name), self._figures.freshness(model.name)
-        parts = self._health.by_model()[model.name]
-        return details(model, self._status(model), self._clock(), self._snapshots(model), latency, freshness, parts)
+        parts, role = self._health.by_model()[model.name], self._health.learner_role(model.name)
+        found = details(model, self._status(model), self._clock(), self._snapshots(model), latency, freshness, parts)
+        return found | {"learner_role": role}
 
     def _champion_of(self, model: ServedModel) -> list[str]:
         """The aliases under which a model answers now."""

@@ -90,7 +90,7 @@ class Digests:
 
     def until(self, upto: int, at: NDArray[np.int64], times: NDArray[np.float64]) -> None:
         """Look at the events (N,) up to this number, and end the digest where it is due."""
-        if self._start is None:
+        if self._start is None or self._lasts(upto, at, times):
             return
         first = int(np.searchsorted(at, self._seen, side="right"))
         fresh = slice(first, int(np.searchsorted(at, upto, side="right")))
@@ -110,6 +110,19 @@ class Digests:
             self._kept = [*self._kept, digest][-_KEPT:]
             self._number += 1
             self._start, self._signals, self._features = None, Counter(), {}
+
+    def _lasts(self, upto: int, at: NDArray[np.int64], times: NDArray[np.float64]) -> bool:
+        """Whether the digest surely goes on to the last of these events, and others are to be looked at after this one:
+        then they can be looked at together with those.
+        """
+        last = int(at[-1])
+        if upto >= last:
+            return False
+        assert self._start is not None
+        if last - self._start[0] < self._least:
+            return True
+        newest = max(self._newest, float(times.max()))
+        return last - self._advanced < self._events and newest - self._start[1] < _DAY_SECONDS
 
     def meta(self) -> dict[str, Any]:
         """For a snapshot, ready for JSON."""

@@ -217,7 +217,8 @@ class ColumnsWatch:
             self._adopt()
 
     def _codes(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-        return hashed(rows[:, self._seasons.codes])
+        codes = self._seasons.codes
+        return hashed(rows[:, codes]) if len(codes) else np.zeros((len(rows), 0), dtype=np.int64)
 
     def _learn_season(self, step: TimedRows) -> bool:
         """Whether a period has ended with it."""
@@ -356,10 +357,13 @@ class ColumnsWatch:
         if moving is None:
             calm.tested(None, tested)
             return None
-        by_column, joint = windows.scores(place)
-        scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
-        if "mmd" in self._tests:
-            scores["mmd"] = joint if calm.news[-1] else 0.0
+        if calm.news.any():
+            by_column, joint = windows.scores(place)
+            scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
+            if "mmd" in self._tests:
+                scores["mmd"] = joint if calm.news[-1] else 0.0
+        else:  # the usual case where columns keep moving
+            scores = dict.fromkeys((name for name in TESTS if name in self._tests), 0.0)
         if steps == SHORT:
             self._latest = scores
         test = max(scores, key=lambda name: scores[name], default=None)

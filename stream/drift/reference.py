@@ -82,7 +82,9 @@ class Reference:
 
     def binned(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         """The bin of each value of rows (N, F), numbered over all columns."""
-        bins = self._codes[self._cells(rows) + self._offsets]
+        cells = self._cells(rows)
+        cells += self._offsets
+        bins = self._codes.take(cells)
         if self._categorical.any():
             bins[:, self._categorical] = hashed(rows[:, self._categorical]) + self._firsts[self._categorical]
         missing = ~np.isfinite(rows)
@@ -103,8 +105,9 @@ class Reference:
         """`embedding` of each of several steps of equally many rows, (steps, 64); bit by bit the same."""
         if not self.degrees:  # columns that are all compared without: the same for all rows
             return np.tile(np.cos(self._phases).astype(np.float64), (steps, 1))
-        ranks = self._ranks[bins].reshape(steps, -1, bins.shape[1])
-        return np.asarray(np.cos(ranks @ self._weights + self._phases).mean(axis=1, dtype=np.float64))
+        found = self._ranks.take(bins).reshape(steps, -1, bins.shape[1]) @ self._weights
+        found += self._phases
+        return np.asarray(np.cos(found, out=found).mean(axis=1, dtype=np.float64))
 
     def distances(self, share: NDArray[np.float32]) -> Floats:
         """Of windows with these shares of bins (..., F, 32): Kolmogorov-Smirnov, of codes total variation, (..., F)."""
@@ -199,7 +202,8 @@ class Reference:
 
     def _cells(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         with np.errstate(over="ignore", invalid="ignore"):
-            places = (rows - self._low) * self._per
+            places = rows - self._low
+            places *= self._per
         np.fmax(places, np.float32(0.0), out=places)  # of a missing value, 0
         return np.asarray(np.minimum(places, np.float32(_GRID - 1), out=places).astype(np.int64))
 

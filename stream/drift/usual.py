@@ -38,8 +38,11 @@ def is_usual(past: NDArray[np.float32], values: Floats, since: int, worse: int, 
         return False
     recent = np.concatenate([past, values])[-length:].clip(-LARGEST, LARGEST).astype(np.float64)
     error = (2.0 * float(recent.var()) / length) ** 0.5
-    total = np.concatenate([[0.0], before.cumsum()])
-    means = worse * (total[length:] - total[:-length]) / length
+    total = np.zeros(len(before) + 1)
+    before.cumsum(out=total[1:])
+    means = total[length:] - total[:-length]
+    means *= worse
+    means /= length
     as_bad = np.flatnonzero(means >= worse * float(recent.mean()) - error - 1e-9)
     found, place = 0, 0
     while place < len(as_bad) and found < times:

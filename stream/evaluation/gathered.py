@@ -18,9 +18,16 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task, task_of
 
 TOGETHER = 512
-"""Events that are evaluated together, at least …"""
+"""Events of smaller micro-batches that are evaluated together, at least, of a stream that begins …"""
+_LATER, _FROM = 1024, 8192
+"""… and so many after so many events: then points of the curve lie so far apart, and half as many calls cost half."""
 _BYTES = 1 << 20
-"""… or so many bytes of inputs: of wide events few cost little more than many."""
+"""Or so many bytes of inputs: of wide events few cost little more than many."""
+
+
+def together_after(events: int) -> int:
+    """Events that are evaluated together, at least, when so many were seen."""
+    return TOGETHER if events < _FROM else _LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +95,9 @@ class Gathered:
         self._outputs.append(outputs)
         self.events += len(batch)
 
-    @property
-    def enough(self) -> bool:
-        """Whether as much waits as is worth evaluating together."""
-        return self.events >= TOGETHER or self.events * self._row_bytes >= _BYTES
+    def enough(self, together: int) -> bool:
+        """Whether as much waits as is worth evaluating together, at least so many events."""
+        return self.events >= together or self.events * self._row_bytes >= _BYTES
 
     def take(self) -> Together | None:
         """Those that wait; None if there are none. None waits then."""

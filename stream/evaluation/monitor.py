@@ -26,7 +26,7 @@ from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.controls.controls import Controls
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
-from thalweg.stream.evaluation.gathered import TOGETHER, Gathered
+from thalweg.stream.evaluation.gathered import TOGETHER, Gathered, together_after
 from thalweg.stream.evaluation.levels import Levels
 from thalweg.stream.evaluation.new_classes import NewClasses
 from thalweg.stream.evaluation.prequential import Prequential
@@ -126,7 +126,7 @@ class Monitor:
         if not self._gathered.fits(predictor, outputs):
             self.settle(predictor)
         self._gathered.add(batch, predictor, outputs)
-        if self._gathered.enough:
+        if self._gathered.enough(together_after(self._events)):
             self.settle(predictor)
 
     def settle(self, predictor: Predictor | None = None) -> None:

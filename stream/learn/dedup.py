@@ -65,11 +65,12 @@ class RecentIds:
 
     def state(self) -> State:
         """All ids, oldest first, as one array of UTF-8 bytes and an array of lengths."""
-        encoded = [name.encode("utf-8", "surrogatepass") for name in self._order]
+        order, names = self._order, "".join(self._order)
+        sizes = map(len, order if names.isascii() else (name.encode("utf-8", "surrogatepass") for name in order))
         return State(
             {
-                "lengths": np.array([len(name) for name in encoded], dtype=np.int64),
-                "bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+                "lengths": np.fromiter(sizes, dtype=np.int64, count=len(order)),
+                "bytes": np.frombuffer(names.encode("utf-8", "surrogatepass"), dtype=np.uint8),
             }
         )
 

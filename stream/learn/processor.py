@@ -37,9 +37,9 @@ from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
-_QUIET_SECONDS = 2.0  # without a record, after which a turn waits longer for one
-_QUIET_TURN = 4.0
-"""So many times as long: a hundred quiet models take little of a core. A record is noticed as soon, a command later."""
+_QUIET_TURNS = ((20.0, 20.0), (2.0, 4.0))
+"""After so many seconds without a record, a turn waits so many times as long for one: a hundred quiet models take
+little of a core. A record is noticed as soon, a command later."""
 _STANDING_SECONDS = 0.05  # between two looks at the commands while the model stands still
 
 
@@ -219,8 +219,8 @@ class Processor:
 
     def _step(self, reader: Reader) -> bool:
         """Read and learn one block; False if there was none."""
-        quiet = self._ticks() - self._taken_at > _QUIET_SECONDS
-        idle_seconds = self._settings.idle_seconds * (_QUIET_TURN if quiet else 1)
+        quiet = self._ticks() - self._taken_at
+        idle_seconds = self._settings.idle_seconds * next((turn for least, turn in _QUIET_TURNS if quiet > least), 1.0)
         idle_seconds = min(idle_seconds, self._cadence.due_seconds())
         taken = self._intake.take(reader, idle_seconds)  # journalled when it returns
         if taken is not None:

@@ -20,6 +20,8 @@ Row: TypeAlias = tuple[int, float, bytes | None, bytes | None, bytes | None]
 DAMAGE = (sqlite3.DatabaseError, UnicodeError, OverflowError, TypeError)
 """Errors by which damage of the file may show; the others are of Python's module, which trusts the file."""
 pack = msgspec.msgpack.Encoder().encode
+_FIVE, _LONG_BYTES = b"\x95", b"\xc6"  # MessagePack: an array of five, bytes with a length of four bytes
+_LARGE = 0xFFFF  # longer bytes have such a length
 
 
 def identity_of(connection: sqlite3.Connection) -> str | None:
@@ -63,8 +65,11 @@ def is_whole(connection: sqlite3.Connection, number: int, row: Row, crc: int | N
 
 
 def checksum(offset: int, moment: float, key: bytes | None, value: bytes | None, headers: bytes | None) -> int:
-    """The checksum of a row."""
-    return crc32c(pack((offset, moment, key, value, headers)))
+    """The checksum of a row: of all of it in MessagePack, of which large values are not copied."""
+    if value is None or len(value) <= _LARGE:
+        return crc32c(pack((offset, moment, key, value, headers)))
+    before = _FIVE + pack((offset, moment, key))[1:] + _LONG_BYTES + len(value).to_bytes(4, "big")
+    return crc32c(pack(headers), crc32c(value, crc32c(before)))
 
 
 def bounds_of(connection: sqlite3.Connection, topic: str) -> tuple[int, int, int] | None:

@@ -134,37 +134,52 @@ class SqliteReader:
         return 0 if found is None else found[1]
 
     def _rows(self, number: int, first: int, max_records: int, max_bytes: int) -> list[Row]:
-        """The whole ones among the next records from `first` on, in order."""
+        """The whole ones among the next records from `first` on, in order; those before a damaged page.
+
+        Raises an error of `DAMAGE` if the first of them cannot be read.
+        """
         found = self._connection.execute(
             f"SELECT offset, time, key, value, headers, crc FROM t{number} WHERE offset >= ? ORDER BY offset LIMIT ?",
             (first, max_records),
         )
         rows: list[Row] = []
         size, following = 0, first
-        for *row, crc in found:  # read one by one: records beyond the byte limit are never loaded
-            if row[0] < following or not is_whole(self._connection, number, tuple(row), crc):
-                continue
-            rows.append(tuple(row))
-            following = row[0] + 1
-            size += len(row[3] or b"")
-            if size >= max_bytes:
-                found.close()
-                break
+        try:
+            for *row, crc in found:  # read one by one: records beyond the byte limit are never loaded
+                if row[0] < following or not is_whole(self._connection, number, tuple(row), crc):
+                    continue
+                rows.append(tuple(row))
+                following = row[0] + 1
+                size += len(row[3] or b"")
+                if size >= max_bytes:
+                    found.close()
+                    break
+        except DAMAGE:
+            if not rows:
+                raise
         return rows
 
     def _next_readable(self, number: int, first: int, following: int) -> int:
         """An offset after the damaged page, at most `following`."""
         step = 1
         while first + step < following:
-            try:
-                if self._connection.execute(
-                    f"SELECT count(time) FROM (SELECT time FROM t{number} WHERE offset >= ? LIMIT 1)", (first + step,)
-                ).fetchone()[0]:
-                    return first + step
-            except DAMAGE:
-                pass
+            if self._readable(number, first + step):
+                return first + step
             step += max(1, step // 4)
-        return following
+        step, found = 1, following  # the last ones may be whole, and lie between two steps
+        while following - step > first and self._readable(number, following - step):
+            step, found = step * 2, following - step
+        return found
+
+    def _readable(self, number: int, offset: int) -> bool:
+        """Whether the page of the record at this offset, or of the next one, can be read."""
+        try:
+            found = self._connection.execute(
+                f"SELECT count(time) FROM (SELECT time FROM t{number} WHERE offset >= ? LIMIT 1)", (offset,)
+            ).fetchone()
+        except DAMAGE:
+            return False
+        return bool(found[0])
 
     def _damaged(self, topic: str, first: int, after: int, problem: str) -> None:
         log.error(

@@ -181,7 +181,7 @@ class FileSubscriber:
         self._build = build
         self._map: mmap.mmap | None = None
         self._inode = 0
-        self._looked = b""
+        self._looked = self._confirmed = b""
         self._file = -1
         self._refused = -1
         self._number = 0
@@ -276,14 +276,24 @@ class FileSubscriber:
         return self._map is not None
 
     def announces(self) -> bool:
-        """Whether something else is announced than was looked at. Quick; any thread may ask."""
+        """Whether another version is announced than was looked at. Quick; one thread may ask. That the one in use is
+        still the newest is announced every moment, and can wait for who calls `look` at intervals.
+        """
         announced = self._map
         if announced is None:  # who loads looks for the folder
             return False
         try:
-            return announced[:] != self._looked
+            found = announced[:]
         except ValueError:  # it is being closed
             return False
+        if found in (self._looked, self._confirmed):
+            return False
+        slot, served = newest_slot(found), self.current
+        in_use = None if served is None else (self._file, served.info.version)
+        if slot is not None and (slot.file, slot.info.version) == in_use:
+            self._confirmed = found
+            return False
+        return True
 
     def find_again(self) -> None:
         """Look anew if the folder was recreated; for who calls `look` at intervals."""
@@ -292,7 +302,7 @@ class FileSubscriber:
             self._unmap()
 
     def _notice(self) -> bool:
-        """Wake the thread that loads if something else is announced than was looked at."""
+        """Wake the thread that loads if another version is announced than was looked at."""
         if not self.announces():
             return False
         waited = not self._changed.is_set()

@@ -18,7 +18,7 @@ from benchmarks.scale import Scale
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parents[2] / "benchmarks"
-_KAFKA = {"freshness_slo", "ingest"}
+_KAFKA = {"freshness_slo", "ingest", "relay"}
 
 
 @pytest.mark.slow(5)

@@ -28,7 +28,7 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config=\
 controller.listener.names=CONTROLLER
 log.dirs={folder}/data
 num.partitions=1
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
@@ -52,11 +52,21 @@ class Broker:
 
     Args:
         folder: Its data and what it prints.
-        joins: A broker whose cluster this one is the second of; by default it is a cluster of its own.
+        joins: A broker whose cluster this one joins; by default it is a cluster of its own.
+        node: Its number in that cluster.
+        copies: On how many brokers what groups commit is kept.
         quick_start: Compile little of its code: half the processor time to start, less throughput later.
     """
 
-    def __init__(self, folder: Path, joins: Broker | None = None, *, quick_start: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        joins: Broker | None = None,
+        *,
+        node: int = 2,
+        copies: int = 1,
+        quick_start: bool = True,
+    ) -> None:
         if not shutil.which("java"):
             raise Unavailable("no java; run: sudo apt-get install openjdk-17-jre-headless")
         if not (JARS / ".complete").exists():
@@ -72,8 +82,10 @@ class Broker:
         listeners = [f"PLAINTEXT://127.0.0.1:{self.port}", f"SASL_PLAINTEXT://127.0.0.1:{self.sasl_port}"]
         if joins is None:
             listeners.append(f"CONTROLLER://127.0.0.1:{self.controller_port}")
-        part = {"roles": "broker,controller", "node": 1} if joins is None else {"roles": "broker", "node": 2}
-        self._config.write_text(PROPERTIES.format(folder=folder, listeners=",".join(listeners), **part, **ports))
+        part = {"roles": "broker,controller", "node": 1} if joins is None else {"roles": "broker", "node": node}
+        self._config.write_text(
+            PROPERTIES.format(folder=folder, listeners=",".join(listeners), copies=copies, **part, **ports)
+        )
         (folder / "log4j2.xml").write_text(LOGGING)
         self._process: subprocess.Popen[bytes] | None = None
         self._output = (folder / "output").open("wb")

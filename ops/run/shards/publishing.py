@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ def merges(model: ModelConfig) -> bool:
     return model.scale is not None and model.scale.answers == "merge"
 
 
-def shard_publisher(shard: ModelConfig, learner: Learner, live: Path) -> ShardPublisher:
+def shard_publisher(
+    shard: ModelConfig, learner: Learner, live: Path, owner: Mapping[str, Any] | None = None
+) -> ShardPublisher:
     """The publisher of a shard, instead of `FilePublisher`, where shards are merged.
 
     Args:
         shard: The model as its shard, with its name.
         learner: The learner of the shard, as `new_learner` makes it.
         live: The live folder.
+        owner: Further meta, of this shard's owner alone.
     """
-    return ShardPublisher(live / shard.name, learner, merge_seconds(shard), noted(shard))
+    return ShardPublisher(live / shard.name, learner, merge_seconds(shard), {**noted(shard), **(owner or {})})
 
 
 def merge_seconds(model: ModelConfig) -> float:

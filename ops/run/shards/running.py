@@ -109,10 +109,14 @@ def group_of(model: ModelConfig) -> str:
     return f"thalweg.{model.name}"
 
 
-def instance_of(config: Config) -> str:
-    """This service's name in groups: it keeps its partitions over a restart."""
+def instance_of(config: Config, process: int = 1) -> str:
+    """The name in groups of a learner process of this service: it keeps its partitions over a restart.
+
+    `process`: which of the service's learner processes it is, from 1.
+    """
     folder = str(Path(config.service.state_dir).absolute())
-    return f"{socket.gethostname()}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
+    name = f"{socket.gethostname()}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
+    return name if process == 1 else f"{name}-{process}"
 
 
 def must_be_scaled(config: Config, model: ModelConfig) -> None:

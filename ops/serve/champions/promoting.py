@@ -34,6 +34,8 @@ def promote(models: Models, alias: Alias, model: str | None, *, force: bool = Fa
         FailedPrecondition: It is the champion already, there is none before, or requests would be refused afterwards.
         OSError: The promotion cannot be recorded.
     """
+    if models.learned_elsewhere:
+        raise FailedPrecondition(f"{alias.name}: promote on a host that learns: this one follows, and only serves")
     known = alias.record.settle(alias.configured, alias.members)
     champion, back = known[-1].champion, model is None
     wanted = before(known) if model is None else model

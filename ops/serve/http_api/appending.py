@@ -1,7 +1,7 @@
 """Routes that append to the log: `POST /v1/models/M/events` and `/labels`, one record or a list of them.
 
 All or nothing: every record is checked as the learner will check it, and if one is refused, none is appended. What is
-appended are the bytes that came.
+appended are the bytes that came. What KServe's request logger posts to `events` becomes an event for each row in it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from thalweg.ops.serve.by_key.keys import record_keys
 from thalweg.ops.serve.errors import FailedPrecondition, RowsRefused, TooLarge
 from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
 from thalweg.ops.serve.http_api.cloud_events import record_headers
+from thalweg.ops.serve.known_names import check_options
+from thalweg.ops.serve.kserve_logger.events import LoggedEvent, logged_events
+from thalweg.ops.serve.kserve_logger.records import LoggedReader
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.rows.misspelt import misspelt
-from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
 from thalweg.ops.traces.requests import REQUEST
 from thalweg.proto.decode import Decoder
@@ -41,6 +43,8 @@ from thalweg.stream.traces.context import NAME, parse
 _LONGEST_DETAIL = 300  # characters; of each of many rows
 MOST_RECORDS = 10_000
 """Records of one request: they are checked together, and appended together."""
+RESPONSES = ("ignore", "label")
+"""The option `responses`: what becomes of the responses that KServe's logger posts."""
 _SERVICE = "/thalweg.v1.LearningService"
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -71,6 +75,7 @@ class AppendingRoutes:
         self._decoders = {
             model.name: Decoder(model.schema, max_future_seconds=model.max_future_seconds) for model in models.all()
         }
+        self._logged = {model.name: LoggedReader(model, self._decoders[model.name], clock) for model in models.all()}
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -93,9 +98,12 @@ class AppendingRoutes:
 
     def _append_events(self, call: Call) -> Answer:
         model = self._models.find(call.model)
-        values, single = _records(call)
+        responses = _responses(call.query)
+        values, single = _records(call, ("responses",))
         now, count = self._clock(), len(values)
         headers = record_headers(call.headers, single=single)
+        if (logged := logged_events(values, headers)) is not None:
+            return self._append_logged(model, call, logged, responses == "label", single)
         run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [headers] * count)
         decoded = self._decoders[model.answering.name].decode(run)
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
@@ -109,6 +117,24 @@ class AppendingRoutes:
             headers = (*headers, (NAME, trace.header.encode()))
         messages = [Message(value, key, headers, now) for value, key in zip(values, keys)]
         return self._append(model.topic, messages, ids, single, bare)
+
+    def _append_logged(
+        self, model: ServedModel, call: Call, logged: Sequence[LoggedEvent], learn_responses: bool, single: bool
+    ) -> Answer:
+        """Append what KServe's logger saw: requests as events, responses perhaps as their labels."""
+        if learn_responses and not model.labels_topic:
+            raise FailedPrecondition(f"model {model.name!r} has no labels_topic: responses=label has nowhere to go")
+        reader = self._logged[model.answering.name]
+        trace = REQUEST.get() or parse(call.headers.get(NAME))
+        headers = () if trace is None else ((NAME, trace.header.encode()),)
+        found = reader.read(logged, learn_responses=learn_responses, headers=headers)
+        if (count := len(found.events) + len(found.labels)) > MOST_RECORDS:
+            raise TooLarge(f"expected at most {MOST_RECORDS} rows, got {count}")
+        bare = _needing_labels(model, found.unlabelled)
+        acks = self._landed(model.topic, found.events, found.event_ids, single, bare)
+        acks += self._landed(model.labels_topic, found.labels, found.label_ids, single)
+        acks += [{"id": id, "ignored": "response"} for id in found.dropped]
+        return Answer(msgspec.json.encode(acks[0] if single and len(acks) == 1 else acks), len(acks))
 
     def _append_labels(self, call: Call) -> Answer:
         model = self._models.find(call.model)
@@ -140,6 +166,20 @@ class AppendingRoutes:
         unlabelled: Collection[int] = (),
     ) -> Answer:
         """Append what was checked; answered when the log has it. `unlabelled`: rows to be told to have no label."""
+        acks = self._landed(topic, messages, ids, single, unlabelled)
+        return Answer(msgspec.json.encode(acks[0] if single else acks), len(acks))
+
+    def _landed(
+        self,
+        topic: str,
+        messages: Sequence[Message],
+        ids: Sequence[str | None],
+        single: bool,
+        unlabelled: Collection[int] = (),
+    ) -> list[dict[str, Any]]:
+        """Append what was checked: where each is."""
+        if not messages:
+            return []
         most = self._log.max_record_bytes(topic)
         _refuse(
             {
@@ -150,7 +190,7 @@ class AppendingRoutes:
             single,
         )
         try:
-            landed = self._log.append(topic, messages) if messages else []
+            landed = self._log.append(topic, messages)
         except RecordsRefused as error:  # against what the log said that it takes; the others are in it
             rows = error.rows or range(len(messages))
             raise RowsRefused(
@@ -161,12 +201,22 @@ class AppendingRoutes:
         acks = [_ack(one.partition, one.offset, id) for one, id in zip(landed, ids)]
         for row in unlabelled:
             acks[row]["labelled"] = False
-        return Answer(msgspec.json.encode(acks[0] if single else acks), len(acks))
+        return acks
 
 
-def _records(call: Call) -> tuple[list[bytes], bool]:
+def _responses(query: Sequence[tuple[str, str]]) -> str:
+    """What becomes of responses of KServe's logger. Raises InputError."""
+    given = [value for name, value in query if name == "responses"] or [RESPONSES[0]]
+    if len(given) > 1:
+        raise InputError("option 'responses': given twice")
+    if given[0] not in RESPONSES:
+        raise InputError(f"option 'responses': expected {' or '.join(RESPONSES)}, got {given[0]!r:.80}")
+    return given[0]
+
+
+def _records(call: Call, options: Collection[str] = ()) -> tuple[list[bytes], bool]:
     """The records of a body, byte for byte, and whether it was one object. Raises InputError and TooLarge."""
-    RowOptions.of_none(call.query)
+    check_options([name for name, _ in call.query], options)
     found = value_of(call.body)
     if isinstance(found, dict):
         return [bytes(call.body).strip()], True
@@ -185,13 +235,17 @@ def _records(call: Call) -> tuple[list[bytes], bool]:
 
 def _unlabelled(model: ServedModel, batch: Batch) -> list[int]:
     """Rows without a label, where a model learns from labels."""
+    if batch.labels is None:
+        return _needing_labels(model, list(range(len(batch))))
+    return _needing_labels(model, np.flatnonzero(~batch.labels.present).tolist())
+
+
+def _needing_labels(model: ServedModel, rows: list[int]) -> list[int]:
+    """These rows without a label, if the model learns from labels; else none."""
     newest = model.versions.newest
     if model.schema.label == "none" or not model.needs_labels(None if newest is None else newest.predictor.task.name):
         return []
-    if batch.labels is None:
-        return list(range(len(batch)))
-    found: list[int] = np.flatnonzero(~batch.labels.present).tolist()
-    return found
+    return rows
 
 
 def _refuse(refused: Mapping[int, tuple[str, str]], single: bool) -> None:

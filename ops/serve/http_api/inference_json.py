@@ -65,7 +65,7 @@ def _read(call: Call) -> tuple[InferenceRequest, Callable[[str], bool]]:
     usual = _truth(parameters.get("binary_data_output"), "parameter 'binary_data_output'")
     inputs: dict[str, Array] = {}
     for tensor in request["inputs"]:
-        name, array = _array(tensor, raw)
+        name, array = tensor_of(tensor, raw)
         if name in inputs:
             raise InputError(f"input {name!r:.80}: given twice")
         inputs[name] = array
@@ -201,8 +201,8 @@ def _truth(value: Any, where: str) -> bool:
     return bool(value)
 
 
-def _array(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
-    """Name and values of one input."""
+def tensor_of(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
+    """Name and values of one input, or of an output. Raises InputError."""
     if isinstance(tensor, dict):
         check_fields(tensor, _INPUT_FIELDS, "an input")
     if not isinstance(tensor, dict) or not {"name", "shape", "datatype"} <= tensor.keys():

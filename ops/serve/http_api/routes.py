@@ -92,11 +92,7 @@ class Api:
             *self._description.routes(),
             *self._page.routes(),
         ]
-        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {
-            HTTPException: _http_error,
-            ClientDisconnect: _gone,
-        }
-        return Starlette(routes=guarded(routes, self._access, self._traces), exception_handlers=handlers)
+        return Starlette(routes=guarded(routes, self._access, self._traces), exception_handlers=HANDLERS)
 
     async def _index(self, request: Request) -> Response:
         if page := self._page.page(request):
@@ -145,3 +141,10 @@ async def _gone(request: Request, error: Any) -> Response:
 
 async def _http_error(request: Request, error: Any) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+HANDLERS: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {
+    HTTPException: _http_error,
+    ClientDisconnect: _gone,
+}
+"""What answers where an endpoint raises."""

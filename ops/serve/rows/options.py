@@ -62,11 +62,6 @@ class RowOptions:
             key_of(given["key"], "option 'key'") if "key" in given else None,
         )
 
-    @staticmethod
-    def of_none(query: Sequence[tuple[str, str]]) -> None:
-        """Refuse options on a route that has none. Raises InputError."""
-        check_options([name for name, _ in query], ())
-
 
 def _any_given(versions: dict[str, int | None]) -> bool:
     """Whether one of them is demanded."""

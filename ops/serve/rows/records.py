@@ -34,7 +34,7 @@ class RecordRows:
     def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> RowsRead:
         """What the rows hold. Raises InputError."""
         for place, row in enumerate(rows):
-            self._check_names(row, place_of(place, single))
+            self.check_names(row, place_of(place, single))
         values = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
         count, now = len(values), self._clock()
         run = Records(Partition("request", 0), range(count), [now] * count, [None] * count, values, [()] * count)
@@ -45,8 +45,8 @@ class RecordRows:
         batch = decoded.batch
         return RowsRead(batch.inputs, [None] * count if batch.ids is None else list(batch.ids), batch.keys)
 
-    def _check_names(self, row: Mapping[str, Any], where: str) -> None:
-        """A column that is missing is normal, so a misspelt one would go unnoticed."""
+    def check_names(self, row: Mapping[str, Any], where: str) -> None:
+        """Raise InputError for a name that may be a misspelt one: a column that is missing is normal."""
         if self._schema.fields is None and isinstance(row.get("inputs"), dict) and "inputs" not in self._inputs:
             check_fields(row, ("inputs", *PARTS), where + "the event")
             check_fields(row["inputs"], self._schema.inputs, where + "the inputs")

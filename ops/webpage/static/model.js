@@ -23,7 +23,7 @@ export function drawModel(model, service, redraw) {
   drawAlarms(model, redraw);
   drawChampions(model, service, redraw);
   drawVersions(model, service.read_only, redraw);
-  drawReasons(model, Boolean(service.read_only), service.processes.learner?.started);
+  drawReasons(model, Boolean(service.read_only), service.processes[model.learner_role]?.started);
 }
 
 function drawVerdict(model) {
@@ -180,7 +180,7 @@ function drawVitals(model, service) {
     Experts: experts(model.gauges),
     Memory: [
       ["State", model.heard ? bytes(model.state_bytes) : "–"],
-      ["Learner process", bytes(service.processes.learner?.memory_bytes)],
+      ["Learner process", bytes(service.processes[model.learner_role]?.memory_bytes)],
       ["Server process", bytes(service.processes.server?.memory_bytes)],
       ...Object.entries(model.gauges).slice(0, 4).map(([name, value]) => [title(name.replaceAll(/[._]/g, " ")), name.endsWith("bytes") ? bytes(value) : short(value)]),
     ],

@@ -12,7 +12,8 @@ Floats = NDArray[np.float64]
 
 ALPHA = 0.9999
 _LEAST = 30  # values before the first test
-_GROWN: Floats = ALPHA ** -np.arange(16_385.0)  # ALPHA to the power -n
+_COUNTS: Floats = np.arange(16_385.0)
+_GROWN: Floats = ALPHA**-_COUNTS  # ALPHA to the power -n
 
 
 class PageHinkley:
@@ -40,17 +41,23 @@ class PageHinkley:
 
         At most 16,384 values since the last reset.
         """
-        count = np.arange(self._count + 1, self._count + len(values) + 1)
-        grown_by = _GROWN[self._count + 1 : self._count + len(values) + 1]
+        before, upto = self._count, self._count + len(values)
+        grown_by = _GROWN[before + 1 : upto + 1]
         totals = _summed(self._total, values)
-        excess = values - totals / count - self._delta
-        grown = _summed(self._grown, excess * grown_by)
+        excess = values - totals / _COUNTS[before + 1 : upto + 1]
+        excess -= self._delta
+        excess *= grown_by
+        grown = _summed(self._grown, excess)
         sums = grown / grown_by
         lowest = np.minimum.accumulate(np.minimum(sums, self._lowest))
-        self._count, self._total, self._grown = int(count[-1]), float(totals[-1]), float(grown[-1])
-        self._lowest, self._rise = float(lowest[-1]), float(sums[-1] - lowest[-1])
-        found = (sums - lowest > self._threshold) & (count >= _LEAST)
-        return int(found.argmax()) if found.any() else -1
+        self._count, self._total, self._grown = upto, float(totals[-1]), float(grown[-1])
+        rises = np.subtract(sums, lowest, out=sums)
+        self._lowest, self._rise = float(lowest[-1]), float(rises[-1])
+        found = rises > self._threshold
+        if before + 1 < _LEAST:
+            found[: _LEAST - before - 1] = False
+        place = int(found.argmax())
+        return place if found[place] else -1
 
     def score(self) -> float:
         """The rise, relative to the threshold."""

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -34,6 +35,14 @@ _JOURNAL_BYTES_PER_SECOND = 1 << 20
 _LONGEST_WAIT_SECONDS = 30.0
 OWN_SECONDS = 10.0
 """Between two looks for other owners while there is nothing to upload."""
+
+
+def kept_generation(folder: Path) -> int:
+    """The last generation under which a model's folder owned the model; 0: it never has."""
+    try:
+        return int(json.loads((folder / GENERATION_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return 0
 
 
 class TwoStates(Exception):
@@ -138,10 +147,7 @@ class Mirror:
         return bool(self._snapshots.manifests())
 
     def _own_generation(self) -> int | None:
-        try:
-            return int(json.loads((self._folder / GENERATION_FILE).read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        return kept_generation(self._folder) or None
 
     def _keep_generation(self, generation: int) -> None:
         make_folder(self._folder)

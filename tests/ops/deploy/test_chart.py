@@ -20,6 +20,7 @@ from thalweg.ops.cli.main import app
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.config.sections import ServiceConfig
 from thalweg.ops.serve.access.roles import row_of
+from thalweg.ops.telemetry.metrics import COLLECTED
 
 pytestmark = pytest.mark.helm
 
@@ -27,10 +28,11 @@ ROOT = Path(__file__).parents[3]
 CHART = ROOT / "ops" / "helm" / "thalweg"
 KUBERNETES = ("--kube-version", "1.30.0")
 """Helm built by Go takes its cluster for one of the year 2020."""
-FOREIGN = {"ServiceMonitor", "PrometheusRule"}
-"""Kinds of the Prometheus operator, which Kubernetes itself does not know."""
+FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
+"""Kinds of the Prometheus operator and of KEDA, which Kubernetes itself does not know."""
 EVERYTHING: dict[str, Any] = {
     "servers": 2,
+    "learners": 3,
     "env": {"THALWEG_STORE__URL": "redis://redis:6379/0", "THALWEG_LOG__CLIENT": "confluent"},
     "secretEnv": {"THALWEG_LOG__KAFKA__SASL_PLAIN_PASSWORD": {"name": "kafka", "key": "password"}},
     "tokens": {"existingSecret": "tokens"},
@@ -58,11 +60,45 @@ EVERYTHING: dict[str, Any] = {
     "extraVolumes": [{"name": "weights", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "weights", "mountPath": "/weights"}],
 }
+SCALED = """
+[service]
+state_url = "s3://states/fraud"
+
+[log]
+url = "kafka://kafka:9092"
+
+[store]
+url = "redis://redis:6379/0"
+
+[[model]]
+name = "m"
+learner = "nearest_mean"
+topic = "m"
+inputs.x = { shape = [2] }
+
+[model.scale]
+answers = "key"
+"""
+SPLIT: dict[str, Any] = {
+    "config": SCALED,
+    "split": {
+        "enabled": True,
+        "learners": {
+            "replicas": 2,
+            "resources": {"requests": {"cpu": "2"}},
+            "autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 8, "lagSeconds": 5},
+        },
+        "servers": {"replicas": 3, "resources": {"requests": {"cpu": "3"}}},
+    },
+}
 WAYS = {
     "as it comes": {},
     "with everything": EVERYTHING,
     "mutual TLS": {"tls": {"existingSecret": "c", "clientCa": "ca"}},
+    "learners and servers apart": {**EVERYTHING, **SPLIT},
 }
+KINDS = {"learner": ("StatefulSet", "fraud-thalweg-learner"), "server": ("Deployment", "fraud-thalweg")}
+"""Where the pods of each kind come from, where learners and servers are apart."""
 
 
 def rendered(folder: Path, values: Mapping[str, Any], name: str = "fraud") -> dict[tuple[str, str], dict[str, Any]]:
@@ -76,13 +112,17 @@ def rendered(folder: Path, values: Mapping[str, Any], name: str = "fraud") -> di
     return {(one["kind"], one["metadata"]["name"]): one for one in documents}
 
 
-def container(made: Mapping[tuple[str, str], Any], name: str = "fraud-thalweg") -> Any:
-    (one,) = made["StatefulSet", name]["spec"]["template"]["spec"]["containers"]
+def container(made: Mapping[tuple[str, str], Any], kind: str = "") -> Any:
+    """The container of the only pod; `kind`: of the pods of that kind."""
+    place = KINDS.get(kind) or next(
+        key for key in made if key[0] == "StatefulSet"
+    )  # its name depends on the release's, and there is one
+    (one,) = made[place]["spec"]["template"]["spec"]["containers"]
     return one
 
 
-def environment(made: Mapping[tuple[str, str], Any]) -> dict[str, str]:
-    return {one["name"]: one.get("value", "a secret") for one in container(made)["env"]}
+def environment(made: Mapping[tuple[str, str], Any], kind: str = "") -> dict[str, str]:
+    return {one["name"]: one.get("value", "a secret") for one in container(made, kind)["env"]}
 
 
 def configuration(made: Mapping[tuple[str, str], Any], folder: Path, **more: str) -> Config:
@@ -131,6 +171,7 @@ def test_the_service_accepts_its_configuration(way: str, tmp_path: Path) -> None
     }
     assert config.service.state_dir.startswith(mount_of(made, "state"))
     assert config.service.servers == WAYS[way].get("servers", 1)
+    assert config.service.learners == WAYS[way].get("learners", 1)
     grace = made["StatefulSet", "fraud-thalweg"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace >= 2 * config.service.drain_seconds
     assert {f"EXPOSE {' '.join(map(str, sorted(ports.values())))}"} <= set(DOCKERFILE.splitlines())
@@ -162,9 +203,9 @@ def test_every_folder_that_is_written_is_a_volume_and_the_rest_cannot_be_written
     assert f"--uid {user} " in DOCKERFILE
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_probes_ask_what_is_open_to_everyone(way: str, tmp_path: Path) -> None:
-    one = container(rendered(tmp_path, WAYS[way]))
+@pytest.mark.parametrize(("way", "kind"), [*((way, "") for way in WAYS), ("learners and servers apart", "server")])
+def test_probes_ask_what_is_open_to_everyone(way: str, kind: str, tmp_path: Path) -> None:
+    one = container(rendered(tmp_path, WAYS[way]), kind)
 
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
         if way == "mutual TLS":
@@ -244,9 +285,30 @@ def test_a_changed_configuration_restarts_the_pod(tmp_path: Path) -> None:
     [
         ({"replicaCount": 2}, "replicaCount"),
         ({"servers": 0}, "servers"),
+        ({"learners": 0}, "learners"),
         ({"service": {"grpcPort": "8081"}}, "grpcPort"),
         ({"env": {"THALWEG_SERVICE__REQUESTS_BYTES": 268435456}}, "THALWEG_SERVICE__REQUESTS_BYTES"),
         ({"config": ""}, "config"),
+        ({"config": "a = 1", "existingConfigMap": "ours"}, "expected either config or existingConfigMap, got both"),
+        ({"split": {"enabled": True}}, "expected THALWEG_STORE__URL"),
+        ({"split": {"enabled": True, "learners": {"replicas": 0}}}, "replicas"),
+        (
+            {"split": {"enabled": True, "learners": {"replicas": 2}}, "env": {"THALWEG_STORE__URL": "redis://r"}},
+            "got 2 learners and no place where a partition that moves finds its state",
+        ),
+        (
+            {
+                "split": {"enabled": True, "learners": {"replicas": 2}},
+                "env": {"THALWEG_SERVICE__STATE_URL": "s3://states/fraud"},
+            },
+            "expected [model.scale] in config, got 2 learners",
+        ),
+        (
+            {**SPLIT, "split": {"enabled": True, "learners": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}}},
+            "expected minReplicas of at most maxReplicas (2), got 5",
+        ),
+        ({"split": {"enabled": True, "learner": {}}}, "learner"),
+        ({"env": {"thalweg_service__role": "serve"}}, "set by the chart"),
         ({"persistence": {"size": "banana"}}, "persistence.size"),
         ({"sharedMemory": "lots"}, "sharedMemory"),
         ({"tls": {"clientCa": "ca.crt"}}, "expected tls.existingSecret"),
@@ -272,9 +334,103 @@ def test_values_that_mean_nothing_are_refused(values: Mapping[str, Any], told: s
     assert told in done.stderr
 
 
+def test_learners_and_servers_apart_take_the_same_configuration_and_different_roles(tmp_path: Path) -> None:
+    made = rendered(tmp_path, {**SPLIT, "env": {"THALWEG_LOG__CLIENT": "confluent"}})
+    path = tmp_path / "thalweg.toml"
+    path.write_text(made["ConfigMap", "fraud-thalweg"]["data"]["thalweg.toml"])
+
+    for kind, role in (("learner", "learn"), ("server", "serve")):
+        variables = environment(made, kind)
+        assert variables["THALWEG_SERVICE__ROLE"] == role
+        if "role" not in ServiceConfig.model_fields:  # it comes with relays; the chart is ready for it
+            del variables["THALWEG_SERVICE__ROLE"]
+        config = load(path, variables)
+        assert getattr(config.service, "role", role) == role
+        ports = {one["name"]: one["containerPort"] for one in container(made, kind)["ports"]}
+        listening = {"http": config.service.http, "grpc": config.service.grpc}
+        assert ports.keys() == ({"http"} if kind == "learner" else {"http", "grpc"})  # learners answer no predictions
+        assert all(listening[name] == f"0.0.0.0:{port}" for name, port in ports.items())
+        cores = container(made, kind)["resources"]["requests"]["cpu"]
+        assert cores == SPLIT["split"][f"{kind}s"]["resources"]["requests"]["cpu"]
+    assert config.model[0].scale is not None
+
+
+def test_each_learner_keeps_its_name_and_its_volume_and_servers_keep_nothing(tmp_path: Path) -> None:
+    made = rendered(tmp_path, SPLIT)
+    learners, servers = made[KINDS["learner"]]["spec"], made[KINDS["server"]]["spec"]
+
+    assert [one["metadata"]["name"] for one in learners["volumeClaimTemplates"]] == ["state"]
+    assert "replicas" not in learners  # KEDA's
+    assert "hostname" not in learners["template"]["spec"]  # it is the pod's name, by which Kafka knows the learner
+    assert learners["podManagementPolicy"] == "Parallel"
+    assert ("Service", learners["serviceName"]) in made
+    assert {"name": "state", "emptyDir": {}} in servers["template"]["spec"]["volumes"]
+    assert servers["replicas"] == 3
+    assert (
+        rendered(tmp_path, {**SPLIT, "split": {"enabled": True, "learners": {"replicas": 2}}})[KINDS["learner"]][
+            "spec"
+        ]["replicas"]
+        == 2
+    )
+
+
+def test_callers_reach_servers_and_nobody_reaches_learners_but_for_metrics(tmp_path: Path) -> None:
+    made = rendered(tmp_path, {**EVERYTHING, **SPLIT})
+    labels = {kind: made[place]["spec"]["template"]["metadata"]["labels"] for kind, place in KINDS.items()}
+
+    def chosen(selector: Mapping[str, str]) -> list[str]:
+        return [kind for kind, own in labels.items() if selector.items() <= own.items()]
+
+    assert chosen(made["Service", "fraud-thalweg"]["spec"]["selector"]) == ["server"]
+    assert chosen(made["Service", "fraud-thalweg-headless"]["spec"]["selector"]) == ["server"]
+    assert chosen(made["Service", "fraud-thalweg-learner"]["spec"]["selector"]) == ["learner"]
+    for kind, (_, name) in KINDS.items():
+        assert chosen(made[KINDS[kind]]["spec"]["selector"]["matchLabels"]) == [kind]
+        assert chosen(made["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"]) == [kind]
+        assert made["PodDisruptionBudget", name]["spec"]["maxUnavailable"] == 1
+        policy = made["NetworkPolicy", name]["spec"]
+        assert chosen(policy["podSelector"]["matchLabels"]) == [kind]
+        assert len(policy["ingress"]) == (2 if kind == "server" else 1)
+    monitored = made["ServiceMonitor", "fraud-thalweg"]["spec"]["selector"]["matchLabels"]
+    found = [one for (kind, _), one in made.items() if kind == "Service"]
+    scraped = [
+        one["spec"]["selector"]
+        for one in found
+        if monitored.items() <= one["metadata"]["labels"].items()
+        and "http" in {p["name"] for p in one["spec"]["ports"]}
+    ]
+    assert sorted(kind for one in scraped for kind in chosen(one)) == ["learner", "server"]
+    closed = rendered(tmp_path, {**SPLIT, "networkPolicy": {"enabled": True}})
+    assert closed["NetworkPolicy", "fraud-thalweg-learner"]["spec"]["ingress"] == []
+
+
+def test_learners_are_scaled_by_a_metric_that_there_is(tmp_path: Path) -> None:
+    made = rendered(tmp_path, SPLIT)
+
+    scaled = made["ScaledObject", "fraud-thalweg-learner"]["spec"]
+    target = scaled["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == KINDS["learner"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (2, 8)
+    (trigger,) = scaled["triggers"]
+    query = trigger["metadata"]["query"]
+    (metric,) = re.findall(r"thalweg_\w+(?=\{)", query)
+    assert metric in COLLECTED
+    assert (trigger["metadata"]["threshold"], 'namespace="ml"' in query) == ("5", True)
+    (pods,) = re.findall(r'pod=~"([^"]+)"', query)
+    assert re.fullmatch(pods, "fraud-thalweg-learner-11")
+    assert not re.fullmatch(pods, "fraud-thalweg-7d9c5")
+    assert ("ScaledObject", "fraud-thalweg-learner") not in rendered(
+        tmp_path, {**SPLIT, "split": {"enabled": True, "learners": {"replicas": 2}}}
+    )
+
+
 @pytest.mark.parametrize("name", ["thalweg", "a" * 53, "our-thalweg"])
-def test_names_fit_whatever_the_release_is_called(name: str, tmp_path: Path) -> None:
-    made = rendered(tmp_path, {}, name)
+@pytest.mark.parametrize(("values", "services"), [({}, 2), (SPLIT, 3)], ids=["one pod", "apart"])
+def test_names_fit_whatever_the_release_is_called(
+    name: str, values: Mapping[str, Any], services: int, tmp_path: Path
+) -> None:
+    made = rendered(tmp_path, values, name)
 
     assert all(len(found) <= 63 for _, found in made)
-    assert len({found for kind, found in made if kind == "Service"}) == 2
+    assert all(len(found) <= 53 for kind, found in made if kind == "StatefulSet")  # its pods have longer labels
+    assert len({found for kind, found in made if kind == "Service"}) == services

@@ -137,6 +137,31 @@ def test_where_an_import_starts_a_thread_nothing_is_forked(config: Path) -> None
         assert standby.pid is None
 
 
+@pytest.mark.slow
+def test_once_installed_files_have_changed_it_is_replaced_by_one_that_has_imported_the_new_ones(config: Path) -> None:
+    folder = config.parent / "installed"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import library")  # as any library that is imported before a fork
+    (folder / "library.py").write_text("old = 1")
+    environment = {**children_environment(), "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
+
+    with closing(Standby([str(config)], environment)) as standby:
+        standby.wait_until_ready(StopRequest())
+        first = standby.pid
+        assert checked(standby, config)[0] == 0
+
+        (folder / "library.py").write_text("new = 1")
+
+        assert standby.start(["check", str(config)]) is None  # its caller starts a process of its own
+        until("another standby", lambda: standby.look() and standby.pid not in (None, first))
+        standby.wait_until_ready(StopRequest())
+        assert standby.pid != first
+        assert checked(standby, config)[0] == 0
+        assert standby.restarts == 1
+        (folder / "library.py").unlink()
+        assert standby.start(["check", str(config)]) is None
+
+
 def test_whether_one_is_wanted_stands_in_the_file_or_the_environment(config: Path, tmp_path: Path) -> None:
     off = tmp_path / "off.toml"
     off.write_text("[service]\nstandby = false\n" + CONFIG)

@@ -152,3 +152,45 @@ def test_why_a_process_ended_whose_part_was_stuck_is_told(tmp_path: Path) -> Non
     finally:
         stopping.set()
         thread.join()
+
+
+def test_learners_that_cannot_begin_end_the_service_only_once_none_is_left(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    supervisor = Supervisor(tmp_path, 5.0, [], stopping, servers=0, learners=3)
+    refused = [sys.executable, "-c", "import sys; sys.exit(2)"]
+    late = tmp_path / "late"
+    wait = f"import pathlib, sys, time\nwhile not pathlib.Path({str(late)!r}).exists(): time.sleep(0.01)\nsys.exit(2)"
+    for child, command in zip(supervisor._children, (refused, [sys.executable, "-c", wait], refused), strict=True):
+        child.command = command
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(supervisor.run()))
+    thread.start()
+    told = live_folder(tmp_path) / SUPERVISOR_FILE
+
+    def pids() -> dict[str, int | None]:
+        return {role: one["pid"] for role, one in json.loads(told.read_text())["roles"].items()}
+
+    try:
+        until("two to be refused", lambda: told.exists() and list(pids().values()).count(None) == 2)
+        assert [role for role, pid in pids().items() if pid is not None] == ["learner-2"]
+        assert codes == []
+        assert all(child.restarts == 0 for child in supervisor._children)
+        late.touch()
+        until("the end", lambda: codes)
+    finally:
+        stopping.set()
+        thread.join()
+
+    assert codes == [2]
+
+
+def test_a_server_that_cannot_begin_ends_the_service_whatever_the_learners_do(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, 5.0, [], threading.Event(), learners=2)
+    for child in supervisor._children:
+        child.command = [
+            sys.executable,
+            "-c",
+            f"import sys, time; {'time.sleep(60)' if child.is_learner else 'sys.exit(2)'}",
+        ]
+
+    assert supervisor.run() == 2

@@ -22,7 +22,8 @@ from thalweg.ops.serve.class_names import NO_NUMBER
 from thalweg.ops.serve.errors import NotReady
 from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.readiness import ServiceHealth
-from thalweg.ops.telemetry.process_health import HealthFile, LearnerProcess
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
+from thalweg.ops.telemetry.process_health import HealthFile
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Batch, NumberLabels
@@ -132,7 +133,7 @@ def test_a_model_that_its_circuit_breaker_stopped_says_so_wherever_it_gives_no_a
     file = HealthFile(started.parts.live, registry)
     file.start()
     try:
-        ServiceHealth(started.parts.server.models, learners=LearnerProcess(started.parts.live))
+        ServiceHealth(started.parts.server.models, learners=LearnerProcesses(started.parts.live))
         wanted = f"{NOTHING}; its learner stands still: {stopped}"
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(started.channel)
         request = pb.ModelInferRequest(model_name="m")

@@ -28,10 +28,14 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
-from thalweg.ops.serve.models import RequestSinks
+from thalweg.ops.serve.models import Models, RequestSinks
+from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.learners.pages import metrics_page
+from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
+from thalweg.ops.telemetry.process_health import learner_role
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
@@ -197,12 +201,13 @@ def models_named(*names: str) -> Any:
 
 
 def page(tmp_path: Path, learners: int) -> bytes:
-    for number in range(learners):
-        metrics = LearnerMetrics(tmp_path / f"metrics-learner-{number}.prom")
-        told(metrics, f"m{number}")
+    homes = {f"m{number}": (number + 1,) for number in range(learners)}
+    for name, (number,) in homes.items():
+        metrics = LearnerMetrics(metrics_page(tmp_path, learner_role(number)))
+        told(metrics, name)
         metrics.start()
         metrics.close()
-    server = ServerMetrics(tmp_path)
+    server = ServerMetrics(tmp_path, health=ServiceHealth(Models([]), learners=LearnerProcesses(tmp_path, homes)))
     server.answered("m", "OK", 0.001, 3)
     server.called("/thalweg.v1.LearningService/GetModel", "OK", 0.1)
     return server.render()[0]
@@ -410,7 +415,7 @@ def test_prometheus_itself_scrapes_the_page(tmp_path: Path) -> None:
             raise Unavailable("no prometheus; run: sudo apt-get install prometheus")
     live = tmp_path / "live"
     live.mkdir()
-    page(live, 2)
+    page(live, 1)
     with served(tmp_path) as parts:  # one version is published
         place, port = f"127.0.0.1:{parts.server.http_port}", free_port()
         (tmp_path / "prometheus.yml").write_text(
@@ -433,8 +438,8 @@ def test_prometheus_itself_scrapes_the_page(tmp_path: Path) -> None:
 
     assert scraped["up"] == [1.0]
     assert scraped["thalweg_state_version"] == [1.0]
-    assert scraped["thalweg_events_consumed_total"] == [3.0, 3.0]
-    assert scraped["thalweg_learn_duration_seconds_count"] == [1.0, 1.0]
+    assert scraped["thalweg_events_consumed_total"] == [3.0]
+    assert scraped["thalweg_learn_duration_seconds_count"] == [1.0]
 
 
 def until_scraped(port: int) -> Mapping[str, list[float]]:

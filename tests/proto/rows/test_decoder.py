@@ -324,3 +324,15 @@ def test_any_json_gives_a_value_or_a_reason_the_same_alone_and_together(schema: 
             np.testing.assert_array_equal(together.batch.inputs[name][row], column[0])
         assert together.batch.times[row] == one.times[0]
         assert (together.batch.ids or [None] * 9)[row] == (one.ids or [None])[0]
+
+
+@pytest.mark.parametrize("place", [0, 20, 39])
+def test_a_row_that_is_too_deep_is_refused_wherever_it_stands_among_many(place: int) -> None:
+    lists = [b'{"ok": true, "unasked": %b}' % (b"[" * depth + b"]" * depth) for depth in (62, 63, 64)]
+    rows: list[Any] = [lists[0]] * 40
+    rows[place] = lists[2]
+
+    decoded = decode(MAPPED, [*rows, lists[1], b'{"ok": true, "text": "' + b"[" * 90 + b'"}'])
+
+    assert [(one.row, one.reason) for one in decoded.rejected] == [(place, "malformed")]
+    assert len(decoded.batch) == 41

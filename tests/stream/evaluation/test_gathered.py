@@ -9,7 +9,9 @@ from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
-from thalweg.stream.evaluation.gathered import TOGETHER, Gathered
+from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.evaluation.gathered import TOGETHER, Gathered, together_after
+from thalweg.stream.evaluation.monitor import Monitor
 
 
 def batch(events: int, width: int) -> Batch:
@@ -24,7 +26,7 @@ def test_micro_batches_wait_until_they_are_many_events_or_a_megabyte(width: int,
     predictor, gathered, one = learner.predictor(), Gathered(), batch(32, width)
     outputs = predictor.predict(one.inputs)
 
-    while not gathered.enough:
+    while not gathered.enough(TOGETHER):
         assert gathered.fits(predictor, outputs)
         gathered.add(one, predictor, outputs)
 
@@ -34,6 +36,24 @@ def test_micro_batches_wait_until_they_are_many_events_or_a_megabyte(width: int,
     assert len(together.batch) == sum(together.sizes) == waiting
     assert len(together.outputs["label"]) == waiting
     assert gathered.take() is None
+
+
+def test_a_stream_that_has_gone_on_waits_for_as_many_events_as_points_of_its_curve_lie_apart() -> None:
+    learner = Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0))
+    monitor, block = Monitor(learner, lambda: learner, frozen_after=0, drift=DriftParams(detectors=[])), batch(16384, 2)
+    evaluated = [0]
+
+    for one in block.micro_batches(64):
+        predictor = learner.predictor()
+        monitor.predicted(one, predictor, predictor.predict(one.inputs))
+        learner.learn(one)
+        if monitor.drift.events > evaluated[-1]:
+            evaluated.append(monitor.drift.events)
+
+    ends, taken = np.array(evaluated[2:]), np.array([point.events for point in monitor.curve.points])
+    assert set(np.diff(ends[ends <= 8192])) == {together_after(0)} == {512}
+    assert set(np.diff(ends[ends > 8192])) == {together_after(8192)} == {1024}
+    assert set(np.diff(taken[taken > 8192])) == {1024}
 
 
 def test_predictions_of_other_classes_or_shapes_do_not_fit() -> None:

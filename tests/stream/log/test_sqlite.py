@@ -12,7 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
+from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from thalweg.proto.records import Partition, Records
 from thalweg.stream.log import sqlite_reader
 from thalweg.stream.log.log import Gap, Log, LogError, LogReplaced, Message, Reader, Retention
 from thalweg.stream.log.sqlite import SqliteLog
+from thalweg.stream.log.sqlite_file import checksum
 
 
 @pytest.fixture
@@ -271,6 +274,7 @@ def test_what_lies_in_damaged_pages_is_reported_and_the_rest_is_read(tmp_path: P
     whole = dict(zip(offsets(runs), values(runs)))
     lost = [offset for gap in reader.gaps() for offset in range(gap.first, gap.last + 1)]
     assert 5 < len(whole) < 45
+    assert set(range(8)) <= set(whole)  # those before the first damaged page, though one poll would take all
     assert sorted([*whole, *lost]) == list(range(51))
     assert whole.pop(50) == b"new"
     assert all(value == bytes([offset]) * 3000 for offset, value in whole.items())
@@ -395,6 +399,20 @@ def test_what_is_acknowledged_is_on_disk(log: SqliteLog) -> None:
     assert full == 2
 
 
+def test_a_small_record_appended_alone_writes_less_than_four_times_its_size_ahead(
+    tmp_path: Path, log: SqliteLog
+) -> None:
+    path = Path(log._connection.execute("PRAGMA database_list").fetchone()[2])
+    written_ahead = path.with_name(path.name + "-wal")
+    log.append("t", [Message(b"0" * 1300)])  # the topic is made
+    before = written_ahead.stat().st_size
+
+    for _ in range(50):
+        log.append("t", [Message(b"0" * 1300)])
+
+    assert written_ahead.stat().st_size - before < 4 * 50 * 1300
+
+
 def test_an_idle_reader_gets_a_record_that_another_process_appends(tmp_path: Path, log: SqliteLog) -> None:
     log.append("t", [Message(b"0")])
     reader = log.reader(["t"], {}, "latest")
@@ -434,3 +452,16 @@ def test_however_it_is_polled_every_record_comes_once_and_in_order(
         assert not any(reader.lag().values())
         reader.close()
         log.close()
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 300_000])
+def test_the_checksum_of_a_row_is_that_of_its_messagepack_however_large_it_is(size: int) -> None:
+    row = (
+        5,
+        1.5,
+        b"key",
+        bytes(range(256)) * (size // 256) + b"0" * (size % 256),
+        msgspec.msgpack.encode([("h", b"x")]),
+    )
+
+    assert checksum(*row) == crc32c(msgspec.msgpack.encode(row))

@@ -93,6 +93,24 @@ def test_confirming_changes_how_fresh_the_version_is_and_not_the_version(tmp_pat
     assert watching.current.info.as_of == 77.0
 
 
+def test_a_confirmation_alone_wakes_nobody_and_is_seen_at_the_next_look(tmp_path: Path) -> None:
+    publisher, watching = FilePublisher(tmp_path), published(tmp_path)
+    show(publisher, 1)
+    watching.start()
+    try:
+        until("the version", lambda: watching.current)
+
+        publisher.confirm(77.0)
+
+        assert not watching._notice()
+        until("how fresh it is", lambda: watching.current is not None and watching.current.info.as_of == 77.0)
+        publisher.confirm(78.0)
+        show(publisher, 2)
+        until("the next version", lambda: value(watching) == 2)
+    finally:
+        watching.close()
+
+
 def test_a_version_in_hand_outlives_its_file(tmp_path: Path) -> None:
     publisher, watching = FilePublisher(tmp_path), published(tmp_path)
     show(publisher, 1)

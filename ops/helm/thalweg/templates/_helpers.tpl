@@ -3,9 +3,25 @@
 {{- if contains "thalweg" .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{ else }}{{ printf "%s-thalweg" (.Release.Name | trunc 44 | trimSuffix "-") }}{{ end }}
 {{- end }}
 
+{{- define "thalweg.learner" -}}
+{{ include "thalweg.name" . | trunc 44 | trimSuffix "-" }}-learner
+{{- end }}
+
 {{- define "thalweg.selector" -}}
 app.kubernetes.io/name: thalweg
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Of the pods of one kind: (list . "learner"), (list . "server"); without a kind those of all, where all are in one. */}}
+{{- define "thalweg.kind" -}}
+{{ include "thalweg.selector" (index . 0) }}
+{{- with index . 1 }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "thalweg.server" -}}
+{{ ternary "server" "" .Values.split.enabled }}
 {{- end }}
 
 {{- define "thalweg.labels" -}}
@@ -20,10 +36,42 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "tls.clientCa: expected tls.existingSecret beside it: without a certificate the service is plain text" }}
 {{- end }}
 {{- range $name, $_ := merge (dict) .Values.env .Values.secretEnv }}
-{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS") }}
-{{- fail (printf "env: %s is set by the chart (service.bindAddress, servers)" $name) }}
+{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS" "THALWEG_SERVICE__LEARNERS" "THALWEG_SERVICE__ROLE") }}
+{{- fail (printf "env: %s is set by the chart (service.bindAddress, servers, learners, split)" $name) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.existingConfigMap (hasKey .Values "config") }}
+{{- fail "config: expected either config or existingConfigMap, got both: the latter would be used, and config ignored" }}
+{{- end }}
+{{- if .Values.split.enabled }}
+{{- $names := keys .Values.env .Values.secretEnv | join " " | upper }}
+{{- $config := ternary "" (include "thalweg.config" .) (ne .Values.existingConfigMap "") }}
+{{- $shared := or (contains "THALWEG_STORE__URL" $names) (contains "THALWEG_SERVICE__STATE_URL" $names) (contains "redis://" $config) (contains "rediss://" $config) (contains "state_url" $config) }}
+{{- if not (or $shared .Values.existingConfigMap) }}
+{{- fail "split: expected THALWEG_STORE__URL (a Redis) or THALWEG_SERVICE__STATE_URL (an object store) in env or secretEnv: versions reach the servers by one of them" }}
+{{- end }}
+{{- $most := ternary .Values.split.learners.autoscaling.maxReplicas .Values.split.learners.replicas .Values.split.learners.autoscaling.enabled | int }}
+{{- if and (gt $most 1) $config (not (or (contains "THALWEG_SERVICE__STATE_URL" $names) (contains "state_url" $config))) }}
+{{- fail (printf "split.learners: expected THALWEG_SERVICE__STATE_URL (an object store) in env or secretEnv, got %d learners and no place where a partition that moves finds its state: it would be learned anew" $most) }}
+{{- end }}
+{{- if and (gt $most 1) $config (not (regexMatch "(?m)^\\s*(\\[model\\.scale\\]|scale\\s*=|scale\\.)" $config)) }}
+{{- fail (printf "split.learners: expected [model.scale] in config, got %d learners and no model that several can learn" $most) }}
+{{- end }}
+{{- with .Values.split.learners.autoscaling }}
+{{- if gt (int .minReplicas) (int .maxReplicas) }}
+{{- fail (printf "split.learners.autoscaling: expected minReplicas of at most maxReplicas (%d), got %d" (int .maxReplicas) (int .minReplicas)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* thalweg.toml, whole. */}}
+{{- define "thalweg.config" -}}
+{{- if hasKey .Values "config" -}}
+{{- required "config: expected the content of thalweg.toml, or existingConfigMap" .Values.config -}}
+{{- else -}}
+{{- .Files.Get "example.toml" -}}
+{{- end -}}
 {{- end }}
 
 {{- define "thalweg.configMap" -}}
@@ -38,4 +86,10 @@ tcpSocket: { port: http }
 {{- else -}}
 httpGet: { path: {{ index . 1 }}, port: http{{ if $values.tls.existingSecret }}, scheme: HTTPS{{ end }} }
 {{- end }}
+{{- end }}
+
+{{/* The ports of a service for callers. */}}
+{{- define "thalweg.ports" -}}
+- { name: http, port: {{ .Values.service.httpPort }}, targetPort: http, appProtocol: {{ ternary "https" "http" (ne .Values.tls.existingSecret "") }} }
+- { name: grpc, port: {{ .Values.service.grpcPort }}, targetPort: grpc, appProtocol: grpc }
 {{- end }}

@@ -96,6 +96,7 @@ def _paths(model: ServedModel) -> Described:
                 name,
                 _one_or_list(_ref(f"{name}.Event")),
                 _one_or_list(_ref("Ack")),
+                options=_EVENT_OPTIONS,
             )
         },
         f"{base}:predict": {
@@ -205,6 +206,13 @@ _OPTIONS = (
     _option("outputs", "Names of outputs, with commas between; none: all.", {"type": "string"}),
     _option("explain", "true, or a number of entries.", {"type": "string"}),
     _option("event_id", "The id under which the only row waits for its label.", {"type": "string"}),
+)
+_EVENT_OPTIONS = (
+    _option(
+        "responses",
+        "Responses that KServe's request logger posts: ignored, or the labels of their requests.",
+        {"type": "string", "enum": ["ignore", "label"], "default": "ignore"},
+    ),
 )
 _KEY = {"type": ["string", "integer"], "description": "The key of all rows; its shard answers."}
 _KEY_OPTION = _option("key", "The key of all rows that have none of their own; its shard answers.", {"type": "string"})

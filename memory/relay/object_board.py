@@ -1,0 +1,123 @@
+"""The board in an object store: an object for each announcement, whose name says its order. The highest counts.
+
+So what a superseded owner writes late is never looked at, as with `RemoteSnapshots`. Nobody tells of new objects: they
+are looked for.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
+from thalweg.memory.relay.announced import MOST_RECORD_BYTES, Announced, Order, Poisoned, decode
+from thalweg.memory.relay.board import MOST_NOTE_BYTES, BoardUnavailable, Found, overtaken
+from thalweg.memory.relay.pieces import Pieces, owner_part
+
+INLINE_BYTES = 64 << 10
+"""Contents up to this size are in the announcement's object, which is written anew for each confirmation."""
+_HEAD = re.compile(r"([0-9]{16})-([0-9]{16})-([0-9]{16})", re.ASCII)
+_KEPT = 2
+_CHECK_SECONDS = 1.0
+_TRIES = 3
+
+
+class ObjectBoard:
+    """See `VersionBoard`."""
+
+    notifies = False
+
+    def __init__(self, objects: Objects, pieces: Pieces, clock: Callable[[], float] = time.time) -> None:
+        self.place = objects.url
+        self._objects, self._pieces, self._clock = objects, pieces, clock
+        self._checked: dict[str, float] = {}
+
+    def newest(self, model: str) -> Order | None:
+        return max(self._heads(model), default=None)
+
+    def offer(self, announced: Announced, content: Callable[[], bytes]) -> None:
+        model = announced.model
+        if time.monotonic() - self._checked.get(model, -_CHECK_SECONDS) >= _CHECK_SECONDS:  # before much is uploaded
+            self._must_be_newest(announced, self._heads(model))
+        if announced.size_bytes <= INLINE_BYTES:
+            put = announced.encode() + b"\n" + content()
+        else:
+            announced = replace(announced, pieces=self._pieces.put(announced, content))
+            put = announced.encode() + b"\n"
+        try:
+            self._objects.put(_name(announced), put)
+            heads = self._heads(model)
+            self._must_be_newest(announced, heads)
+            self._objects.delete(_head(model, order) for order in sorted(heads)[:-_KEPT])
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+        self._checked[model] = time.monotonic()
+        if announced.pieces:
+            self._pieces.prune(announced)
+
+    def read(self, model: str, after: Order | None) -> Found | None:
+        for _ in range(_TRIES):
+            heads = self._heads(model)
+            newest = max(heads, default=None)
+            if newest is None or (after is not None and newest <= after):
+                return None
+            try:
+                content = self._objects.get(_head(model, newest), MOST_RECORD_BYTES + INLINE_BYTES)
+            except ObjectsUnavailable as error:
+                raise BoardUnavailable(str(error)) from error
+            if content is None:  # it was replaced, or is larger than any
+                continue
+            record, _, inline = content.partition(b"\n")
+            announced = decode(record, model)
+            if announced.order != newest:
+                raise Poisoned(f"{_head(model, newest)}: names another order, {tuple(announced.order)}")
+            age = max(0.0, self._clock() - heads[newest])
+            return Found(announced, age, None if announced.pieces else inline)
+        raise Poisoned(f"{self.place}: the newest announcement of {model!r} cannot be read: it is gone or too large")
+
+    def fetch(self, announced: Announced, number: int) -> bytes | None:
+        return self._pieces.get(announced, number)
+
+    def note(self, model: str, content: bytes) -> None:
+        try:
+            self._objects.put(_note(model), content)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+
+    def noted(self, model: str) -> bytes | None:
+        try:
+            return self._objects.get(_note(model), MOST_NOTE_BYTES)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+
+    def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _must_be_newest(self, announced: Announced, heads: Collection[Order]) -> None:
+        newest = max(heads, default=None)
+        if newest is not None and newest > announced.order:
+            raise overtaken(announced, newest, "")
+
+    def _heads(self, model: str) -> dict[Order, float]:
+        """When each was put there, Unix seconds by the store's clock. Raises BoardUnavailable."""
+        try:
+            there = self._objects.names(f"{model}/announced")
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+        found = ((_HEAD.fullmatch(one.name.rpartition("/")[2]), one.modified) for one in there)
+        return {Order(int(one[1]), int(one[2]), int(one[3])): modified for one, modified in found if one is not None}
+
+
+def _name(announced: Announced) -> str:
+    return _head(announced.model, announced.order)
+
+
+def _head(model: str, order: Order) -> str:
+    return f"{model}/announced/{owner_part(order)}-{order.sequence:016d}"
+
+
+def _note(model: str) -> str:
+    return f"{model}/announced-note"

@@ -1,0 +1,112 @@
+"""Large contents in an object store, in pieces named by their hash, below the owner and sender that put them there.
+
+Only who put them deletes them while it is the owner: one that was superseded can delete nothing that others need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
+from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order
+from thalweg.memory.relay.board import BoardUnavailable
+
+log = structlog.get_logger(__name__)
+
+_KEPT = 3
+"""Announcements whose pieces stay: another host may be fetching them."""
+_OWNER = re.compile(r".*/([0-9]{16})-([0-9]{16})/[0-9a-f]{64}", re.ASCII)
+_OLD_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class _Own:
+    """What this sender has put there of one model."""
+
+    owner: tuple[int, int]
+    newest: tuple[str, tuple[str, ...]] = "", ()
+    """SHA-256 of the newest content, and its pieces."""
+    there: set[str] = field(default_factory=set)
+    announced: list[frozenset[str]] = field(default_factory=list)
+
+
+class Pieces:
+    """The pieces of all models. Each model is put by one thread; any thread may get."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._own: dict[str, _Own] = {}
+        self.sent_bytes = 0
+        """Of pieces that were uploaded."""
+
+    def put(self, announced: Announced, content: Callable[[], bytes]) -> tuple[str, ...]:
+        """Upload what is not there; the hash of each piece, in order. Raises BoardUnavailable."""
+        own = self._own.get(announced.model)
+        if own is None or own.owner != announced.order[:2]:
+            own = self._own[announced.model] = _Own(announced.order[:2])
+            self._forget_others(announced)
+        if own.newest[0] == announced.sha256:
+            return own.newest[1]
+        whole = memoryview(content())
+        hashes = []
+        for start in range(0, len(whole), PIECE_BYTES):
+            piece = whole[start : start + PIECE_BYTES]
+            digest = hashlib.sha256(piece).hexdigest()
+            hashes.append(digest)
+            if digest not in own.there:
+                try:
+                    self._objects.put(_name(announced, digest), bytes(piece))
+                except ObjectsUnavailable as error:
+                    raise BoardUnavailable(str(error)) from error
+                own.there.add(digest)
+                self.sent_bytes += len(piece)
+        own.newest = announced.sha256, tuple(hashes)
+        return own.newest[1]
+
+    def prune(self, announced: Announced) -> None:
+        """It was announced: delete what none of the last ones needs. Raises BoardUnavailable."""
+        own = self._own[announced.model]
+        own.announced = [*own.announced, frozenset(announced.pieces)][-_KEPT:]
+        unused = own.there - frozenset().union(*own.announced)
+        try:
+            self._objects.delete(_name(announced, digest) for digest in unused)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+        own.there -= unused
+
+    def get(self, announced: Announced, number: int) -> bytes | None:
+        """A piece; None if it is gone, or larger than any is. Raises BoardUnavailable."""
+        try:
+            return self._objects.get(_name(announced, announced.pieces[number]), PIECE_BYTES)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+
+    def _forget_others(self, announced: Announced) -> None:
+        """Delete what earlier owners and senders have left, once it is old."""
+        try:
+            there = self._objects.names(f"{announced.model}/relay")
+            newest = max((one.modified for one in there), default=0.0)
+            old = [
+                one.name
+                for one in there
+                if (found := _OWNER.fullmatch(one.name)) is not None
+                and (int(found[1]), int(found[2])) < announced.order[:2]
+                and one.modified < newest - _OLD_SECONDS
+            ]
+            self._objects.delete(old)
+        except ObjectsUnavailable as error:
+            log.warning("what earlier senders have left stays", model=announced.model, problem=str(error))
+
+
+def _name(announced: Announced, digest: str) -> str:
+    return f"{announced.model}/relay/{owner_part(announced.order)}/{digest}"
+
+
+def owner_part(order: Order) -> str:
+    """Generation and incarnation, in names."""
+    return f"{order.generation:016d}-{order.incarnation:016d}"

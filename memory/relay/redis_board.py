@@ -1,0 +1,193 @@
+"""The board in Redis: one hash per model, replaced by a script that refuses what is older, and a channel that tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import redis
+
+from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.redis_commands import masked
+from thalweg.memory.relay.announced import MOST_RECORD_BYTES, Announced, Order, Poisoned, decode
+from thalweg.memory.relay.board import INLINE_BYTES, MOST_NOTE_BYTES, BoardUnavailable, Found, TooLarge, overtaken
+from thalweg.memory.relay.pieces import Pieces
+
+MOST_ALONE_BYTES = 64 << 20
+"""Without an object store, contents up to this size go by Redis, too."""
+CHANNEL = "thalweg:versions"
+_TIMEOUT_SECONDS = 5.0
+_LISTEN_SECONDS = 0.5
+_NOTE_SECONDS = 86_400
+
+_OFFER = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+local known = redis.call('HMGET', KEYS[1], 'generation', 'incarnation', 'sequence', 'sha256', 'sender')
+for at = 1, 3 do
+  local there, new = tonumber(known[at] or '') or 0, tonumber(ARGV[at])
+  if new < there then return {'overtaken', known[1] or '0', known[2] or '0', known[3] or '0', known[5] or ''} end
+  if new > there then break end
+end
+if ARGV[7] == 'content' then
+  if known[4] ~= ARGV[4] or redis.call('HSTRLEN', KEYS[1], 'content') == 0 then return {'missing'} end
+elseif ARGV[7] == 'pieces' then redis.call('HDEL', KEYS[1], 'content')
+else redis.call('HSET', KEYS[1], 'content', ARGV[8]) end
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'incarnation', ARGV[2], 'sequence', ARGV[3], 'sha256', ARGV[4],
+  'sender', ARGV[5], 'record', ARGV[6], 'second', now[1], 'microsecond', now[2])
+redis.call('PUBLISH', ARGV[10], ARGV[9])
+return {'taken'}
+"""
+"""All of it or nothing: whoever was overtaken can change nothing between its look and its write."""
+
+_READ = """
+if redis.call('TYPE', KEYS[1]).ok == 'none' then return {'none'} end
+local known = redis.call('HMGET', KEYS[1], 'generation', 'incarnation', 'sequence', 'second', 'microsecond')
+local newer = ARGV[1] == ''
+for at = 1, 3 do
+  if newer then break end
+  local there, after = tonumber(known[at] or '') or 0, tonumber(ARGV[at])
+  if there < after or (at == 3 and there == after) then return {'none'} end
+  if there > after then newer = true end
+end
+if redis.call('HSTRLEN', KEYS[1], 'record') > tonumber(ARGV[4]) then return {'large', 'record'} end
+if redis.call('HSTRLEN', KEYS[1], 'content') > tonumber(ARGV[5]) then return {'large', 'content'} end
+local now = redis.call('TIME')
+local age = (now[1] - (tonumber(known[4] or '') or 0)) + (now[2] - (tonumber(known[5] or '') or 0)) / 1e6
+return {'found', redis.call('HGET', KEYS[1], 'record') or '', redis.call('HGET', KEYS[1], 'content') or '',
+  string.format('%.6f', age)}
+"""
+
+
+class RedisBoard:
+    """See `VersionBoard`.
+
+    Args:
+        url: Of the Redis.
+        pieces: Takes contents that are too large for Redis; None: there is no object store.
+
+    Raises:
+        StoreError: The URL has another form.
+    """
+
+    notifies = True
+
+    def __init__(self, url: str, pieces: Pieces | None = None) -> None:
+        self.place, self._pieces = masked(url), pieces
+        self._most = INLINE_BYTES if pieces is not None else MOST_ALONE_BYTES
+        try:
+            self._client = redis.Redis.from_url(
+                url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=2.0, retry=None
+            )
+        except (ValueError, redis.RedisError) as error:
+            raise StoreError(f"store {self.place}: {error}") from error
+
+    def newest(self, model: str) -> Order | None:
+        try:
+            there: Any = self._client.hmget(_key(model), "generation", "incarnation", "sequence")
+            return None if None in there else Order(*map(int, there))
+        except redis.ResponseError:
+            return None  # of another kind: what is offered replaces it
+        except ValueError:
+            return None
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+
+    def offer(self, announced: Announced, content: Callable[[], bytes]) -> None:
+        if announced.size_bytes > self._most:
+            if self._pieces is None:
+                raise TooLarge(
+                    f"a version of {announced.size_bytes:,} bytes is too large for {self.place} (at most "
+                    f"{self._most:,}): service.state_url is needed"
+                )
+            if (newest := self.newest(announced.model)) is not None and newest > announced.order:
+                raise overtaken(announced, newest, "")  # before it is uploaded
+            placed = replace(announced, pieces=self._pieces.put(announced, content))
+            self._announce(placed, b"", "pieces")
+            self._pieces.prune(placed)
+        elif not self._announce(announced, b"", "content"):
+            self._announce(announced, content(), "")
+
+    def read(self, model: str, after: Order | None) -> Found | None:
+        order = ("", "", "") if after is None else tuple(map(str, after))
+        found = self._run(_READ, 1, _key(model), *order, MOST_RECORD_BYTES, MOST_ALONE_BYTES)
+        if found[0] == b"none":
+            return None
+        if found[0] == b"large":
+            raise Poisoned(f"{self.place}: the {found[1].decode()} of {model!r} is larger than any that is announced")
+        announced = decode(found[1], model)
+        age = float(found[3])
+        return Found(announced, max(0.0, age) if math.isfinite(age) else None, None if announced.pieces else found[2])
+
+    def fetch(self, announced: Announced, number: int) -> bytes | None:
+        return None if self._pieces is None else self._pieces.get(announced, number)
+
+    def note(self, model: str, content: bytes) -> None:
+        try:
+            self._client.set(_note_key(model), content, ex=_NOTE_SECONDS)
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+
+    def noted(self, model: str) -> bytes | None:
+        try:
+            found: Any = self._client.getrange(_note_key(model), 0, MOST_NOTE_BYTES)
+        except redis.ResponseError:
+            return None
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+        return found if found and len(found) <= MOST_NOTE_BYTES else None
+
+    def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None:
+        try:
+            listener: Any = self._client.pubsub  # has no types
+            with listener(ignore_subscribe_messages=True) as heard:
+                heard.subscribe(CHANNEL)
+                while not stopped():
+                    message: Any = heard.get_message(timeout=_LISTEN_SECONDS)
+                    if message is not None and isinstance(message["data"], bytes):
+                        told(message["data"].decode("utf-8", "replace"))
+        except (redis.RedisError, OSError, ValueError) as error:
+            raise self._unavailable(error) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _announce(self, announced: Announced, content: bytes, how: str) -> bool:
+        """Whether it was announced; else its content is missing there. Raises as `offer`."""
+        answer = self._run(
+            _OFFER,
+            1,
+            _key(announced.model),
+            *map(str, announced.order),
+            announced.sha256,
+            announced.sender,
+            announced.encode(),
+            how,
+            content,
+            announced.model,
+            CHANNEL,
+        )
+        if answer[0] == b"overtaken":
+            newer = Order(*(int(float(one)) for one in answer[1:4]))
+            raise overtaken(announced, newer, answer[4].decode("utf-8", "replace"))
+        return bool(answer[0] == b"taken")
+
+    def _run(self, script: str, keys: int, *arguments: Any) -> Any:
+        try:
+            return self._client.eval(script, keys, *arguments)
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> BoardUnavailable:
+        return BoardUnavailable(f"store {self.place}: {error}")
+
+
+def _key(model: str) -> str:
+    return f"thalweg:version:{model}"
+
+
+def _note_key(model: str) -> str:
+    return f"thalweg:note:{model}"

@@ -1,0 +1,1 @@
+"""What the hosts of a service do, and what each needs for that."""

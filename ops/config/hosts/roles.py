@@ -1,0 +1,51 @@
+"""What a host does (`service.role`), and what it needs for that where learners and servers are on different hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from thalweg.models.parts.settings import Mistake, Place
+
+ServiceRole = Literal["all", "learn", "serve"]
+
+
+def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]:
+    """The mistakes of a configuration whose learners and servers share no disk; skips what is wrong already."""
+    if {place[0] for place in wrong} & {"service", "log", "store"}:
+        return
+    role = _of(table, "service").get("role", "all")
+    if role == "all":
+        return
+    log, store = (str(_of(table, name).get("url", "sqlite:")) for name in ("log", "store"))
+    by_redis = store.startswith("redis")
+    if not by_redis and not _of(table, "service").get("state_url"):
+        text = f"{role!r} needs a way between the hosts: store.url of a Redis, or service.state_url; got neither"
+        yield Mistake(("service", "role"), text)
+    models = [one for one in table.get("model", []) if isinstance(one, dict) and "name" in one]
+    scaled = [one["name"] for one in models if one.get("scale") is not None]
+    if scaled and not _of(table, "service").get("state_url"):
+        text = (
+            f"missing: shards of model {scaled[0]!r} move between hosts, and their versions with their owners' states"
+        )
+        yield Mistake(("service", "state_url"), text)
+    if role != "serve":
+        return
+    if not log.startswith("kafka:"):
+        text = (
+            "expected kafka://… where service.role is 'serve': what servers append is to reach learners on other hosts,"
+            f" and {log.partition(':')[0]}: is on this one"
+        )
+        yield Mistake(("log", "url"), text)
+    late = [one["name"] for one in models if one.get("labels_topic")]
+    if late and not by_redis:
+        text = (
+            f"expected redis://… where service.role is 'serve': requests of model {late[0]!r} wait for their labels in "
+            f"the store, learners on other hosts join them, and {store.partition(':')[0]}: is on this host"
+        )
+        yield Mistake(("store", "url"), text)
+
+
+def _of(table: dict[str, Any], section: str) -> dict[str, Any]:
+    found = table.get(section, {})
+    return found if isinstance(found, dict) else {}

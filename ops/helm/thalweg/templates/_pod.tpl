@@ -1,0 +1,131 @@
+{{/* The pod of a kind: (list . "learner"), (list . "server"), (list . "") for all in one. */}}
+{{- define "thalweg.pod" -}}
+{{- $ := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- $resources := $.Values.resources -}}
+{{- if eq $kind "learner" }}{{ $resources = $.Values.split.learners.resources }}{{ else if eq $kind "server" }}{{ $resources = $.Values.split.servers.resources }}{{ end -}}
+metadata:
+  labels:
+    {{- include "thalweg.labels" $ | nindent 4 }}
+    {{- with $kind }}
+    app.kubernetes.io/component: {{ . }}
+    {{- end }}
+    {{- with $.Values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  annotations:
+    {{- if not $.Values.existingConfigMap }}
+    checksum/config: {{ include "thalweg.config" $ | sha256sum }}
+    {{- end }}
+    {{- with $.Values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
+spec:
+  serviceAccountName: {{ include "thalweg.name" $ }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ $.Values.terminationGracePeriodSeconds }}
+  {{- with $.Values.imagePullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 10001
+    runAsGroup: 10001
+    fsGroup: 10001
+    fsGroupChangePolicy: OnRootMismatch
+    seccompProfile: { type: RuntimeDefault }
+  containers:
+    - name: thalweg
+      image: "{{ $.Values.image.repository }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}"
+      imagePullPolicy: {{ $.Values.image.pullPolicy }}
+      args: [serve, /etc/thalweg/thalweg.toml, --log-format, json]
+      env:
+        - { name: THALWEG_SERVICE__GRPC, value: "{{ $.Values.service.bindAddress }}:8081" }
+        - { name: THALWEG_SERVICE__HTTP, value: "{{ $.Values.service.bindAddress }}:8080" }
+        - { name: THALWEG_SERVICE__STATE_DIR, value: /var/lib/thalweg/state }
+        - { name: THALWEG_SERVICE__SERVERS, value: {{ $.Values.servers | quote }} }
+        {{- if ne $kind "server" }}
+        - { name: THALWEG_SERVICE__LEARNERS, value: {{ $.Values.learners | quote }} }
+        {{- end }}
+        {{- if $kind }}
+        - { name: THALWEG_SERVICE__ROLE, value: {{ ternary "learn" "serve" (eq $kind "learner") }} }
+        {{- end }}
+        {{- if $.Values.tokens.existingSecret }}
+        - { name: THALWEG_SERVICE__TOKEN_FILE, value: /etc/thalweg/tokens/{{ $.Values.tokens.key }} }
+        {{- end }}
+        {{- if $.Values.tls.existingSecret }}
+        - { name: THALWEG_SERVICE__TLS_CERTIFICATE, value: /etc/thalweg/tls/tls.crt }
+        - { name: THALWEG_SERVICE__TLS_KEY, value: /etc/thalweg/tls/tls.key }
+        {{- with $.Values.tls.clientCa }}
+        - { name: THALWEG_SERVICE__TLS_CLIENT_CA, value: /etc/thalweg/tls/{{ . }} }
+        {{- end }}
+        {{- end }}
+        {{- range $name, $value := $.Values.env }}
+        - { name: {{ $name }}, value: {{ $value | toString | quote }} }
+        {{- end }}
+        {{- range $name, $from := $.Values.secretEnv }}
+        - name: {{ $name }}
+          valueFrom: { secretKeyRef: { name: {{ $from.name }}, key: {{ $from.key }} } }
+        {{- end }}
+      ports:
+        - { name: http, containerPort: 8080 }
+        {{- if ne $kind "learner" }}
+        - { name: grpc, containerPort: 8081 }
+        {{- end }}
+      startupProbe: # a state is restored, and the end of the log learned again
+        {{- include "thalweg.probe" (list $.Values "/healthz") | nindent 8 }}
+        periodSeconds: 2
+        failureThreshold: 150
+      livenessProbe:
+        {{- include "thalweg.probe" (list $.Values "/healthz") | nindent 8 }}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
+      readinessProbe:
+        {{- include "thalweg.probe" (list $.Values "/readyz") | nindent 8 }}
+        periodSeconds: 5
+        timeoutSeconds: 5
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: { drop: [ALL] }
+      resources: {{- toYaml $resources | nindent 8 }}
+      volumeMounts:
+        - { name: state, mountPath: /var/lib/thalweg }
+        - { name: shared-memory, mountPath: /dev/shm }
+        - { name: temporary, mountPath: /tmp }
+        - { name: config, mountPath: /etc/thalweg/thalweg.toml, subPath: thalweg.toml, readOnly: true }
+        {{- if $.Values.tokens.existingSecret }}
+        - { name: tokens, mountPath: /etc/thalweg/tokens, readOnly: true } # a folder: a file alone would never change
+        {{- end }}
+        {{- if $.Values.tls.existingSecret }}
+        - { name: tls, mountPath: /etc/thalweg/tls, readOnly: true }
+        {{- end }}
+        {{- with $.Values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+  volumes:
+    - name: shared-memory
+      emptyDir: { medium: Memory, sizeLimit: {{ $.Values.sharedMemory }} }
+    - name: temporary
+      emptyDir: {}
+    {{- if eq $kind "server" }}
+    - name: state # a cache: versions are fetched again
+      emptyDir: {}
+    {{- end }}
+    - name: config
+      configMap: { name: {{ include "thalweg.configMap" $ }} }
+    {{- with $.Values.tokens.existingSecret }}
+    - name: tokens
+      secret: { secretName: {{ . }}, defaultMode: 0440 }
+    {{- end }}
+    {{- with $.Values.tls.existingSecret }}
+    - name: tls
+      secret: { secretName: {{ . }}, defaultMode: 0440 }
+    {{- end }}
+    {{- with $.Values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- with $.Values.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $.Values.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $.Values.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}

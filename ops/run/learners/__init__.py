@@ -1,0 +1,1 @@
+"""Several learner processes of one service: which models each of them has."""

@@ -1,0 +1,240 @@
+"""What a learner's host tells of a model besides its versions, for page, health and aliases of servers elsewhere.
+
+It is put over what was told before, about once a second, and is never an input of learning or of an answer. Times are
+ages, so that clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from thalweg.memory.files import make_folder, write_durably
+from thalweg.memory.relay.announced import Order
+from thalweg.memory.relay.board import MOST_NOTE_BYTES, BoardUnavailable, VersionBoard
+from thalweg.ops.config.config import Config
+from thalweg.ops.run.successors import aliases_folder, generations_path, promotions_path
+from thalweg.stream.health.registry import ComponentHealth, Condition
+from thalweg.stream.relay.receiver import SILENT_SECONDS
+
+log = structlog.get_logger(__name__)
+
+_MOST_FILE_BYTES = 256 << 10
+_MOST_COMPONENTS = 200
+_LOOK_SECONDS = 0.5
+
+
+def alias_files(config: Config, model: str) -> list[str]:
+    """The names of the files of a model's aliases and successors, in the folder of aliases."""
+    name = model.partition("@")[0]
+    aliases = [alias.name for alias in config.alias if model in alias.members or alias.name == name]
+    known = {promotions_path(config, alias).name for alias in (*aliases, name)}
+    return sorted(known | {generations_path(config, name).name})
+
+
+class LocalNotes:
+    """The learner host's side: composes notes from what its processes tell in the live folder. Thread-safe.
+
+    Args:
+        config: The configuration, with successors.
+        live: The live folder.
+        clock: Unix seconds.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        live: Path,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._live, self._clock, self._ticks = config, live, clock, ticks
+        self._lock = threading.Lock()
+        self._looked = -_LOOK_SECONDS
+        self._components: list[dict[str, Any]] = []
+        self._tables: dict[str, dict[str, Any]] = {}
+
+    def of(self, model: str, order: Order) -> bytes:
+        """The note of a model, as JSON of at most MOST_NOTE_BYTES."""
+        self._look()
+        now = self._clock()
+        components = [one for one in self._components if one.get("model") in (model, "")]
+        note: dict[str, Any] = {
+            "order": order,
+            "components": [{**one, "since": now - float(one.get("since", now))} for one in components],
+            "files": dict(self._files(model)),
+        }
+        status = self._tables.get(model)
+        if status is not None:
+            note["status"] = {**status, "time": max(0.0, now - float(status.get("time", now)))}
+        less: list[dict[str, Any]] = [{}, {"status": None}, {"status": None, "files": {}, "components": []}]
+        for left_out in less:
+            content = json.dumps({**note, **left_out}, separators=(",", ":")).encode()
+            if len(content) <= MOST_NOTE_BYTES:
+                break
+        return content
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._ticks() - self._looked < _LOOK_SECONDS:
+                return
+            self._looked = self._ticks()
+            self._components = [
+                one
+                for table in _tables(self._live, "health-learner*.json")
+                for one in table.get("components", [])
+                if isinstance(one, dict)
+            ]
+            newest: dict[str, dict[str, Any]] = {}
+            for table in _tables(self._live, "status-learner*.json"):
+                for name, status in table.items():
+                    if isinstance(status, dict) and status.get("time", 0) >= newest.get(name, {}).get("time", 0):
+                        newest[name] = status
+            self._tables = newest
+
+    def _files(self, model: str) -> Iterator[tuple[str, str]]:
+        for name in alias_files(self._config, model):
+            with suppress(OSError, UnicodeDecodeError):
+                path = aliases_folder(self._config) / name
+                if path.stat().st_size <= _MOST_FILE_BYTES:
+                    yield name, path.read_text()
+
+
+def _tables(live: Path, pattern: str) -> Iterator[dict[str, Any]]:
+    for path in sorted(live.glob(pattern)):
+        with suppress(OSError, ValueError):
+            table = json.loads(path.read_bytes())
+            if isinstance(table, dict):
+                yield table
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is known of a model's learner elsewhere."""
+
+    order: tuple[int, ...]
+    components: tuple[ComponentHealth, ...]
+    status: dict[str, Any] | None
+    files: dict[str, str]
+
+
+def read_note(content: bytes, model: str, now: float) -> Note | None:
+    """A note, with times of this host's clock (`now`: Unix seconds); None if it is none."""
+    try:
+        table = json.loads(content)
+        components = tuple(
+            replace(found, since=now - max(0.0, found.since))
+            for found in map(ComponentHealth.of, table["components"][:_MOST_COMPONENTS])
+            if found.model in (model, "")
+        )
+        status = table.get("status")
+        if status is not None:
+            status = {**status, "time": now - max(0.0, float(status["time"]))}
+        files = {str(name): str(text) for name, text in table["files"].items()}
+        return Note(tuple(int(one) for one in table["order"]), components, status, files)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+class RemoteNotes:
+    """The serving host's side: what the learners of other hosts tell. One thread looks, any may read.
+
+    Args:
+        config: The configuration.
+        board: Where notes are.
+        clock: Unix seconds.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        board: VersionBoard,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._board, self._clock, self._ticks = config, board, clock, ticks
+        self._known: dict[str, tuple[float, bytes, Note]] = {}
+
+    def look(self, model: str) -> bool:
+        """Read what is told of a model; whether there is anything new. Raises BoardUnavailable."""
+        content = self._board.noted(model)
+        known = self._known.get(model)
+        if content is None or (known is not None and known[1] == content):
+            return False
+        note = read_note(content, model, self._clock())
+        if note is None or (known is not None and note.order[:2] < known[2].order[:2]):
+            return False  # of an owner that was superseded
+        self._known = {**self._known, model: (self._ticks(), content, note)}
+        return True
+
+    def components(self) -> list[ComponentHealth]:
+        """The parts of learners, with those failed of which nothing is heard."""
+        found = []
+        for model, (heard, _, note) in self._known.items():
+            silent = self._ticks() - heard
+            if silent > SILENT_SECONDS:
+                reason = f"its learner's host has not been heard of for {silent:.0f} s"
+                since = self._clock() - silent
+                found.append(
+                    ComponentHealth(
+                        component="learner",
+                        model=model,
+                        state=Condition.FAILED,
+                        reason=reason,
+                        since=since,
+                        restarts=0,
+                    )
+                )
+            else:
+                found += note.components
+        return found
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """What the page shows of each model."""
+        return {model: note.status for model, (_, _, note) in self._known.items() if note.status is not None}
+
+    def keep_files(self) -> list[str]:
+        """Write the files of aliases and successors that are new here; their names. Raises OSError."""
+        folder, changed = aliases_folder(self._config), []
+        for model, (_, _, note) in self._known.items():
+            for name in alias_files(self._config, model):
+                text = note.files.get(name)
+                path = folder / name
+                if text is None or len(text) > _MOST_FILE_BYTES or _same(path, text):
+                    continue
+                make_folder(folder)
+                beside = path.with_name(f".{name}.relayed")
+                write_durably(beside, text.encode())
+                beside.rename(path)
+                changed.append(name)
+        return changed
+
+
+def keep_aliases(config: Config, board: VersionBoard) -> None:
+    """Before a process starts: fetch which successors there are and who was promoted, as far as that can be had now."""
+    notes = RemoteNotes(config, board)
+    try:
+        for model in config.model:
+            notes.look(model.name)
+        notes.keep_files()
+    except (BoardUnavailable, OSError) as error:
+        log.warning(
+            "the aliases of learners on other hosts cannot be fetched: those known here hold", problem=str(error)
+        )
+
+
+def _same(path: Path, text: str) -> bool:
+    try:
+        return path.read_text() == text
+    except (OSError, UnicodeDecodeError):
+        return False
