@@ -62,7 +62,14 @@ class Cluster:
     def host(self, name: str) -> Iterator[warm.Process]:
         with (self.folder / f"{name}.log").open("ab") as output:
             process = warm.start(
-                "serve", str(self.configuration(name)), "--role", "learn", stdout=output, stderr=output
+                "serve",
+                str(self.configuration(name)),
+                "--role",
+                "learn",
+                "--learner",
+                "1",
+                stdout=output,
+                stderr=output,
             )
         try:
             yield process
