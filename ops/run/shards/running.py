@@ -47,6 +47,7 @@ class RunningShard:
         before: The shard of this partition before it, for whose end it waits.
         learn: Learns it.
         reachable: Asks the log anything. Raises LogError.
+        ended: Called on its thread when it ends for good, with the error, or None after a return.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class RunningShard:
         before: Shard | None,
         learn: Learn,
         reachable: Callable[[], object],
+        ended: Callable[[BaseException | None], None] = lambda error: None,
     ) -> None:
         shard = model.model_copy(update={"name": shard_name(model.name, number)})
         health = registry.register("learner", shard.name, silent_seconds=config.service.silent_seconds)
@@ -78,7 +80,7 @@ class RunningShard:
                     self._ask_group(error, reachable, health)
 
         self._runs = Runs(build)
-        self._thread = SupervisedThread(self._runs, health, f"learner-{shard.name}", hopeless=REFUSALS)
+        self._thread = SupervisedThread(self._runs, health, f"learner-{shard.name}", hopeless=REFUSALS, ended=ended)
 
     def _ask_group(self, error: Superseded, reachable: Callable[[], object], health: Health) -> None:
         """Wait until the group would have told that the shard is another's. If it has not, the other one is a stranger,
@@ -134,7 +136,11 @@ def must_be_scaled(config: Config, model: ModelConfig) -> None:
 def must_be_unscaled(config: Config, model: ModelConfig) -> None:
     """Raise ConfigurationError if states of shards are there, which the model as a whole would pass over."""
     folder = Path(config.service.state_dir)
-    found = sorted(path.name for path in folder.glob(f"{model.name}~*") if shard_of(path.name) is not None)
+    found = sorted(
+        path.name
+        for path in folder.glob(f"{model.name}~*")
+        if shard_of(path.name) is not None and not _only_served(path)
+    )
     if found:
         raise ConfigurationError(
             [
@@ -142,3 +148,8 @@ def must_be_unscaled(config: Config, model: ModelConfig) -> None:
                 f"[model.scale] it begins anew: move them away, give the model another name, or put [model.scale] back"
             ]
         )
+
+
+def _only_served(folder: Path) -> bool:
+    """Whether a folder holds nothing but what servers have counted of versions of other hosts."""
+    return all(path.match("freshness-*.hours") for path in folder.iterdir())
