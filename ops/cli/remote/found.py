@@ -54,8 +54,8 @@ def problem_with(target: Target) -> str:
     if found.secure and not target.secure:
         also = f"; {found.trouble}" if found.trouble else ""
         return (
-            f"{address}: found {found.what} with TLS, but the call came without TLS: give --target https://{address}, and "
-            f"--ca FILE if its certificate is not of a known authority{also}"
+            f"{address}: found {found.what} with TLS, but the call came without TLS: give --target "
+            f"https://{address}, and --ca FILE if its certificate is not of a known authority{also}"
         )
     if target.secure and not found.secure and found.what in ("gRPC", "HTTP"):
         also = " without --ca, --certificate and --key" if target.ca or target.certificate else ""
