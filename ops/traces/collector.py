@@ -1,7 +1,7 @@
 """How the collector is reached, as `OTEL_EXPORTER_OTLP_…` say.
 
-The SDK takes wrong values in silence, so that they show, if at all, when the first spans are exported: here they are told
-at the start. No value that may be secret is shown.
+The SDK takes wrong values in silence, so that they show, if at all, when the first spans are exported: here they are
+told at the start. No value that may be secret is shown.
 """
 
 from __future__ import annotations
