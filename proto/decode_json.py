@@ -16,6 +16,7 @@ from thalweg.proto.bounds.texts import check_input_texts
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
+from thalweg.proto.number_range import refused
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import Parts, assemble
@@ -103,7 +104,7 @@ class JsonDecoder:
         }
         finite = columns.finite_rows(inputs, len(events))
         if not finite.all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+            raise refused(inputs, {name: getattr(events[0].inputs, field) for field, name, _ in self._fields})
         parts = Parts(
             [event.id for event in events],
             [event.time for event in events],

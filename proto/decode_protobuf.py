@@ -20,6 +20,7 @@ from thalweg.proto.bounds.times import Times, invalid_times, latest_times, momen
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
 from thalweg.proto.lockstep.events import EventColumns, event_columns
+from thalweg.proto.number_range import refused
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.tensors import fitting
@@ -128,7 +129,8 @@ class ProtobufDecoder:
     ) -> Batch:
         """Raises Refused when a part does not fit; empty ids and keys are none."""
         if not columns.finite_rows(inputs, len(own_ids), self._schema.inputs).all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN or infinity")
+            plain = {name: one for name, one in inputs.items() if not self._schema.inputs[name].optional}
+            raise refused(plain, plain)
         _check_texts(inputs)
         ids: list[str | None] = [own or None for own in own_ids]
         if outer_ids is not None:

@@ -16,6 +16,7 @@ from thalweg.proto.bounds.texts import check_ids, check_keys
 from thalweg.proto.bounds.times import time_column
 from thalweg.proto.columns import label_column, weight_column
 from thalweg.proto.event import Batch
+from thalweg.proto.number_range import expected_and_got
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.assembly import names
 from thalweg.proto.rows.column import Column
@@ -105,7 +106,7 @@ def _tensor(spec: TensorSpec, given: Any) -> Array:
         raise FrameError(f"{wanted}, got numbers with fractions")
     if cast.dtype.kind == "f" and not all_finite(cast):
         row = int(np.flatnonzero(~np.isfinite(cast.reshape(len(cast), -1)).all(axis=1))[0])
-        raise FrameError(f"input {spec.name!r:.80}, row {row}: expected finite numbers, got NaN or infinity")
+        raise FrameError(f"input {spec.name!r:.80}, row {row}: {expected_and_got(spec.dtype, array[row])}")
     return cast
 
 

@@ -15,6 +15,7 @@ from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
+from thalweg.proto.number_range import refused
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.ids import id_number
 from thalweg.proto.salvage import salvage
@@ -124,7 +125,8 @@ class _Table:
             for name, places in self._inputs.items()
         }
         if not columns.finite_rows(inputs, len(rows)).all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+            given = {name: [rows[0][place] for place in places] for name, places in self._inputs.items()}
+            raise refused(inputs, given)
         ids, keys = self._names("id", rows), self._names("key", rows)
         check_ids(ids or ())
         check_keys(keys or ())
