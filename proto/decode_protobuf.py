@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import Times, invalid_times, latest_times, moment, record_times, time_column
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
 from thalweg.proto.lockstep.events import EventColumns, event_columns
-from thalweg.proto.number_range import refused
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.tensors import fitting

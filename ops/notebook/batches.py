@@ -12,11 +12,11 @@ from thalweg.ops.notebook.frames import Frame
 from thalweg.ops.notebook.values import FrameError, is_missing, plain_values, raw_values, record_values, seconds_of
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_SECONDS
+from thalweg.proto.bounds.number_range import expected_and_got
 from thalweg.proto.bounds.texts import check_ids, check_keys
 from thalweg.proto.bounds.times import time_column
 from thalweg.proto.columns import label_column, weight_column
 from thalweg.proto.event import Batch
-from thalweg.proto.number_range import expected_and_got
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.assembly import names
 from thalweg.proto.rows.column import Column

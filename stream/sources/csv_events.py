@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from thalweg.proto import columns
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
-from thalweg.proto.number_range import refused
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.ids import id_number
 from thalweg.proto.salvage import salvage

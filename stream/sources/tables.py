@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from thalweg.proto.bounds.number_range import refused as not_finite
 from thalweg.proto.columns import finite_rows
 from thalweg.proto.event import Batch, Decoded
-from thalweg.proto.number_range import refused as not_finite
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.assembly import assemble

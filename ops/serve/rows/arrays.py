@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.proto.number_range import expected_and_got
+from thalweg.proto.bounds.number_range import expected_and_got
 from thalweg.proto.schema import Array
 
 

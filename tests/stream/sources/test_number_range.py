@@ -15,10 +15,10 @@ from thalweg.ops.notebook.batches import inputs_of
 from thalweg.ops.notebook.frames import FrameError
 from thalweg.ops.serve.rows.arrays import array_of
 from thalweg.proto import thalweg_pb2 as pb
+from thalweg.proto.bounds.number_range import expected_and_got
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import Decoded
-from thalweg.proto.number_range import expected_and_got
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import Schema, TensorSpec
