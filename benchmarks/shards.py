@@ -90,7 +90,7 @@ def _worker(folder: Path, broker: Broker, topic: str, number: int) -> Iterator[w
         f'inputs.features = {{ shape = [{_FEATURES}], dtype = "float32" }}\n[model.scale]\nanswers = "key"\n'
     )
     with (folder / f"host-{number}.log").open("wb") as output:
-        process = warm.start_cold("serve", str(path), "--role", "learn", stdout=output, stderr=output)
+        process = warm.start_cold("serve", str(path), "--role", "learn", "--learner", "1", stdout=output, stderr=output)
     try:
         yield process
     finally:

@@ -105,7 +105,7 @@ class Params(Settings):
     optimizer: Literal["adam", "sgd"] = "adam"
     """`adam`, or `sgd` with Nesterov momentum 0.9."""
 
-    learning_rate: NotNegative = 6e-3
+    learning_rate: NotNegative = 5e-3
     """Learning rate; 0: only the statistics adapt."""
 
     average: Share = 0.99

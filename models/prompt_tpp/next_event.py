@@ -107,11 +107,10 @@ def mixed(
         columns.append(torch.stack([logits + share, means, spreads], dim=2).expand(-1, kinds, -1, -1))
     floor = torch.tensor([math.log(FLOOR_SHARE), 0.0, _FLOOR_SPREAD], dtype=types.dtype, device=types.device)
     columns.append(floor[:, None].expand(len(types), kinds, -1, -1))
-    votes = None
-    for expert, weight in zip(experts, of_answers):
-        vote = weight * torch.exp(expert.types)
-        votes = vote if votes is None else votes + vote
-    return NextEvent(types, torch.cat(columns, dim=3), votes)
+    votes = torch.zeros_like(types)
+    for given, weight in zip(experts, of_answers):
+        votes = votes + weight * torch.exp(given.types)
+    return NextEvent(types, torch.cat(columns, dim=3), votes if of_answers else None)
 
 
 def _log(weight: float) -> float:

@@ -62,7 +62,14 @@ class Cluster:
     def host(self, name: str) -> Iterator[warm.Process]:
         with (self.folder / f"{name}.log").open("ab") as output:
             process = warm.start(
-                "serve", str(self.configuration(name)), "--role", "learn", stdout=output, stderr=output
+                "serve",
+                str(self.configuration(name)),
+                "--role",
+                "learn",
+                "--learner",
+                "1",
+                stdout=output,
+                stderr=output,
             )
         try:
             yield process
@@ -104,12 +111,12 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, kafka_servers: str, kafka_client: Client) -> Cluster:
+def cluster(tmp_path: Path, kafka_servers: str) -> Cluster:
     admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
     topic = f"t-{uuid.uuid4().hex[:10]}"
     admin.create_topics({topic: {"num_partitions": 4}})
     admin.close()
-    return Cluster(tmp_path, kafka_servers, kafka_client, topic, f"file:{tmp_path}/objects")
+    return Cluster(tmp_path, kafka_servers, "auto", topic, f"file:{tmp_path}/objects")
 
 
 def all_learned(cluster: Cluster) -> bool:
