@@ -153,6 +153,7 @@ def check(
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
         from thalweg.ops.run.champions.judges import not_compared
+        from thalweg.ops.run.champions.lost import lost_promotions
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
@@ -161,7 +162,8 @@ def check(
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded)):  # whoever reads a pipe is no person
+        for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded), *lost_promotions(loaded)):
+            # whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 
