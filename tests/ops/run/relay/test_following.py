@@ -179,7 +179,6 @@ def test_a_learner_that_failed_before_it_published_is_told_where_it_is_served(tm
         until(
             "it to be told",
             lambda: [one for one in health.readiness()["degraded"] if "params.gamma" in one],
-            seconds=20,
         )
 
 
