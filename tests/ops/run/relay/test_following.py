@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,6 +175,7 @@ def test_a_learner_that_failed_before_it_published_is_told_where_it_is_served(tm
     log.append("t", messages(events(20), 1))
     with learning(learner, log):
         until("it to be saved", lambda: _saved(learner, "a~0") == 20)
+    shutil.rmtree(live_of(learner))  # as after a restart of the host: nothing is published, and no note goes with it
     changed = host(tmp_path, "learn", a=RIDGE + 'params.gamma = 2.0\nscale.answers = "key"\n')
     with learning(changed, log), following(server) as health:
         until(
