@@ -175,7 +175,9 @@ def test_a_learner_that_failed_before_it_published_is_told_where_it_is_served(tm
     log.append("t", messages(events(20), 1))
     with learning(learner, log):
         until("it to be saved", lambda: _saved(learner, "a~0") == 20)
-    shutil.rmtree(live_of(learner))  # as after a restart of the host: nothing is published, and no note goes with it
+    shutil.rmtree(
+        live_of(learner) / "a~0"
+    )  # as after a restart of the host: nothing is published, and no note goes with it
     changed = host(tmp_path, "learn", a=RIDGE + 'params.gamma = 2.0\nscale.answers = "key"\n')
     with learning(changed, log), following(server) as health:
         until(
