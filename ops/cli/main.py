@@ -28,6 +28,7 @@ from thalweg.ops.cli.options import (
     TimeUnit,
     Version,
     answering,
+    finite,
     load,
     log_as,
     write_private_files,
@@ -237,7 +238,9 @@ def produce(
     config: ConfigPath,
     topic: Annotated[str, typer.Option(help="Topic to append to: a model's topic or labels_topic.")],
     input: InputFile,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second; default: unlimited.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, callback=finite, help="Events per second; default: unlimited.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
     label: LabelColumn = "",
@@ -261,7 +264,7 @@ def produce(
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep running and print the addresses.")] = False,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Duration of the stream in seconds.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1.0, callback=finite, help="Duration of the stream in seconds.")] = 20.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Handwritten digits as a drifting stream, learned while they are served."""
