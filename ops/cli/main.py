@@ -157,12 +157,14 @@ def check(
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
+        from thalweg.ops.run.shards.known import all_passed_over
         from thalweg.ops.run.successors import changes
 
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded)):  # whoever reads a pipe is no person
+        told = (*exposures(loaded), *changes(loaded), *all_passed_over(loaded), *not_compared(loaded))
+        for line in told:  # whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 
