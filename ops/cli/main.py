@@ -154,6 +154,7 @@ def check(
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
         from thalweg.ops.run.champions.judges import not_compared
+        from thalweg.ops.run.champions.lost import lost_promotions
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
@@ -163,8 +164,8 @@ def check(
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        told = (*exposures(loaded), *changes(loaded), *all_passed_over(loaded), *not_compared(loaded))
-        for line in told:  # whoever reads a pipe is no person
+        saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded))
+        for line in (*exposures(loaded), *saved, *not_compared(loaded)):  # whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 

@@ -130,7 +130,9 @@ def test_the_learners_of_its_shards_are_those_of_the_model(service: Served) -> N
         ('answers = "key"\nwithout_key = "first"', "model.m.scale.without_key: expected one of"),
     ],
 )
-def test_what_is_only_for_models_by_key_or_only_for_merged_ones_is_refused_with_others(tmp_path: Path, scale: str, told: str) -> None:
+def test_what_is_only_for_models_by_key_or_only_for_merged_ones_is_refused_with_others(
+    tmp_path: Path, scale: str, told: str
+) -> None:
     text = CONFIG.format(folder=tmp_path).replace('answers = "key"', scale)
 
     with pytest.raises(ConfigurationError) as caught:
