@@ -87,7 +87,7 @@ def _no_shards(given: Config, name: str, *, back: bool) -> None:
     """Where a model of shards was given alone, or one of them, say that it has no successor."""
     whole = family_of(name)
     try:
-        must_be_one(given, name)
+        must_be_one(given, name, asks="they are")
         text = f"{name!r} is a shard of model {whole!r}, which has no successor"
     except ConfigurationError as error:
         text = f"{error}"

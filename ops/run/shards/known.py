@@ -16,13 +16,14 @@ LIVE = "live"
 _SHOWN = 12
 
 
-def must_be_one(config: Config, name: str, *, elsewhere: bool = False) -> None:
+def must_be_one(config: Config, name: str, *, elsewhere: bool = False, asks: str = "expected one of them") -> None:
     """Raise ConfigurationError unless a name is that of a model without shards, or of a shard that is there.
 
     Args:
         config: The configuration.
         name: The name.
         elsewhere: Whether a shard of another host will do, which this one may know nothing of.
+        asks: What precedes the shards of a model that has some.
     """
     model = config.find(name)
     if model.scale is None:
@@ -41,7 +42,7 @@ def must_be_one(config: Config, name: str, *, elsewhere: bool = False) -> None:
             return  # it may be there
         there, where = here, f"{folder.absolute()} ({error})"
     if shard is None:
-        expected = f"expected one of them: {_listed(whole, there)}" if there else f"none of them is in {where} yet"
+        expected = f"{asks}: {_listed(whole, there)}" if there else f"none of them is in {where} yet"
         raise ConfigurationError(
             [f"model {whole!r} has [model.scale]: each of its shards has a state and snapshots of its own; {expected}"]
         )
