@@ -13,6 +13,8 @@ from thalweg.memory.relay.announced import Announced, Order, decode
 INLINE_BYTES = 1 << 20
 """Contents up to this size travel with their announcement."""
 MOST_NOTE_BYTES = 1 << 20
+HOST_SECONDS = 60.0
+"""What a host noted is forgotten after this long."""
 
 
 class BoardUnavailable(Exception):
@@ -92,6 +94,12 @@ class VersionBoard(Protocol):
     def noted(self, model: str) -> bytes | None:
         """What was noted last, None if there is nothing, or more than MOST_NOTE_BYTES. Raises BoardUnavailable."""
 
+    def note_host(self, model: str, host: str, content: bytes) -> None:
+        """Put what a host knows of a model, published there or not, beside what others do. Raises BoardUnavailable."""
+
+    def hosts_noted(self, model: str) -> dict[str, bytes]:
+        """What each host noted last, but for those long silent. Raises BoardUnavailable."""
+
     def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None:
         """Call `told` with each model that was announced, until `stopped`; looks for that at least once a second.
 
@@ -113,6 +121,7 @@ class InMemoryBoard:
         self._changed = threading.Condition()
         self._there: dict[str, tuple[bytes, bytes, float]] = {}
         self._notes: dict[str, bytes] = {}
+        self._hosts: dict[str, dict[str, bytes]] = {}
         self.sent_bytes = 0
         """Of contents."""
 
@@ -152,6 +161,12 @@ class InMemoryBoard:
 
     def noted(self, model: str) -> bytes | None:
         return self._notes.get(model)
+
+    def note_host(self, model: str, host: str, content: bytes) -> None:
+        self._hosts[model] = {**self._hosts.get(model, {}), host: content}
+
+    def hosts_noted(self, model: str) -> dict[str, bytes]:
+        return self._hosts.get(model, {})
 
     def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None:
         seen: dict[str, bytes] = {}

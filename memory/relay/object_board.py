@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.relay.announced import MOST_RECORD_BYTES, Announced, Order, Poisoned, decode
-from thalweg.memory.relay.board import MOST_NOTE_BYTES, BoardUnavailable, Found, overtaken
+from thalweg.memory.relay.board import HOST_SECONDS, MOST_NOTE_BYTES, BoardUnavailable, Found, overtaken
 from thalweg.memory.relay.pieces import Pieces, owner_part
 
 INLINE_BYTES = 64 << 10
@@ -91,6 +91,22 @@ class ObjectBoard:
             return self._objects.get(_note(model), MOST_NOTE_BYTES)
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
+
+    def note_host(self, model: str, host: str, content: bytes) -> None:
+        try:
+            self._objects.put(f"{model}/announced-hosts/{host}", content)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+
+    def hosts_noted(self, model: str) -> dict[str, bytes]:
+        try:
+            there = self._objects.names(f"{model}/announced-hosts")
+            newest = max((one.modified for one in there), default=0.0)
+            late = [one.name for one in there if newest - one.modified <= HOST_SECONDS]
+            found = {name.rpartition("/")[2]: self._objects.get(name, MOST_NOTE_BYTES) for name in late}
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+        return {host: content for host, content in found.items() if content is not None}
 
     def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None: ...
 

@@ -12,7 +12,15 @@ import redis
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.redis_commands import masked
 from thalweg.memory.relay.announced import MOST_RECORD_BYTES, Announced, Order, Poisoned, decode
-from thalweg.memory.relay.board import INLINE_BYTES, MOST_NOTE_BYTES, BoardUnavailable, Found, TooLarge, overtaken
+from thalweg.memory.relay.board import (
+    HOST_SECONDS,
+    INLINE_BYTES,
+    MOST_NOTE_BYTES,
+    BoardUnavailable,
+    Found,
+    TooLarge,
+    overtaken,
+)
 from thalweg.memory.relay.pieces import Pieces
 
 MOST_ALONE_BYTES = 64 << 20
@@ -140,6 +148,27 @@ class RedisBoard:
             raise self._unavailable(error) from error
         return found if found and len(found) <= MOST_NOTE_BYTES else None
 
+    def note_host(self, model: str, host: str, content: bytes) -> None:
+        try:
+            with self._client.pipeline(transaction=False) as several:
+                several.set(_host_key(model, host), content, ex=int(HOST_SECONDS))
+                several.sadd(_hosts_key(model), host)
+                several.expire(_hosts_key(model), _NOTE_SECONDS)
+                several.execute()
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+
+    def hosts_noted(self, model: str) -> dict[str, bytes]:
+        try:
+            members: Any = self._client.smembers(_hosts_key(model))
+            hosts = sorted(one.decode("utf-8", "replace") for one in members)
+            found: Any = self._client.mget([_host_key(model, host) for host in hosts]) if hosts else []
+        except redis.ResponseError:
+            return {}
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+        return {host: one for host, one in zip(hosts, found) if one is not None and len(one) <= MOST_NOTE_BYTES}
+
     def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None:
         try:
             listener: Any = self._client.pubsub  # has no types
@@ -191,3 +220,11 @@ def _key(model: str) -> str:
 
 def _note_key(model: str) -> str:
     return f"thalweg:note:{model}"
+
+
+def _hosts_key(model: str) -> str:
+    return f"thalweg:note:{model}:hosts"
+
+
+def _host_key(model: str, host: str) -> str:
+    return f"thalweg:note:{model}:host:{host}"

@@ -131,10 +131,10 @@ def new_monitor(
     )
 
 
-def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
+def settings_of(model: ModelConfig, max_record_bytes: int, state_url: str = "") -> ProcessorSettings:
     """The processor settings of a model's configuration.
 
-    `max_record_bytes`: `service.max_message_bytes`; larger records are not learned.
+    `max_record_bytes`: `service.max_message_bytes`; larger records are not learned. `state_url`: that of the service.
     """
     return ProcessorSettings(
         **model.paced(),
@@ -144,6 +144,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
         learner=model.learner,
         config_sha256=model.identity_sha256(),
         max_record_bytes=max_record_bytes,
+        state_url=state_url,
         identity=model.shown_identity(),
         fields=model.field_mapping(),
         least_batch_events=getattr(find(model.learner), "least_batch_events", 1),
@@ -219,7 +220,7 @@ def build_processor(
         learner,
         source,
         snapshots,
-        settings_of(model, config.service.max_message_bytes),
+        settings_of(model, config.service.max_message_bytes, config.service.state_url),
         journal=FileJournal(folder / "journal"),
         evaluator=monitor,
         make=lambda: new_learner(model),

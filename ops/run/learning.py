@@ -181,15 +181,24 @@ class Learning:
 
         runs = Runs(build)
         self._runs.append(runs)
-        self._threads.append(SupervisedThread(runs, health, f"comparison-{alias.name}", hopeless=REFUSALS))
+        self._threads.append(
+            SupervisedThread(
+                runs,
+                health,
+                f"comparison-{alias.name}",
+                hopeless=REFUSALS,
+                ended=partial(self._part_ended, "comparison", alias.name),
+            )
+        )
 
     def _add(
         self,
         model: ModelConfig,
         component: str,
         build: Callable[[ModelConfig, Callable[[Part], None]], None],
-        ended: Callable[[BaseException | None], None] = lambda error: None,
+        ended: Callable[[BaseException | None], None] | None = None,
     ) -> None:
+        ended = ended or partial(self._part_ended, component, model.name)
         health = self._registry.register(component, model.name, silent_seconds=self._config.service.silent_seconds)
         runs = Runs(lambda run: build(model, run))
         self._runs.append(runs)
@@ -206,6 +215,14 @@ class Learning:
                 if self.refused is None:  # else the process ends with it, and tells it
                     log.error(f"blocked, the other models go on: {error}", model=model)
 
+    def _part_ended(self, component: str, model: str, error: BaseException | None) -> None:
+        """Of a part without which its model learns on: a shard among others, a joiner, a comparison."""
+        if isinstance(error, NotSaved):
+            self.not_saved = error
+        if isinstance(error, REFUSALS):
+            others = "shards" if shard_of(model) is not None else "parts"
+            log.error(f"blocked, the other {others} go on: {error}", component=component, model=model)
+
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
@@ -220,7 +237,8 @@ class Learning:
         def make(number: int, commit: Commit, before: Shard | None) -> Shard:
             reachable = partial(self._source.bounds, model.topic)
             work = partial(learn, number, commit)
-            return RunningShard(self._config, model, number, self._registry, before, work, reachable)
+            ended = partial(self._part_ended, "learner", shard_name(model.name, number))
+            return RunningShard(self._config, model, number, self._registry, before, work, reachable, ended)
 
         def learn(
             number: int, commit: Commit, shard: ModelConfig, stop: threading.Event, run: Callable[[Part], None]

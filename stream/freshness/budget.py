@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from thalweg.memory.files import make_folder
 from thalweg.stream.freshness.params import MOST_DAYS
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ class Budget:
     """One server process's count of a model's records. One thread uses it.
 
     Args:
-        folder: The model's state folder; it need not exist yet.
+        folder: The model's state folder; made if it is not there: on a host that only serves, nothing else does.
         place: Which of the servers this one is, from 1.
     """
 
@@ -61,7 +62,7 @@ class Budget:
         check = self._hour ^ self._records ^ self._late ^ _CHECK
         body = _PLACE.pack(self._hour, self._records, self._late, check)
         try:
-            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            handle = self._opened()
             try:
                 os.pwrite(handle, body, self._hour % _HOURS * _PLACE.size)
             finally:
@@ -71,6 +72,14 @@ class Budget:
             if not self._problem:
                 log.warning("the freshness budget cannot be saved", path=str(self._path), problem=str(error))
             self._problem = str(error)
+
+    def _opened(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT
+        try:
+            return os.open(self._path, flags, 0o600)
+        except FileNotFoundError:  # where nothing is learned, no learner makes the model's folder
+            make_folder(self._path.parent)
+            return os.open(self._path, flags, 0o600)
 
 
 def within_window(folder: Path, days: int, now: float) -> tuple[int, int]:

@@ -75,6 +75,8 @@ class ProcessorSettings(LearnSettings):
     """Hash of the settings that determine the state; a state saved under another hash is refused."""
     max_record_bytes: int = 64 << 20
     """Larger records are not decoded; they become dead letters."""
+    state_url: str = ""
+    """The object store that has the state, too; empty: its folder alone. For what people are told."""
     identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """The settings under `config_sha256`, secrets masked, for manifests."""
     fields: FieldMapping | None = None
@@ -91,6 +93,11 @@ class ProcessorSettings(LearnSettings):
     """All that waits should be learned within this time; while it would be, `auto` keeps micro-batches small."""
     idle_seconds: float = 0.05
     """How long to wait for records before doing other work."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Where else the model would begin anew, for people: a state in an object store follows it into any folder."""
+        return "another service.state_url with another state_dir" if self.state_url else "another state_dir"
 
     @property
     def file_batch_events(self) -> int:
@@ -186,14 +193,14 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
         raise StateMismatch(
             f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; with "
             f"on_change = 'successor' the service builds a successor from the log; else give the model a new name or "
-            f"another state_dir (it then learns its topic from the start), or go back to the version of thalweg that "
-            f"saved it"
+            f"{settings.elsewhere} (it then learns its topic from the start), or go back to the version of thalweg "
+            f"that saved it"
         )
     if wanted != got:
         differences = identity_differences(manifest.identity, settings.identity)
         hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
         raise StateMismatch(
             f"model {settings.model!r}: the saved state (version {manifest.version}) was made under other settings "
-            f"({'; '.join(differences) or hashes}); give the model a new name or another state_dir (it then "
-            f"learns its topic from the start), or put the old settings back"
+            f"({'; '.join(differences) or hashes}); give the model a new name or {settings.elsewhere} (it "
+            f"then learns its topic from the start), or put the old settings back"
         )

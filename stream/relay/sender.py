@@ -207,6 +207,8 @@ class Sender:
         identity: By name, the hash of the settings under which a model learns; None: it is not sent.
         registry: Where the parts report, as `relay`.
         note: What else is told of a model, with the order of its newest announcement; None: nothing.
+        tell: Tells what this host knows of models, published or not; called about once a second. Raises
+            BoardUnavailable. None: nothing is told.
     """
 
     def __init__(
@@ -216,7 +218,9 @@ class Sender:
         identity: Callable[[str], str | None],
         registry: HealthRegistry,
         note: Callable[[str, Order], bytes] | None = None,
+        tell: Callable[[], None] | None = None,
     ) -> None:
+        self._told, self._tell = -BEAT_SECONDS, tell
         self._live, self._board, self._identity, self._registry, self._note = live, board, identity, registry, note
         self._health = registry.register(COMPONENT, silent_seconds=_SILENT_SECONDS)
         self._thread = SupervisedThread(self._run, self._health, COMPONENT)
@@ -249,8 +253,17 @@ class Sender:
                     self._health.running()
                 else:
                     self._begin_new()
-                    self._health.running()
+                    self._tell_if_due()
                 self._stopping.wait(_LOOK_SECONDS)
+
+    def _tell_if_due(self) -> None:
+        try:
+            if self._tell is not None and time.monotonic() - self._told >= BEAT_SECONDS:
+                self._told = time.monotonic()
+                self._tell()
+            self._health.running()
+        except BoardUnavailable as error:
+            self._health.waiting(str(error))
 
     def _begin_new(self) -> None:
         for model in published_models(self._live):

@@ -12,6 +12,7 @@ from thalweg.memory.relay.pieces import Pieces
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.relay.notes import LocalNotes
+from thalweg.ops.run.shards.running import instance_of
 from thalweg.ops.run.successors import with_successors
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.relay.sender import Sender
@@ -59,4 +60,6 @@ def build_sender(config: Config, live: Path, registry: HealthRegistry) -> Sender
         shard = shard_of(name)
         return None if name in sharded else known.get(shard[0] if shard else name)
 
-    return Sender(live, open_board(config), identity, registry, LocalNotes(config, live).of)
+    board, notes = open_board(config), LocalNotes(config, live)
+    host = instance_of(config)
+    return Sender(live, board, identity, registry, notes.of, lambda: notes.tell(board, host))

@@ -125,6 +125,8 @@ class Follower:
         """Read what is told of each model. Raises BoardUnavailable and OSError."""
         for model in self.wanted():
             self._notes.look(model)
+        for one in self._config.model:
+            self._notes.look_at_hosts(one.name)
         for name in self._notes.keep_files():
             log.info("received which models answer under a name", file=name)
         if identities(with_successors(self._given, record=False, blocked={})) != self._began:

@@ -22,8 +22,10 @@ from thalweg.memory.relay.announced import Order
 from thalweg.memory.relay.board import MOST_NOTE_BYTES, BoardUnavailable, VersionBoard
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.successors import aliases_folder, generations_path, promotions_path
-from thalweg.stream.health.registry import ComponentHealth, Condition
+from thalweg.stream.health.registry import ComponentHealth, Condition, joined
+from thalweg.stream.relay.receiver import COMPONENT as RELAY
 from thalweg.stream.relay.receiver import SILENT_SECONDS
+from thalweg.stream.shards.names import shard_of
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +85,19 @@ class LocalNotes:
                 break
         return content
 
+    def tell(self, board: VersionBoard, host: str) -> None:
+        """Note the parts of every model's shards on this host, and of a model whose learner has failed: there may be no
+        version of it with which a note would go. Raises BoardUnavailable.
+        """
+        self._look()
+        now = self._clock()
+        for model in self._config.model:
+            mine = [one for one in self._components if of_model(str(one.get("model")), model.name)]
+            mine.sort(key=lambda one: one.get("state") != Condition.FAILED.value)
+            told = [{**one, "since": now - float(one.get("since", now))} for one in mine[:_MOST_COMPONENTS]]
+            note = {"time": now, "components": told}
+            board.note_host(model.name, host, json.dumps(note, separators=(",", ":")).encode())
+
     def _look(self) -> None:
         with self._lock:
             if self._ticks() - self._looked < _LOOK_SECONDS:
@@ -117,6 +132,12 @@ def _tables(live: Path, pattern: str) -> Iterator[dict[str, Any]]:
                 yield table
 
 
+def of_model(name: str, model: str) -> bool:
+    """Whether a part of this name belongs to a model or to a shard of it."""
+    shard = shard_of(name)
+    return model == (name if shard is None else shard[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What is known of a model's learner elsewhere."""
@@ -145,6 +166,18 @@ def read_note(content: bytes, model: str, now: float) -> Note | None:
         return None
 
 
+def read_host(content: bytes, model: str, now: float) -> tuple[ComponentHealth, ...] | None:
+    """The parts that a host tells of, with times of this host's clock (`now`: Unix seconds); None if it is none."""
+    try:
+        return tuple(
+            replace(found, since=now - max(0.0, found.since))
+            for found in map(ComponentHealth.of, json.loads(content)["components"][:_MOST_COMPONENTS])
+            if of_model(found.model, model)
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 class RemoteNotes:
     """The serving host's side: what the learners of other hosts tell. One thread looks, any may read.
 
@@ -164,6 +197,8 @@ class RemoteNotes:
     ) -> None:
         self._config, self._board, self._clock, self._ticks = config, board, clock, ticks
         self._known: dict[str, tuple[float, bytes, Note]] = {}
+        self._hosts: dict[tuple[str, str], tuple[float, bytes, tuple[ComponentHealth, ...]]] = {}
+        self._sharded = {model.name for model in config.model if model.scale is not None}
 
     def look(self, model: str) -> bool:
         """Read what is told of a model; whether there is anything new. Raises BoardUnavailable."""
@@ -177,9 +212,27 @@ class RemoteNotes:
         self._known = {**self._known, model: (self._ticks(), content, note)}
         return True
 
+    def look_at_hosts(self, model: str) -> None:
+        """Read what each host tells of the parts of a model. Raises BoardUnavailable."""
+        for host, content in self._board.hosts_noted(model).items():
+            known = self._hosts.get((model, host))
+            if known is not None and known[1] == content:
+                continue
+            if (parts := read_host(content, model, self._clock())) is not None:
+                self._hosts = {**self._hosts, (model, host): (self._ticks(), content, parts)}
+
+    def _of_hosts(self) -> Iterator[ComponentHealth]:
+        """Of hosts that are heard of. Of a model that is not learned in shards, while no learner's versions are."""
+        now = self._ticks()
+        for (model, _), (heard, _, parts) in self._hosts.items():
+            note = self._known.get(model)
+            sends = model not in self._sharded and note is not None and now - note[0] <= SILENT_SECONDS
+            if now - heard <= SILENT_SECONDS and not sends:
+                yield from (one for one in parts if one.component != RELAY)
+
     def components(self) -> list[ComponentHealth]:
-        """The parts of learners, with those failed of which nothing is heard."""
-        found = []
+        """The parts of learners on all hosts, of several the worst, with those failed of which nothing is heard."""
+        found = list(self._of_hosts())
         for model, (heard, _, note) in self._known.items():
             silent = self._ticks() - heard
             if silent > SILENT_SECONDS:
@@ -197,7 +250,7 @@ class RemoteNotes:
                 )
             else:
                 found += note.components
-        return found
+        return list(joined(found))
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """What the page shows of each model."""

@@ -63,13 +63,22 @@ def passed_over(config: Config, model: ModelConfig) -> str:
             f"[model.scale] each begins anew: move the folder away, give the model another name, or take [model.scale] "
             f"out"
         )
-    found = sorted(path.name for path in folder.glob(f"{model.name}~*") if shard_of(path.name) is not None)
+    found = sorted(
+        path.name
+        for path in folder.glob(f"{model.name}~*")
+        if shard_of(path.name) is not None and not _only_served(path)
+    )
     if not found:
         return ""
     return (
         f"model {model.name!r}: {folder} holds states of its shards ({', '.join(found[:5])}), and without "
         f"[model.scale] it begins anew: move them away, give the model another name, or put [model.scale] back"
     )
+
+
+def _only_served(folder: Path) -> bool:
+    """Whether a folder holds nothing but what servers have counted of versions of other hosts."""
+    return all(path.match("freshness-*.hours") for path in folder.iterdir())
 
 
 def all_passed_over(config: Config) -> Iterator[str]:

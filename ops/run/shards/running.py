@@ -48,6 +48,7 @@ class RunningShard:
         before: The shard of this partition before it, for whose end it waits.
         learn: Learns it.
         reachable: Asks the log anything. Raises LogError.
+        ended: Called on its thread when it ends for good, with the error, or None after a return.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class RunningShard:
         before: Shard | None,
         learn: Learn,
         reachable: Callable[[], object],
+        ended: Callable[[BaseException | None], None] = lambda error: None,
     ) -> None:
         shard = model.model_copy(update={"name": shard_name(model.name, number)})
         health = registry.register("learner", shard.name, silent_seconds=config.service.silent_seconds)
@@ -79,7 +81,7 @@ class RunningShard:
                     self._ask_group(error, reachable, health)
 
         self._runs = Runs(build)
-        self._thread = SupervisedThread(self._runs, health, f"learner-{shard.name}", hopeless=REFUSALS)
+        self._thread = SupervisedThread(self._runs, health, f"learner-{shard.name}", hopeless=REFUSALS, ended=ended)
 
     def _ask_group(self, error: Superseded, reachable: Callable[[], object], health: Health) -> None:
         """Wait until the group would have told that the shard is another's. If it has not, the other one is a stranger,

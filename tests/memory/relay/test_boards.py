@@ -329,3 +329,12 @@ def test_poison_in_an_object_store_is_refused(tmp_path: Path, record: bytes) -> 
 
     with pytest.raises(Poisoned):
         board.read("m", None)
+
+
+def test_what_hosts_note_stands_side_by_side(board: VersionBoard) -> None:
+    assert board.hosts_noted("m") == {}
+    for host, content in (("one", b"1"), ("two", b"2"), ("one", b"3")):
+        board.note_host("m", host, content)
+
+    assert board.hosts_noted("m") == {"one": b"3", "two": b"2"}
+    assert board.hosts_noted("n") == {}

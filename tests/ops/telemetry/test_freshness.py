@@ -203,6 +203,17 @@ def test_the_metrics_page_has_what_is_promised_counted_and_left(learner: Learner
     assert (metrics.freshness("m")["p99_seconds"] or 0) >= 100
 
 
+def test_the_budget_is_kept_where_no_learner_has_made_the_folder_of_the_model(learner: Learner) -> None:
+    (learner.folder / "state").rmdir()
+    watch = learner.watch()
+    watch.mapped(info(0))
+    learner.learn(1, NOW)
+    watch.mapped(info(1))
+
+    assert watch.within_window() == (1, 0)
+    assert (learner.folder / "state" / "freshness-1.hours").exists()
+
+
 @pytest.mark.parametrize(
     "table", [{"objective": 1.0}, {"objective": -0.1}, {"within_seconds": 0.0}, {"window_days": 91}, {"within": 1.0}]
 )

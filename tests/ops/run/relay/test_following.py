@@ -117,7 +117,8 @@ def test_versions_health_and_status_of_a_learner_elsewhere_are_those_of_this_hos
             until("all to be served", lambda: model.versions.current().info.learned_events == 200)
             until("it to be fresh", lambda: model.staleness_seconds(model.versions.current()) < 60.0)
 
-    assert not (Path(server.service.state_dir) / "a").exists()
+    kept = Path(server.service.state_dir) / "a"
+    assert {path.name for path in kept.glob("*")} <= {"freshness-1.hours"}  # nothing else: nothing is learned here
 
 
 def test_shards_are_received_and_not_what_a_host_has_made_of_its_own(tmp_path: Path) -> None:
@@ -149,6 +150,37 @@ def test_shards_are_merged_where_they_are_served(tmp_path: Path) -> None:
         until("all to be served", lambda: model.versions.current().info.learned_events == 50)
 
     assert not (live_of(learner) / "a" / "announcement").exists()
+
+
+def test_a_shard_that_failed_on_one_of_two_hosts_is_told_where_it_is_served(tmp_path: Path) -> None:
+    scaled = {"a": RIDGE + 'scale.answers = "key"\n'}
+    server, board = host(tmp_path, "serve", **scaled), InMemoryBoard()
+    for name, shard, state in (("r2", "a~0", "running"), ("r2", "a~1", "running"), ("r4", "a~0", "failed")):
+        live = tmp_path / name
+        live.mkdir(exist_ok=True)
+        one = {"component": "learner", "model": shard, "state": state, "reason": "why", "since": 0.0, "restarts": 0}
+        (live / "health-learner.json").write_text(json.dumps({"components": [one]}))
+        LocalNotes(server, live).tell(board, name)
+    notes = RemoteNotes(server, board)
+    notes.look_at_hosts("a")
+
+    assert ("a~0", Condition.FAILED, "why") in [(one.model, one.state, one.reason) for one in notes.components()]
+
+
+def test_a_learner_that_failed_before_it_published_is_told_where_it_is_served(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    scaled = {"a": RIDGE + 'scale.answers = "key"\n'}
+    learner, server = host(tmp_path, "learn", **scaled), host(tmp_path, "serve", **scaled)
+    log.append("t", messages(events(20), 1))
+    with learning(learner, log):
+        until("it to be saved", lambda: _saved(learner, "a~0") == 20)
+    changed = host(tmp_path, "learn", a=RIDGE + 'params.gamma = 2.0\nscale.answers = "key"\n')
+    with learning(changed, log), following(server) as health:
+        until(
+            "it to be told",
+            lambda: [one for one in health.readiness()["degraded"] if "params.gamma" in one],
+            seconds=20,
+        )
 
 
 def test_the_owner_s_generation_goes_with_the_version(tmp_path: Path) -> None:

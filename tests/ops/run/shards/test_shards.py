@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.samples import FEATURES, events
 from tests.services.processes import until
@@ -18,10 +19,11 @@ from thalweg.memory.snapshots.remote import RemoteSnapshots
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
+from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.app import new_learner
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.shards import running
-from thalweg.ops.run.shards.running import group_of, instance_of
+from thalweg.ops.run.shards.running import group_of, instance_of, must_be_unscaled
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
@@ -218,6 +220,44 @@ def test_a_state_of_the_other_form_is_not_passed_over(tmp_path: Path, scaled_fir
             until("refused", lambda made=made: made.refused is not None)
             assert "[model.scale]" in str(made.refused)
         made.close()
+
+
+def test_what_servers_have_counted_of_the_shards_of_other_hosts_is_no_state_of_them(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "only", "")
+    folder = tmp_path / "only" / "clicks~0"
+    folder.mkdir(parents=True)
+    (folder / "freshness-1.hours").touch()
+
+    must_be_unscaled(config, config.model[0])
+
+    (folder / "journal").mkdir()
+    with pytest.raises(ConfigurationError, match="holds states of its shards"):
+        must_be_unscaled(config, config.model[0])
+
+
+def test_a_shard_whose_state_was_made_under_other_settings_is_logged_with_what_differs(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    log.append(TOPIC, messages(events(60), 1))
+    for gamma in (1.0, 0.5):
+        config = configuration(tmp_path, "only", more=f"params.gamma = {gamma}\n")
+        registry, live = HealthRegistry(), tmp_path / "only" / "live"
+        live.mkdir(parents=True, exist_ok=True)
+        made = Learning(config, log, InMemoryCommandQueue(), live, registry)
+        with capture_logs() as logged:
+            made.start()
+            try:
+                if gamma == 1.0:
+                    until("saved", lambda: (one := Host(config, made, registry).newest(0)) and one.events_learned == 60)  # noqa: B023
+                else:
+                    until("blocked", lambda: [one for one in logged if one["log_level"] == "error"])
+            finally:
+                made.close()
+
+    (blocked,) = [one for one in logged if one["log_level"] == "error"]
+    assert (blocked["component"], blocked["model"]) == ("learner", "clicks~0")
+    assert blocked["event"].startswith("blocked, the other shards go on: ")
+    assert "(params.gamma: was 1.0, is 0.5)" in blocked["event"]
+    assert "a new name or another service.state_url with another state_dir" in blocked["event"]
 
 
 def test_the_group_and_the_member_are_named_by_model_and_place(tmp_path: Path) -> None:
