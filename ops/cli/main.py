@@ -152,6 +152,7 @@ def check(
         raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.config.hosts.warnings import host_warnings
         from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.shares import share_lines
@@ -161,7 +162,8 @@ def check(
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded)):  # whoever reads a pipe is no person
+        for line in (*exposures(loaded), *host_warnings(loaded), *changes(loaded), *not_compared(loaded)):
+            # on standard error: whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 
@@ -200,7 +202,7 @@ def replay(
     from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
-    loaded = load(config, private=False)
+    loaded = load(config, private=False, service=False)
     run(
         loaded.find(model),
         input,
