@@ -12,6 +12,7 @@ import numpy as np
 from thalweg.proto import columns
 from thalweg.proto.bounds.json_depth import too_deep
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
+from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_input_texts
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, Decoded
@@ -103,7 +104,7 @@ class JsonDecoder:
         }
         finite = columns.finite_rows(inputs, len(events))
         if not finite.all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+            raise refused(inputs, {name: getattr(events[0].inputs, field) for field, name, _ in self._fields})
         parts = Parts(
             [event.id for event in events],
             [event.time for event in events],

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import Times, invalid_times, latest_times, moment, record_times, time_column
 from thalweg.proto.cloudevents import Envelopes
@@ -128,7 +129,8 @@ class ProtobufDecoder:
     ) -> Batch:
         """Raises Refused when a part does not fit; empty ids and keys are none."""
         if not columns.finite_rows(inputs, len(own_ids), self._schema.inputs).all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN or infinity")
+            plain = {name: one for name, one in inputs.items() if not self._schema.inputs[name].optional}
+            raise refused(plain, plain)
         _check_texts(inputs)
         ids: list[str | None] = [own or None for own in own_ids]
         if outer_ids is not None:

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -147,6 +148,7 @@ class SqlitePending:
                 self._connection.execute("ALTER TABLE pending ADD COLUMN crc INTEGER")
             if "joined_by" not in columns:
                 self._connection.execute("ALTER TABLE pending ADD COLUMN joined_by TEXT NOT NULL DEFAULT ''")
+            _count(self._connection)
             self._connection.execute("COMMIT")
         except (*_DAMAGE, OSError) as error:
             if connection is not None:
@@ -161,18 +163,25 @@ class SqlitePending:
                 "INSERT OR IGNORE INTO pending (model, id, kept, time, value, crc) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
             # times ascend with the row numbers: delete from the oldest on those that are too old or too many
-            connection.execute(
-                "DELETE FROM pending WHERE number IN"
-                " (SELECT number FROM pending WHERE kept < ? ORDER BY number LIMIT 10000)",
-                (now - self._limits.seconds,),
-            )
-            count = connection.execute("SELECT count(*) FROM pending WHERE model = ?", (model,)).fetchone()[0]
-            if count > self._limits.events:
-                connection.execute(
-                    "DELETE FROM pending WHERE number IN"
-                    " (SELECT number FROM pending WHERE model = ? ORDER BY number LIMIT ?)",
-                    (model, count - self._limits.events),
-                )
+            until = now - self._limits.seconds
+            oldest = connection.execute("SELECT number, kept FROM pending ORDER BY number LIMIT 10000")
+            if old := [number for number, _ in takewhile(lambda row: row[1] < until, oldest)]:
+                connection.execute("DELETE FROM pending WHERE number <= ?", (old[-1],))
+            counted = connection.execute(
+                "SELECT events, since FROM pending_counts WHERE model = ?", (model,)
+            ).fetchone()
+            if counted is not None and counted[0] > self._limits.events:
+                self._drop_oldest(connection, model, counted[0] - self._limits.events, counted[1])
+
+    def _drop_oldest(self, connection: sqlite3.Connection, model: str, count: int, since: int) -> None:
+        """Delete so many events of a model, of which none has a row number below `since`."""
+        rows = connection.execute(  # by row number: by the index of models all of its events would be sorted
+            "SELECT number FROM pending NOT INDEXED WHERE number >= ? AND model = ? ORDER BY number LIMIT ?",
+            (since, model, count),
+        ).fetchall()
+        connection.executemany("DELETE FROM pending WHERE number = ?", rows)
+        if rows:
+            connection.execute("UPDATE pending_counts SET since = ? WHERE model = ?", (rows[-1][0] + 1, model))
 
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
         oldest = self._clock() - self._limits.seconds
@@ -207,6 +216,31 @@ class SqlitePending:
 
     def _transaction(self) -> _Transaction:
         return _Transaction(self._connection, self._lock, self._path)
+
+
+def _count(connection: sqlite3.Connection) -> None:
+    """Keep, from now on, how many events each model has, and a row number before which it has none.
+
+    By triggers, so that the counts are exact whichever process or version writes the file; a file of a version without
+    them is counted once.
+    """
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'pending_counts'").fetchone()
+    if known is not None:
+        return
+    connection.execute(
+        "CREATE TABLE pending_counts (model TEXT PRIMARY KEY, events INTEGER NOT NULL, since INTEGER NOT NULL)"
+        " WITHOUT ROWID"
+    )
+    connection.execute("INSERT INTO pending_counts SELECT model, count(*), min(number) FROM pending GROUP BY model")
+    connection.execute(
+        "CREATE TRIGGER pending_added AFTER INSERT ON pending BEGIN"
+        " INSERT INTO pending_counts VALUES (new.model, 1, new.number)"
+        " ON CONFLICT (model) DO UPDATE SET events = events + 1; END"
+    )
+    connection.execute(
+        "CREATE TRIGGER pending_removed AFTER DELETE ON pending BEGIN"
+        " UPDATE pending_counts SET events = events - 1 WHERE model = old.model; END"
+    )
 
 
 def _checksum(id: str, moment: float, value: bytes) -> int:

@@ -24,7 +24,7 @@ from thalweg.models.adapters.frozen import Held, Lent
 from thalweg.models.adapters.imports import imported, made
 from thalweg.models.adapters.river_kinds import clusters
 from thalweg.models.adapters.river_predictor import Learned, RiverPredictor
-from thalweg.models.adapters.river_trial import tried
+from thalweg.models.adapters.river_trial import tried, unsuited_texts
 from thalweg.models.adapters.rows import FAR, Row, Rows
 from thalweg.models.adapters.walk import objects
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeSpec, GaugeValue
@@ -36,6 +36,8 @@ from thalweg.proto.schema import InputError, Schema
 log = structlog.get_logger(__name__)
 
 MAX_CLASSES = 1000
+_TOLD: set[tuple[str, str]] = set()
+"""What was told of an estimator and its columns: learners are made several times in a process."""
 
 
 class RiverFactory:
@@ -89,6 +91,10 @@ class RiverLearner:
         estimator, self._kind = tried(
             factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
         )
+        self._texts = unsuited_texts(estimator, self._kind, factory.allowed, self._rows)
+        if self._texts and (factory.name, self._texts) not in _TOLD:
+            _TOLD.add((factory.name, self._texts))
+            log.warning(f"{factory.name}: {self._texts}")
         self._rows.blanks = any(type(part).__name__ in _IMPUTERS for part in objects(estimator, factory.allowed))
         self._lent: Lent[RiverPredictor] = Lent(factory.allowed, estimator)
         self._classes: dict[str, int] = {}  # by name, in order of first appearance: columns never move
@@ -122,16 +128,21 @@ class RiverLearner:
         self, rows: list[Row], places: list[int], targets: list[Any] | None, weights: list[float] | None
     ) -> None:
         learn_one = self._lent.to_change().learn_one
-        for place in places:
-            row = rows[place]
-            if self._unseen:
-                self._unseen.difference_update(row)
-            if targets is None:
-                learn_one(row)
-            elif weights is None:
-                learn_one(row, targets[place])
-            else:
-                learn_one(row, targets[place], w=weights[place])
+        try:
+            for place in places:
+                row = rows[place]
+                if self._unseen:
+                    self._unseen.difference_update(row)
+                if targets is None:
+                    learn_one(row)
+                elif weights is None:
+                    learn_one(row, targets[place])
+                else:
+                    learn_one(row, targets[place], w=weights[place])
+        except Exception as error:
+            if not self._texts:
+                raise
+            raise ValueError(f"{error}; {self._texts}") from error
         self._events += len(places)
 
     def _check(self, batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -82,20 +82,54 @@ def _must_agree(one: Any, two: Any, allowed: Allowed) -> None:
         )
 
 
-def _event(rows: Rows, number: int) -> Row:
+def unsuited_texts(estimator: Any, kind: RiverKind, allowed: Allowed, rows: Rows) -> str:
+    """Which texts an estimator cannot take, and what to do; empty if none, or if that cannot be told.
+
+    It is told where made-up events with a text make it raise, and the same events without do not.
+
+    Args:
+        estimator: A new one; it is not changed.
+        kind: Its kind.
+        allowed: The packages that its parts belong to.
+        rows: The features of its events.
+    """
+    if not rows.texts:
+        return ""
+    new = walk(estimator, allowed)
+
+    def raises(without: Collection[str]) -> bool:
+        one = rebuild(new, allowed)
+        try:
+            for number in range(_EVENTS):
+                _learn(kind, one, number, rows, without)
+            _predict(kind, one, _EVENTS, rows, without)
+        except Exception:
+            return True
+        return False
+
+    if not raises(()) or raises(rows.texts):
+        return ""
+    found = [key for key in rows.keys if key in rows.texts and raises(rows.texts - {key})]
+    named = ", ".join(map(repr, found or sorted(rows.texts)))
+    return (
+        f"the estimator takes numbers, not the texts of {named:.300}: encode them in a pipeline, for example "
+        f"compose.SelectType(str) | preprocessing.OneHotEncoder(), or leave them out of the model"
+    )
+
+
+def _event(rows: Rows, number: int, without: Collection[str] = ()) -> Row:
     draw = random.Random(number)
     row: Row = {}
     for key in rows.keys:
         if key in rows.lists:
             row[key] = [draw.choice("abc")]
         else:
-            text = key in rows.specs and rows.specs[key].dtype == "bytes"
-            row[key] = draw.choice("abc") if text else draw.gauss(0.0, 1.0)
-    return row
+            row[key] = draw.choice("abc") if key in rows.texts else draw.gauss(0.0, 1.0)
+    return {key: value for key, value in row.items() if key not in without} if without else row
 
 
-def _learn(kind: RiverKind, estimator: Any, number: int, rows: Rows) -> None:
-    row = _event(rows, number)
+def _learn(kind: RiverKind, estimator: Any, number: int, rows: Rows, without: Collection[str] = ()) -> None:
+    row = _event(rows, number, without)
     if not kind.supervised:
         estimator.learn_one(row)
     elif kind.kind == "classifier":
@@ -104,8 +138,8 @@ def _learn(kind: RiverKind, estimator: Any, number: int, rows: Rows) -> None:
         estimator.learn_one(row, float(number % 3))
 
 
-def _predict(kind: RiverKind, estimator: Any, number: int, rows: Rows) -> None:
-    row = _event(rows, number)
+def _predict(kind: RiverKind, estimator: Any, number: int, rows: Rows, without: Collection[str] = ()) -> None:
+    row = _event(rows, number, without)
     if kind.kind == "anomaly":
         estimator.score_one(row)
     elif kind.probabilities:

@@ -56,6 +56,10 @@ class Rows:
         self._names = {name: _keys(spec) for name, spec in specs.items()}
         self.keys = tuple(key for keys in self._names.values() for key in keys)
         """The features of an event without missing values, in order."""
+        self.texts = frozenset(
+            key for name, spec in specs.items() if spec.dtype == "bytes" for key in self._names[name]
+        )
+        """The features that are texts, or lists of texts."""
         of_floats = [
             (key, spec.optional) for name, spec in specs.items() if spec.dtype in _FLOATS for key in self._names[name]
         ]

@@ -12,6 +12,7 @@ from thalweg.ops.notebook.frames import Frame
 from thalweg.ops.notebook.values import FrameError, is_missing, plain_values, raw_values, record_values, seconds_of
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_SECONDS
+from thalweg.proto.bounds.number_range import expected_and_got
 from thalweg.proto.bounds.texts import check_ids, check_keys
 from thalweg.proto.bounds.times import time_column
 from thalweg.proto.columns import label_column, weight_column
@@ -105,7 +106,7 @@ def _tensor(spec: TensorSpec, given: Any) -> Array:
         raise FrameError(f"{wanted}, got numbers with fractions")
     if cast.dtype.kind == "f" and not all_finite(cast):
         row = int(np.flatnonzero(~np.isfinite(cast.reshape(len(cast), -1)).all(axis=1))[0])
-        raise FrameError(f"input {spec.name!r:.80}, row {row}: expected finite numbers, got NaN or infinity")
+        raise FrameError(f"input {spec.name!r:.80}, row {row}: {expected_and_got(spec.dtype, array[row])}")
     return cast
 
 

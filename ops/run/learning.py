@@ -34,7 +34,7 @@ from thalweg.ops.run.learners.shares import home_of_alias, homes
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.publishing import merges
-from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
+from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_pass_nothing_over
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
@@ -218,13 +218,13 @@ class Learning:
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
-        must_be_unscaled(self._config, model)
+        must_pass_nothing_over(self._config, model)
         self._learn_from(model, self._source, self._stopping, run)
 
     def _own_shards(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         """Learn the partitions of a model that its group assigns to this process."""
         health = self._registry.register("learner", model.name)
-        must_be_scaled(self._config, model)
+        must_pass_nothing_over(self._config, model)
 
         def make(number: int, commit: Commit, before: Shard | None) -> Shard:
             reachable = partial(self._source.bounds, model.topic)

@@ -19,6 +19,7 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
 from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log
+from thalweg.ops.run.champions.lost import lost_promotions
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
@@ -92,7 +93,7 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
     """Run the server process until `stop` is set; `replica`: which of the servers it is, from 1."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
-        for line in exposures(config):
+        for line in (*exposures(config), *(lost_promotions(config) if replica == 1 else ())):
             log.warning(line)
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)

@@ -107,7 +107,7 @@ class Server:
         )
         self._threads = self._gates.threads()
         limit_lines("grpc", "grpc._server")
-        self._jwts = jwts
+        self._jwts, self._files = jwts, [one.look for one in (tokens, certificates) if one is not None]
         door = Access(tokens, access, jwts, telemetry.refused)
         self._grpc = grpc.server(self._threads, options=options_of(limits))
         answering = inference.InferenceService(core, telemetry, workers)
@@ -227,6 +227,8 @@ class Server:
             due = (now := time.monotonic()) - checked >= _LEARNING_SECONDS
             checked = now if due else checked
             self._update_health(learning_too=due)
+            for look in self._files if due else ():
+                look()
             self._gates.half_open.expire()
             self._gates.half_open.relieve()
             self._updates.running()

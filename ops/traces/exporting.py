@@ -26,6 +26,7 @@ from opentelemetry.trace import (
 )
 
 from thalweg.ops.traces.batches import batches_of
+from thalweg.ops.traces.collector import check_collector
 from thalweg.ops.traces.reasons import Reasons, shown_url, without_secrets
 from thalweg.ops.traces.sampling import Sampling
 from thalweg.stream.traces.context import TraceContext
@@ -65,6 +66,7 @@ class ExportedSpans:
         exporter: Takes the finished spans; None: OTLP over HTTP.
 
     Raises:
+        CollectorUnknown: Nothing could be exported.
         Exception: Anything that the SDK raises, as for variables that it does not take.
     """
 
@@ -72,12 +74,13 @@ class ExportedSpans:
         for name in ("opentelemetry", "urllib3.connectionpool"):  # they repeat what is told once here
             logging.getLogger(name).setLevel(logging.CRITICAL)
         _REASONS.listen(logging.getLogger(OTLPSpanExporter.__module__))
+        timeout = check_collector(environment)
         self.sampling = Sampling(environment)
         resource = Resource.create({"thalweg.role": role, "service.version": version("thalweg")})
         if not environment.get("OTEL_SERVICE_NAME") and "service.name=" not in environment.get(_RESOURCE, ""):
             resource = resource.merge(Resource({"service.name": "thalweg"}))
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-        told = ToldOnce(exporter or OTLPSpanExporter())
+        told = ToldOnce(exporter or OTLPSpanExporter(timeout=timeout))
         self._provider.add_span_processor(BatchSpanProcessor(told, **batches_of(environment)._asdict()))
         self._tracer = self._provider.get_tracer("thalweg", version("thalweg"))
 

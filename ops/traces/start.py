@@ -38,6 +38,8 @@ def spans_of(role: str, environment: Mapping[str, str] = os.environ) -> Exported
     protocol = next((found for name in _PROTOCOLS if (found := environment.get(name, "").strip())), _HTTP)
     if protocol != _HTTP:
         log.warning(f"traces are exported as {_HTTP}, not as {protocol!r}: is the endpoint one for HTTP?")
+    from thalweg.ops.traces.collector import CollectorUnknown
+
     try:
         from thalweg.ops.traces.exporting import ExportedSpans
 
@@ -46,6 +48,9 @@ def spans_of(role: str, environment: Mapping[str, str] = os.environ) -> Exported
         log.warning(
             f"no traces, although OTEL_… asks for them: {error}; install the extra: pip install 'thalweg[otel]'"
         )
+        return None
+    except CollectorUnknown as error:
+        log.warning(f"no traces: {error}")
         return None
     except Exception as error:  # whatever the SDK does not take: the service goes on
         names = ", ".join(sorted(name for name, value in environment.items() if name.startswith("OTEL_") and value))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.decode_json import check_depth
 from thalweg.proto.event import Batch, Decoded
@@ -154,8 +155,9 @@ class RowDecoder:
                 inputs[name] = column_array(column, found[name])
             else:
                 inputs[name] = plain_input(spec, found[name])
-        if not columns.finite_rows({name: inputs[name] for name in self._plain}, count).all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+        plain = {name: inputs[name] for name in self._plain}
+        if not columns.finite_rows(plain, count).all():
+            raise refused(plain, {name: found[name][0] for name in plain})
         return inputs
 
 

@@ -27,6 +27,9 @@ FIRST, PROMOTED, BACK, CONFIGURED, TESTED = "first", "promoted", "back", "config
 """Causes: the first champion; promoted; went back; the configuration names another champion than before; promoted by a
 test."""
 
+_TOLD: set[tuple[str, int, int]] = set()
+"""Damaged lines that were told, by file, number and checksum: a process reads a file for several purposes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
@@ -70,7 +73,7 @@ class Promotions:
                 if self._read is None or self._read[0] != as_it_is:
                     os.fsync(file.fileno())
                     sync_folder(self._path.parent)
-                    self._read = as_it_is, tuple(_whole(file.read()))
+                    self._read = as_it_is, tuple(_whole(file.read(), self._path))
         except FileNotFoundError:
             return ()
         return self._read[1]
@@ -95,7 +98,7 @@ class Promotions:
             OSError: The file cannot be written.
         """
         with self._turn() as file:
-            known = tuple(_whole(file.read()))
+            known = tuple(_whole(file.read(), self._path))
             if not known:
                 self._append(file, configured, FIRST, configured)
             elif known[-1].configured != configured or known[-1].champion not in members:
@@ -123,7 +126,7 @@ class Promotions:
         self, champion: str, cause: str, expected: Promotion | None, evidence: Mapping[str, Any] | None = None
     ) -> Promotion:
         with self._turn() as file:
-            known = tuple(_whole(file.read()))
+            known = tuple(_whole(file.read(), self._path))
             newest = known[-1] if known else None
             if newest != expected:
                 raise Overtaken(f"{newest.champion if newest else 'nothing'} was promoted meanwhile: look again")
@@ -184,11 +187,16 @@ def _line(made: Promotion) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
-def _whole(content: bytes) -> Iterator[Promotion]:
+def _whole(content: bytes, path: Path) -> Iterator[Promotion]:
     for number, line in enumerate(content.split(b"\n")[:-1]):  # what follows the last newline is being written
         try:
             if zlib.crc32(line[9:]) != int(line[:8], 16):
                 raise ValueError("checksum does not match")
             yield Promotion(**json.loads(line[9:]))
         except (ValueError, TypeError) as error:
-            log.error("a recorded promotion is damaged and left out", number=number, problem=str(error))
+            damage = str(path), number, zlib.crc32(line)
+            if damage not in _TOLD:
+                _TOLD.add(damage)
+                log.error(
+                    "a recorded promotion is damaged and left out", path=damage[0], number=number, problem=str(error)
+                )

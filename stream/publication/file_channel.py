@@ -184,6 +184,7 @@ class FileSubscriber:
         self._looked = self._confirmed = b""
         self._file = -1
         self._refused = -1
+        self._told = (-1, "")
         self._number = 0
         self._news = threading.Condition()
         self._stopping = threading.Event()
@@ -253,7 +254,8 @@ class FileSubscriber:
                     version=slot.info.version,
                     problem=str(error),
                 )
-            else:
+            elif self._told != (slot.file, str(error)):  # it is tried again, whenever it is announced again
+                self._told = slot.file, str(error)
                 log.exception("published version cannot be used: the previous one stays in use", file=slot.file)
             self._problem = f"the published version {slot.info.version} cannot be used: {error}"
             return False

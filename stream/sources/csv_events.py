@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from thalweg.proto import columns
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
@@ -124,7 +125,8 @@ class _Table:
             for name, places in self._inputs.items()
         }
         if not columns.finite_rows(inputs, len(rows)).all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+            given = {name: [rows[0][place] for place in places] for name, places in self._inputs.items()}
+            raise refused(inputs, given)
         ids, keys = self._names("id", rows), self._names("key", rows)
         check_ids(ids or ())
         check_keys(keys or ())
@@ -201,8 +203,9 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _label_number(text: str) -> float:
-    truth = columns.of_untyped(text)
-    return float(truth) if isinstance(truth, bool) else _number(text, "bad_label")
+    if isinstance(columns.of_untyped(text.strip()), bool):
+        raise columns.bad_number(text)
+    return _number(text, "bad_label")
 
 
 def _id(spec: TensorSpec, text: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from thalweg.proto.bounds.number_range import refused as not_finite
 from thalweg.proto.columns import finite_rows
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.records import Partition, Records
@@ -91,7 +92,8 @@ class TableDecoder:
             part = {name: values[places.start : places.stop] for name, values in found.items()}
             inputs = {name: self._input(name, part[name]) for name in self._schema.inputs}
             if not finite_rows(inputs, len(places), self._schema.inputs).all():
-                raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+                plain = {name: one for name, one in inputs.items() if not self._schema.inputs[name].optional}
+                raise not_finite(plain, {name: part[name][0] for name in plain})
             return assemble(
                 self._schema,
                 records,

@@ -181,7 +181,7 @@ GOOD = {"inputs": {"x": [1, 2], "n": 3}}
         (b'{"inputs": {"x": [Infinity, 2], "n": 3}}', "non_finite", "Infinity is not allowed"),
         ({**GOOD, "label": "\ud800"}, "malformed", "label: expected valid UTF-8, got '\\ud800', a lone surrogate"),
         ({**GOOD, "label": "\ud800a"}, "malformed", "a lone surrogate"),
-        ({"inputs": {"x": [1e39, 2], "n": 3}}, "non_finite", "too large"),
+        ({"inputs": {"x": [1e39, 2], "n": 3}}, "non_finite", "got 1e+39, which is beyond its range"),
         ({**GOOD, "label": [1]}, "bad_label", "string or a finite number"),
         ({**GOOD, "label": {"a": 1}}, "bad_label", ""),
         ({**GOOD, "time": "yesterday"}, "bad_time", "RFC 3339"),

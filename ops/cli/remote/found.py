@@ -54,12 +54,12 @@ def problem_with(target: Target) -> str:
     if found.secure and not target.secure:
         also = f"; {found.trouble}" if found.trouble else ""
         return (
-            f"{address}: found {found.what} with TLS, and called it without: give --target https://{address}, and "
-            f"--ca FILE if its certificate is not of a known authority{also}"
+            f"{address}: found {found.what} with TLS, but the call came without TLS: give --target "
+            f"https://{address}, and --ca FILE if its certificate is not of a known authority{also}"
         )
     if target.secure and not found.secure and found.what in ("gRPC", "HTTP"):
         also = " without --ca, --certificate and --key" if target.ca or target.certificate else ""
-        return f"{address}: found {found.what} without TLS, and called it with: give --target http://{address}{also}"
+        return f"{address}: found {found.what} without TLS, but the call came with TLS: give --target http://{address}{also}"
     if found.trouble:
         return f"{address}: {found.trouble}"
     if found.what == "HTTP":  # it was called so, too, and has given no answer that is ours

@@ -54,7 +54,8 @@ class Monitor:
         settings = AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         )
-        access = Access(service.tokens(self._registry, audit), settings, jwts, self._telemetry.refused)
+        tokens = service.tokens(self._registry, audit)
+        access = Access(tokens, settings, jwts, self._telemetry.refused)
         self._keys = None if jwts is None else jwts.keys
         routes = [
             Route("/healthz", self._healthz),
@@ -66,6 +67,7 @@ class Monitor:
         limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
         application = Starlette(routes=guarded(routes, access), exception_handlers=HANDLERS)
         certificates = service.certificates(self._registry, audit)
+        self._files = [one.look for one in (tokens, certificates) if one is not None]
         self._http = HttpServer(application, service.http, limits, self._telemetry.refused, certificates)
         self.port = self._http.port
 
@@ -80,6 +82,11 @@ class Monitor:
         if self._keys is not None:
             self._keys.start()
         self._http.start()
+
+    def look(self) -> None:
+        """Tell of a token file or a certificate that has changed and cannot be used. Called several times a second."""
+        for look in self._files:
+            look()
 
     def close(self) -> None:
         """Stop."""
@@ -119,5 +126,6 @@ def run_monitor(config: Config, stop: Signal) -> None:
         monitor.start()
         log.info("answering for health and metrics", http=monitor.port)
         while not stop.wait(0.2):
+            monitor.look()
             if not monitor.alive:
                 raise OSError("the HTTP server has ended unexpectedly")  # the supervisor starts another process

@@ -110,6 +110,12 @@ class Tokens:
             return table.anonymous, f"that of {found.name!r} has expired"
         return found, ""
 
+    def look(self) -> None:
+        """Read the file again if it has changed: called about once a second, so that one which cannot be used is told
+        whether or not anybody calls.
+        """
+        self._current()
+
     def _current(self) -> TokenTable:
         with self._lock:
             now = self._clock()

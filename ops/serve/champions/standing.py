@@ -49,7 +49,7 @@ class ComparisonFile:
 def standing(
     name: str, members: Sequence[str], promotions: Sequence[Promotion], report: ComparisonReport | None, *, auto: bool
 ) -> dict[str, Any]:
-    """As JSON values.
+    """As JSON values; `comparison` only where the alias promotes by a test.
 
     Args:
         name: The alias.
@@ -68,9 +68,10 @@ def standing(
         "cause": newest.cause,
         "auto": auto,
         "promotions": [_told(one) for one in promotions[-MOST_SHOWN:]],
-        "comparison": None,
     }
-    if report is not None:
+    if auto:
+        found["comparison"] = None  # until the first events are compared
+    if auto and report is not None:
         comparison = report.comparison
         found["comparison"] = {
             "alpha": comparison.alpha,

@@ -107,6 +107,12 @@ class Certificates:
         """Whether clients must have a certificate."""
         return bool(self._files.client_ca)
 
+    def look(self) -> None:
+        """Read the files again if they have changed: called about once a second, so that ones which cannot be used, and
+        one that has expired, are told whether or not anybody connects.
+        """
+        self.current()
+
     def current(self) -> Loaded:
         """Those to use for a connection that begins now."""
         with self._lock:

@@ -21,7 +21,7 @@ USUAL = 64
 waited for while more keep arriving."""
 _NO_CHEAPER = 0.8  # of the cost per event at half the size: larger ones are pointless, the learner's cost is per event
 _LEAST_BLOCK = 8  # events of a block whose cost is measured; of a smaller one it is mostly that of the block itself
-_MOST_OF_A_BLOCK = 4096  # micro-batches: a block must not take long before its learner's cost is known
+_MOST_OF_A_BLOCK = 1024  # micro-batches: a block must not take long before its learner's cost is known
 _FADE = 0.99  # of the cost that stands in the way of larger micro-batches, so that it is measured again at times
 
 
@@ -64,8 +64,10 @@ class MicroBatchSize:
         events, best, before = (block + waiting) * per_record, sizes[0], math.inf
         for size in sizes:
             seconds = self._seconds.get(size)
-            if seconds is None:  # the next one to try; it is measured before a larger one is tried
-                return size
+            if seconds is None:  # the next one to try, unless its block alone would take too long at best
+                if size == sizes[-1] or block * per_record * before * best / size <= self._within or before == math.inf:
+                    return size
+                continue
             if seconds > _NO_CHEAPER * before:
                 self._seconds[size] *= _FADE
                 break

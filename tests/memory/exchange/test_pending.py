@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.services.processes import required_or_skipped
@@ -186,3 +187,68 @@ def test_whichever_byte_of_the_file_is_flipped_no_other_event_is_found(tmp_path:
             assert event is None or event.joined or (event.time, event.value) == (1e9, id.encode() * 3), at
 
     assert dropped > 10
+
+
+def counts(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """How many events each model has, as the store keeps it and as they are counted."""
+    with closing(sqlite3.connect(path)) as connection:
+        kept = dict(connection.execute("SELECT model, events FROM pending_counts WHERE events > 0"))
+        return kept, dict(connection.execute("SELECT model, count(*) FROM pending GROUP BY model"))
+
+
+def test_the_count_of_each_model_is_exact_for_several_processes_and_after_restarts(tmp_path: Path) -> None:
+    path, clock, random = tmp_path / "s.db", Clock(), np.random.default_rng(0)
+    stores = [SqlitePending(path, Limits(20, 12), clock), SqlitePending(path, Limits(20, 7), clock)]
+
+    for step in range(300):
+        clock.now += float(random.choice([0.0, 0.5, 30.0], p=[0.5, 0.48, 0.02]))
+        store, model = stores[step % 2], f"m{random.integers(2)}"
+        ids = [f"e{number}" for number in random.integers(0, 60, random.integers(1, 4))]
+        store.remember(model, [(id, 0.0, b"x") for id in ids])
+        store.settle(model, ids[:1])
+        if step % 50 == 49:
+            store.close()
+            stores[step % 2] = SqlitePending(path, Limits(20, 7), clock)
+        kept, counted = counts(path)
+        assert kept == counted
+        assert max(counted.values()) <= 12
+
+    for store in stores:
+        store.close()
+
+
+def test_a_file_of_a_version_that_kept_no_counts_is_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with closing(SqlitePending(path)) as pending:
+        pending.remember("m", [(f"e{number}", 0.0, b"x") for number in range(5)])
+    with closing(sqlite3.connect(path)) as connection:
+        for what in ("TRIGGER pending_added", "TRIGGER pending_removed", "TABLE pending_counts"):
+            connection.execute(f"DROP {what}")
+
+    with closing(SqlitePending(path, Limits(events=3))) as pending:
+        assert counts(path)[0] == {"m": 5}
+        pending.remember("m", [("new", 0.0, b"x")])
+        found = pending.find("m", [*(f"e{number}" for number in range(5)), "new"])
+
+    assert [one is not None for one in found] == [False, False, False, True, True, True]
+    assert counts(path)[0] == {"m": 3}
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_remembering_takes_as_long_however_many_wait(tmp_path: Path, full: bool) -> None:
+    def steps(waiting: int) -> int:
+        """Of SQLite's machine, in tens, for one event more."""
+        taken, limits = [0], Limits(events=waiting if full else 1_000_000)
+
+        def step() -> None:
+            taken[0] += 1
+
+        with closing(SqlitePending(tmp_path / f"{waiting}.db", limits)) as pending:
+            pending.remember("other", [(f"e{number}", 0.0, b"x") for number in range(waiting)])
+            pending.remember("m", [(f"e{number}", 0.0, b"x") for number in range(waiting)])
+            pending.remember("m", [("before", 0.0, b"x")])
+            pending._connection.set_progress_handler(step, 10)
+            pending.remember("m", [("one", 0.0, b"x")])
+        return taken[0]
+
+    assert steps(2000) <= steps(100) + 5

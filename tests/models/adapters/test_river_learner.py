@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.models.adapters.sample import two_classes
 from tests.models.adapters.test_river import learner
 from tests.stream.learn.test_quarantine import House
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
-from thalweg.models.adapters import frozen
+from thalweg.models.adapters import frozen, river
 from thalweg.models.adapters.river_predictor import RiverPredictor
 from thalweg.models.calibration.calibrated import calibrated
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
@@ -459,3 +460,39 @@ def test_a_published_state_names_no_class_of_a_package_that_was_not_configured()
     with pytest.raises(ValueError, match="does not belong to river"):
         find("river:river.tree.HoeffdingTreeClassifier").predictor_from(state)
     assert isinstance(find(f"river:{PIPELINES}.own").predictor_from(state), RiverPredictor)
+
+
+# Texts
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "river.linear_model.LogisticRegression",
+        "river.naive_bayes.GaussianNB",  # which raises from the second event on
+        "river.neighbors.KNNClassifier",  # which raises when it predicts
+        f"{PIPELINES}.own",
+    ],
+)
+def test_an_estimator_that_takes_no_texts_says_which_and_what_to_do(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(river, "_TOLD", set())
+    with capture_logs() as lines:
+        made = learner(path, COLUMNS)
+        learner(path, COLUMNS)
+    said = [line["event"] for line in lines if "texts" in line["event"]]
+
+    (told,) = said
+    assert told.startswith(f"river:{path}: the estimator takes numbers, not the texts of 'country': encode them")
+    if "KNN" not in path:
+        with pytest.raises(ValueError, match=r"the texts of 'country'.*OneHotEncoder"):
+            made.learn(columns([1.0, 2.0, 3.0, 4.0]))
+
+
+def test_where_texts_are_encoded_or_are_none_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(river, "_TOLD", set())
+    with capture_logs() as lines:
+        learner(f"{PIPELINES}.scaled", COLUMNS).learn(columns([1.0, 2.0]))
+        learner("river.tree.HoeffdingTreeClassifier", COLUMNS)
+        learner("river.linear_model.LogisticRegression", AMOUNT)
+
+    assert not [line for line in lines if "texts" in line["event"]]

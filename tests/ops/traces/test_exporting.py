@@ -203,16 +203,11 @@ def test_what_the_sdk_does_not_take_leaves_the_service_without_traces_and_is_tol
     assert name in lines[0]["event"]
 
 
-@pytest.mark.parametrize(
-    ("user", "scheme", "why"), [("shop:hidden@", "http://", "401"), ("shop:hidden@", "", "No connection adapters")]
-)
-def test_why_and_where_to_spans_cannot_be_exported_is_told_without_secrets(
-    monkeypatch: pytest.MonkeyPatch, user: str, scheme: str, why: str
-) -> None:
+def test_why_and_where_to_spans_cannot_be_exported_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     with collecting() as collector, capture_logs() as lines:
         collector.status = 401
         where = collector.url.removeprefix("http://")
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"{scheme}{user}{where}"}
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://shop:hidden@{where}"}
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", environment["OTEL_EXPORTER_OTLP_ENDPOINT"])
         spans = spans_of("server", environment)
         assert spans is not None
@@ -220,8 +215,8 @@ def test_why_and_where_to_spans_cannot_be_exported_is_told_without_secrets(
         spans.close()
 
     (line,) = lines
-    assert line["event"].startswith(f"traces cannot be exported to {scheme}{where}/v1/traces: ")
-    assert why in line["event"]
+    assert line["event"].startswith(f"traces cannot be exported to http://{where}/v1/traces: ")
+    assert "401" in line["event"]
     assert "hidden" not in line["event"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from thalweg.stream.journal import promotions as module
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
@@ -87,3 +88,23 @@ def test_what_a_full_disk_refuses_is_not_promoted(tmp_path: Path, monkeypatch: p
             promotions.promote("b", first)
 
     assert Promotions(tmp_path / "p").read() == (first,)
+
+
+def test_a_damaged_line_is_told_once_whoever_reads_the_file_and_however_often(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    (first,) = Promotions(path).settle("a", ["a", "b"])
+    Promotions(path).promote("b", first)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], lines[1].replace(b'"b"', b'"c"'), b""]))
+
+    with capture_logs() as said:
+        reader = Promotions(path)
+        reader.settle("a", ["a", "b"])
+        Promotions(path).promote("b", reader.read()[-1])
+        assert [one.champion for one in reader.read()] == ["a", "b"]
+    assert [(line["number"], line["path"]) for line in said] == [(1, str(path))]
+
+    with capture_logs() as said:
+        path.write_bytes(path.read_bytes().replace(b'"a"', b'"x"'))
+        Promotions(path).read()
+    assert [line["number"] for line in said] == [0, 1, 2], "other damage is told"

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from thalweg.ops.serve.access.roles import row_of
+from thalweg.ops.serve.aliases import Alias
+from thalweg.ops.serve.http_api.openapi.aliases import alias_schemas
 from thalweg.ops.serve.http_api.openapi.schemas import (
     Described,
     answer_of,
@@ -39,7 +41,12 @@ def document_of(models: Models) -> Described:
         "/readyz": {"get": _plain("Whether all models answer, and the state of every part")},
         "/metrics": {"get": _plain("Metrics for Prometheus", "text/plain")},
         "/v1/models": {"get": _plain("The models")},
-        "/v1/aliases": {"get": _plain("The aliases: who answers, and how a comparison stands")},
+        "/v1/aliases": {
+            "get": _plain(
+                "The aliases: who answers, and how a comparison stands",
+                schema=_object({"aliases": {"type": "array", "items": _ref("Alias")}}, "aliases"),
+            )
+        },
         "/v2": {"get": _plain("The server and the extensions that it offers")},
         "/v2/health/live": {"get": _plain("Whether the process is there", "text/plain")},
         "/v2/health/ready": {"get": _plain("As /readyz")},
@@ -56,7 +63,11 @@ def document_of(models: Models) -> Described:
             }
         ),
         "Tensor": _TENSOR,
+        **alias_schemas(),
     }
+    for alias in models.aliases:
+        if isinstance(alias, Alias):
+            paths |= _alias_paths(alias.name)
     for model in (one for one in models.named() if "@" not in one.name):  # successors answer under its name
         paths |= _paths(model)
         schemas |= {
@@ -73,7 +84,7 @@ def document_of(models: Models) -> Described:
             "version": importlib.metadata.version("thalweg"),
             "description": "Models that learn continuously from a log of events while they serve predictions.",
         },
-        "paths": _with_roles(paths, (model.name for model in models.named())),
+        "paths": _with_roles(paths, [one.name for one in models.named()], [one.name for one in models.aliases]),
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -138,6 +149,14 @@ def _paths(model: ServedModel) -> Described:
     return found
 
 
+def _alias_paths(name: str) -> Described:
+    base, alias = f"/v1/aliases/{name}", _ref("Alias")
+    return {
+        base: {"get": _plain(f"Who answers under {name}, and how a comparison stands", tag=name, schema=alias)},
+        f"{base}/promote": {"post": _call(f"Promote a model of {name}, or go back", name, _ref("Promote"), alias)},
+    }
+
+
 def _call(summary: str, tag: str, body: Described, answer: Described, *, options: Any = ()) -> Described:
     return {
         "summary": summary,
@@ -151,12 +170,12 @@ def _call(summary: str, tag: str, body: Described, answer: Described, *, options
     }
 
 
-def _with_roles(paths: Described, names: Iterable[str]) -> Described:
+def _with_roles(paths: Described, names: Iterable[str], aliases: Iterable[str]) -> Described:
     """The same paths, each operation with the role that it takes, and the refusals of who lacks it."""
-    known = {f"/models/{name}" for name in names}
+    known = {f"/models/{name}" for name in names} | {f"/aliases/{name}" for name in aliases}
     for path, operations in paths.items():
         own = next((one for one in known if re.search(rf"{re.escape(one)}(?=$|[/:])", path)), "")
-        template = path.replace(own, "/models/{name}", 1) if own else path
+        template = path.replace(own, f"{own[: own.rindex('/')]}/{{name}}", 1) if own else path
         for method, operation in operations.items():
             role = row_of(f"{method.upper()} {template}").role
             if role is not None:
@@ -168,8 +187,10 @@ def _with_roles(paths: Described, names: Iterable[str]) -> Described:
     return paths
 
 
-def _plain(summary: str, media: str = "application/json", tag: str = "service") -> Described:
-    schema = {"type": "string"} if media == "text/plain" else {}
+def _plain(
+    summary: str, media: str = "application/json", tag: str = "service", schema: Described | None = None
+) -> Described:
+    schema = {"type": "string"} if media == "text/plain" else schema or {}
     return {
         "summary": summary,
         "tags": [tag],

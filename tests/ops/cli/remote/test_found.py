@@ -66,7 +66,9 @@ def test_without_tls_where_there_is_tls(
 
     said = told(address)
 
-    assert f"found {wire} with TLS, and called it without: give --target https://{address}, and --ca FILE" in said
+    assert (
+        f"found {wire} with TLS, but the call came without TLS: give --target https://{address}, and --ca FILE" in said
+    )
     predict(target_of(f"https://{address}", None, root.certificate), "m", ROW)
     assert "version" in capsys.readouterr().out, "what it says helps"
 
@@ -81,7 +83,9 @@ def test_with_tls_where_there_is_none(
         (told(f"https://{address}"), ""),
         (told(f"https://{address}", root.certificate), " without --ca, --certificate and --key"),
     ):
-        assert said.endswith(f"found {wire} without TLS, and called it with: give --target http://{address}{also}")
+        assert said.endswith(
+            f"found {wire} without TLS, but the call came with TLS: give --target http://{address}{also}"
+        )
     predict(target_of(f"http://{address}"), "m", ROW)
     assert "version" in capsys.readouterr().out, "what it says helps"
 

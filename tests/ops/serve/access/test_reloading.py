@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ops.serve.serving import served
 from tests.services.certificates import Authority
+from tests.services.processes import until
 from thalweg.memory.audit import audit_log
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.tls.certificates import Certificates, TlsFiles
@@ -79,3 +81,18 @@ def test_certificates(tmp_path: Path, root: Authority) -> None:
     shutil.copy(second.certificate, files.certificate)
     certificates.current()
     assert told(health) == ("running", "")
+
+
+def test_a_server_tells_of_files_that_cannot_be_used_though_nobody_calls(tmp_path: Path, root: Authority) -> None:
+    path, issued, healths = tmp_path / "tokens", root.issue("third"), (Health("tokens"), Health("certificates"))
+    path.write_text("a-token-of-some-length")
+    files = TlsFiles(str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
+    shutil.copy(issued.certificate, files.certificate)
+    shutil.copy(issued.key, files.key)
+    parts = {"tokens": Tokens(path, Clock(), healths[0]), "certificates": Certificates(files, Clock(), healths[1])}
+
+    with served(tmp_path / "service", **parts):
+        path.write_text("short")
+        Path(files.certificate).write_text("none")
+
+        until("both are told", lambda: [told(health)[0] for health in healths] == ["degraded", "degraded"])

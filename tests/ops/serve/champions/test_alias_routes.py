@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
 from tests.ops.serve.test_aliases import World
 from tests.services.processes import until
@@ -16,6 +17,7 @@ from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.aliases import Alias, AliasLocation
+from thalweg.ops.serve.http_api.openapi.document import document_of
 from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -183,3 +185,37 @@ def test_a_comparison_that_cannot_be_read_is_none(client: httpx.Client, world: W
 
     assert client.get("/v1/aliases/fraud").json()["comparison"] is None
     assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("auto", [True, False])
+def test_an_alias_is_as_the_document_says_and_has_a_comparison_only_where_a_test_promotes(
+    client: httpx.Client, world: World, auto: bool
+) -> None:
+    models = Models([world.location(name) for name in ("ridge", "mean")], RequestSinks())
+    folder = world.folder / ".aliases"
+    file = folder / "other.comparison.json" if auto else None
+    alias = Alias(AliasLocation("other", "ridge", ("ridge", "mean"), folder / "other.jsonl", file), models.by_name)
+    models.serve_under([alias])
+    document = document_of(models)
+    valid = Draft202012Validator({"$ref": "#/components/schemas/Alias", "components": document["components"]}).validate
+
+    standing = alias.standing()
+    valid(standing)
+    assert ("comparison" in standing) is auto
+    assert document["paths"]["/v1/aliases/other/promote"]["post"]["x-role"] == "operate"
+
+    answer = promote(client, {"model": "mean"}).json()
+    valid(answer)
+    assert answer["comparison"] is None
+    with pytest.raises(ValidationError):
+        valid({**answer, "cause": "moved"})
+
+
+def test_what_promote_takes_is_as_the_document_says(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    takes = Draft202012Validator({"$ref": "#/components/schemas/Promote", "components": document["components"]})
+    assert client.get("/docs").status_code == 200
+
+    for body in ({"model": "mean"}, {"back": True}, {"model": "ridge", "back": False, "force": True}, {"model": None},
+                 {"model": "mean", "back": True}, {"back": False}, {}, {"modle": "mean"}, {"back": 1}):  # fmt: skip
+        assert (promote(client, body).status_code != 400) is takes.is_valid(body), body

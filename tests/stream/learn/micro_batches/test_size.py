@@ -70,8 +70,29 @@ def test_records_of_many_events_are_counted_by_their_events() -> None:
     size = MicroBatchSize("auto")
     size.counted(1000)
 
-    assert size.choose(500, 0) == 128  # half a million events, of which nobody knows yet how long they take
-    assert size.choose(4, 0) == 1
+    assert size.choose(250, 0) == 256  # a quarter of a million events, of which nobody knows yet how long they take
+    assert size.choose(1, 0) == 1
+
+
+def test_a_backlog_of_records_of_many_events_is_not_learned_in_small_ones_for_long() -> None:
+    size = MicroBatchSize("auto")
+    size.counted(100)
+    found, took = [], 0.0
+    for block in range(20):  # of 16,000 events each
+        found.append(size.choose(160, 1_000_000 - 160 * block))
+        took += 16_000 / found[-1] * 1e-3  # a millisecond for each micro-batch, whatever its size
+        size.learned(found[-1], 160, 16_000, 16_000 / found[-1] * 1e-3)
+
+    assert found[:3] == [16, 32, 64]
+    assert found[-1] == LARGEST
+    assert took < 3.0  # 1.25 seconds are what the largest take for all
+
+
+def test_a_size_whose_block_would_take_too_long_is_not_tried() -> None:
+    size = MicroBatchSize("auto", within_seconds=0.2)
+    size.learned(1, 512, 512, 0.512)
+
+    assert size.choose(512, 10_000) == 4  # two would take 0.256 s at best
 
 
 def test_a_learner_that_learns_by_steps_never_gets_less_than_it_wants() -> None:
