@@ -86,16 +86,24 @@ def write_private_files() -> None:
     os.umask(0o077)
 
 
-def load(path: Path, *, private: bool = True, devices: bool = True) -> Config:
+def load(path: Path, *, private: bool = True, devices: bool = True, service: bool = True) -> Config:
     """The configuration of a file; `devices` as of `thalweg.ops.config.config.load`.
 
     `private`: what the command writes from now on, such as state, log and store, is readable by its own user alone.
+    `service`: log and store are shared with other processes, and are refused where they cannot be.
     """
     if private:
         write_private_files()
     from thalweg.ops.config.config import load as load_config
 
-    return load_config(path) if devices else load_config(path, devices=False)
+    loaded = load_config(path) if devices else load_config(path, devices=False)
+    if service:
+        from thalweg.ops.config.error import ConfigurationError
+        from thalweg.ops.config.hosts.processes import unshared
+
+        if lines := [f"{path}: {line}" for line in unshared(loaded)]:
+            raise ConfigurationError(lines)
+    return loaded
 
 
 def answering(path: Path, name: str) -> tuple[Config, str]:

@@ -46,4 +46,4 @@ def plan(
     log_as(log_format)
     from thalweg.ops.scale.planned import run
 
-    run(load(config, private=False), model or [], rate, partitions, seconds, as_json=as_json)
+    run(load(config, private=False, service=False), model or [], rate, partitions, seconds, as_json=as_json)
