@@ -124,6 +124,13 @@ class Objects:
             ]
         return sorted(found, key=lambda one: one.name)
 
+    def folders(self) -> list[str]:
+        """The first parts of the names of all objects, up to their first `/`. Raises ObjectsUnavailable."""
+        import obstore
+
+        with self._errors():
+            return sorted(obstore.list_with_delimiter(self._store)["common_prefixes"])
+
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; those that are not there are none the less gone. Raises ObjectsUnavailable."""
         import obstore

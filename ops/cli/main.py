@@ -28,6 +28,7 @@ from thalweg.ops.cli.options import (
     TimeUnit,
     Version,
     answering,
+    finite,
     load,
     log_as,
     write_private_files,
@@ -152,18 +153,21 @@ def check(
         raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.config.hosts.warnings import host_warnings
         from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.champions.lost import lost_promotions
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
+        from thalweg.ops.run.shards.known import all_passed_over
         from thalweg.ops.run.successors import changes
 
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded), *lost_promotions(loaded)):
-            # whoever reads a pipe is no person
+        saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded))
+        for line in (*exposures(loaded), *host_warnings(loaded), *saved, *not_compared(loaded)):
+            # on standard error: whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 
@@ -202,7 +206,7 @@ def replay(
     from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
-    loaded = load(config, private=False)
+    loaded = load(config, private=False, service=False)
     run(
         loaded.find(model),
         input,
@@ -239,7 +243,9 @@ def produce(
     config: ConfigPath,
     topic: Annotated[str, typer.Option(help="Topic to append to: a model's topic or labels_topic.")],
     input: InputFile,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second; default: unlimited.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, callback=finite, help="Events per second; default: unlimited.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
     label: LabelColumn = "",
@@ -263,7 +269,7 @@ def produce(
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep running and print the addresses.")] = False,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Duration of the stream in seconds.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1.0, callback=finite, help="Duration of the stream in seconds.")] = 20.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Handwritten digits as a drifting stream, learned while they are served."""

@@ -10,6 +10,7 @@ from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.open import open_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.shards.known import must_be_one
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded
 
@@ -23,7 +24,7 @@ class NoAnswer(Failed):
 
 def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
     """The response of a model's learner to a command. Raises Failed; NoAnswer if there is none in time."""
-    config.find(name)
+    must_be_one(config, name, elsewhere=True)
     store = AuditedCommands(open_commands(config.store.url), audit_log(config.service.state_dir, told=False), os_user)
     try:
         return run_command(store, name, verb, _PATIENCE_SECONDS, **arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +33,13 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+def finite(value: float | None) -> float | None:
+    """The value of an option. Raises typer.BadParameter for infinity and nan, which every lower limit lets through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"expected a finite number, got {value}")
+    return value
+
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
 Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, on standard error.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
@@ -51,7 +59,9 @@ TimeColumn = Annotated[
     str | None, typer.Option("--time", help="The time's column; default: as configured, or row i has the time i.")
 ]
 IdColumn = Annotated[str | None, typer.Option("--id", help="The id's column; default: as configured.")]
-TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds per time unit.")]
+TimeUnit = Annotated[
+    float, typer.Option("--time-unit", min=1e-9, callback=finite, help="Event sequences: seconds per time unit.")
+]
 Ignored = Annotated[
     str | None, typer.Option("--ignore", help="Columns to skip, separated by commas; default: t,context if there are.")
 ]
@@ -76,16 +86,24 @@ def write_private_files() -> None:
     os.umask(0o077)
 
 
-def load(path: Path, *, private: bool = True, devices: bool = True) -> Config:
+def load(path: Path, *, private: bool = True, devices: bool = True, service: bool = True) -> Config:
     """The configuration of a file; `devices` as of `thalweg.ops.config.config.load`.
 
     `private`: what the command writes from now on, such as state, log and store, is readable by its own user alone.
+    `service`: log and store are shared with other processes, and are refused where they cannot be.
     """
     if private:
         write_private_files()
     from thalweg.ops.config.config import load as load_config
 
-    return load_config(path) if devices else load_config(path, devices=False)
+    loaded = load_config(path) if devices else load_config(path, devices=False)
+    if service:
+        from thalweg.ops.config.error import ConfigurationError
+        from thalweg.ops.config.hosts.processes import unshared
+
+        if lines := [f"{path}: {line}" for line in unshared(loaded)]:
+            raise ConfigurationError(lines)
+    return loaded
 
 
 def answering(path: Path, name: str) -> tuple[Config, str]:

@@ -17,12 +17,14 @@ from thalweg.ops.run.app import model_folder
 from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.champions.promotable import refusals
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.shards.known import must_be_one
 from thalweg.ops.run.successors import generations, generations_path, promotions_path, with_successors
 from thalweg.ops.serve.champions.standing import ComparisonFile, evidence
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.shards.names import family_of
 
 
 def promote(config: Config, alias: str | None, model: str | None, *, back: bool, force: bool) -> None:
@@ -45,7 +47,8 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
     if alias is None:
         assert model is not None
         _no_alias(given, model)
-        given.find(model)  # says which models there are
+        if given.find(model).scale is not None:  # says which models there are
+            _no_shards(given, model, back=back)
         _has_successor(config, model, back=back)
         alias, model = model, None if back else _successor(given, config, model)
     found = config.find_alias(alias)
@@ -78,6 +81,20 @@ def _no_alias(given: Config, name: str) -> None:
     if found := next((one for one in given.alias if one.name == name), None):
         hint = f"give --alias {name} with --model and one of its models ({', '.join(found.members)}), or with --back"
         raise ConfigurationError([f"{name!r} is an alias: {hint}"])
+
+
+def _no_shards(given: Config, name: str, *, back: bool) -> None:
+    """Where a model of shards was given alone, or one of them, say that it has no successor."""
+    whole = family_of(name)
+    try:
+        must_be_one(given, name, asks="they are")
+        text = f"{name!r} is a shard of model {whole!r}, which has no successor"
+    except ConfigurationError as error:
+        text = f"{error}"
+    options = [f"--alias {one.name} {'--back' if back else f'--model {whole}'}" for one in given.alias]
+    members = [option for option, one in zip(options, given.alias) if whole in one.members]
+    hint = f"give {' or '.join(members)}" if members else "give a changed model another name"
+    raise ConfigurationError([f"{text}; no successor is built beside shards, so nothing is there to promote: {hint}"])
 
 
 def _has_successor(config: Config, name: str, *, back: bool) -> None:

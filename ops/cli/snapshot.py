@@ -18,6 +18,7 @@ from thalweg.ops.cli.verified import compared
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, schemas_of, settings_of
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.shards.known import must_be_one
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
@@ -149,4 +150,5 @@ def export(config: Config, name: str, version: int, to: Path) -> None:
 
 
 def _snapshots(config: Config, name: str) -> FolderSnapshots:
+    must_be_one(config, name)
     return FolderSnapshots(model_folder(config, config.find(name)))

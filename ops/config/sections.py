@@ -278,7 +278,7 @@ class LogConfig(Settings):
     """`[log]`: the log of events, the single source of truth."""
 
     url: Annotated[str, AfterValidator(_log_url)] = "sqlite:state/log.db"
-    """`sqlite:PATH`, or `kafka://HOST:PORT[,HOST:PORT]`, or `memory:` within one process."""
+    """`sqlite:PATH`, or `kafka://HOST:PORT[,HOST:PORT]`, or `memory:` within one process (no service)."""
     retention_records: Count | None = _KEPT.records
     """Embedded log: most records per topic; the oldest are deleted first. Kafka has its own settings."""
     retention_bytes: Count | None = _KEPT.bytes
@@ -326,4 +326,4 @@ class StoreConfig(Settings):
     """`[store]`: what the processes share besides the log."""
 
     url: Annotated[str, AfterValidator(_store_url)] = "sqlite:state/store.db"
-    """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process."""
+    """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process (no service)."""

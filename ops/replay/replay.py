@@ -148,7 +148,7 @@ def replay(
         delay_events: How many rows late labels become known. The state at the end is the same for every delay.
         max_record_bytes: Larger events are not learned; `service.max_message_bytes`.
         progress: Called ten times a second.
-        notice: Told what is not used of the file.
+        notice: Told what is not used of the file, and that the service learns a model per partition where that is so.
 
     Raises:
         FileError: The file cannot be read.
@@ -163,6 +163,8 @@ def replay(
             told.add(text)
             notice(text)
 
+    if model.scale is not None:
+        once(_one_model(model.name, by_key=model.scale.answers == "key"))
     read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes, notice=once)
     return replay_events(
         model,
@@ -174,6 +176,21 @@ def replay(
         max_record_bytes=max_record_bytes,
         progress=progress,
         notice=once,
+    )
+
+
+def _one_model(name: str, *, by_key: bool) -> str:
+    """What a replay of a model with `[model.scale]` is, beside what the service learns."""
+    end = (
+        "each of which answers for its own keys: what is replayed is another model, and its figures and state are not "
+        "those of the service"
+        if by_key
+        else "and merges them: the merged model has learned the same, but predictions are graded by each model before "
+        "it is merged, and the state is another"
+    )
+    return (
+        f"model {name!r} has [model.scale]: all rows are replayed as one model; the service learns one model per "
+        f"partition of the topic, {end}"
     )
 
 

@@ -34,7 +34,8 @@ from thalweg.ops.run.learners.shares import home_of_alias, homes
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.publishing import merges
-from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_be_scaled, must_be_unscaled
+from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_pass_nothing_over
+from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.learners.pages import metrics_page
@@ -112,11 +113,13 @@ class Learning:
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         self._mergers: list[tuple[Merger, SupervisedThread]] = []
+        self._sharded: dict[str, TopicPartitions] = {}
         joined: set[str] = set()
         places = homes(config)
         self._mine = [model for model in config.model if number in places[model.name]]
         for model in self._mine:
             if model.scale is not None:
+                self._sharded[model.name] = TopicPartitions(model.name, model.topic, source.bounds)
                 self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
                 if merges(model) and config.service.role != "learn":  # else where it is served
                     self._mergers.append(self._merger(model))
@@ -139,6 +142,8 @@ class Learning:
     def start(self) -> None:
         """Start learning."""
         self._reports.start()
+        for topic in self._sharded.values():
+            topic.start()
         for thread in (*self._threads, *(thread for _, thread in self._mergers)):
             thread.start()
 
@@ -150,6 +155,8 @@ class Learning:
     def close(self) -> None:
         """Stop each part after what it is doing, save unsaved changes, and release resources."""
         self._stopping.set()
+        for topic in self._sharded.values():
+            topic.close()
         for thread in self._threads:
             thread.stop()
         for runs in self._runs:
@@ -164,7 +171,9 @@ class Learning:
 
     def _merger(self, model: ModelConfig) -> tuple[Merger, SupervisedThread]:
         """What merges the shards of a model."""
-        merger = build_merger(self._config, model, self._live, self._registry)
+        merger = build_merger(
+            self._config, model, self._live, self._registry, partitions=self._sharded[model.name].numbers
+        )
         return merger, SupervisedThread(
             merger.run, self._registry.register("merger", model.name), f"merger-{model.name}"
         )
@@ -226,13 +235,13 @@ class Learning:
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
-        must_be_unscaled(self._config, model)
+        must_pass_nothing_over(self._config, model)
         self._learn_from(model, self._source, self._stopping, run)
 
     def _own_shards(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         """Learn the partitions of a model that its group assigns to this process."""
         health = self._registry.register("learner", model.name)
-        must_be_scaled(self._config, model)
+        must_pass_nothing_over(self._config, model)
 
         def make(number: int, commit: Commit, before: Shard | None) -> Shard:
             reachable = partial(self._source.bounds, model.topic)
@@ -251,7 +260,7 @@ class Learning:
             self._reports.forget(shard_name(model.name, number))
 
         join = partial(self._source.member, model.topic, group_of(model), instance_of(self._config, self._number))
-        run(Shards(model.name, join, make, forget, health))
+        run(Shards(model.name, join, make, forget, health, topic=self._sharded[model.name]))
 
     def _learn_from(
         self, model: ModelConfig, source: Log, stopping: threading.Event, run: Callable[[Part], None]

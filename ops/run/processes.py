@@ -17,6 +17,7 @@ from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
+from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.champions.lost import lost_promotions
 from thalweg.ops.run.learners.shares import homes
@@ -52,6 +53,8 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
     mine = [model for model, places in homes(config).items() if number in places]
     if not mine:
         raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
+    for line in host_warnings(config) if number == 1 else ():
+        log.warning(line)
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
         # one of a supervisor that was killed may still be saving

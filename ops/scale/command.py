@@ -6,9 +6,20 @@ from typing import Annotated
 
 import typer
 
-from thalweg.ops.cli.options import ConfigPath, Form, LogFormat, load, log_as
+from thalweg.ops.cli.options import ConfigPath, Form, LogFormat, finite, load, log_as
 
 scale = typer.Typer(no_args_is_help=True, help="Plan models that several learner processes learn.")
+
+
+_MOST_RATE = 1e15
+"""Events per second: beyond it nothing of a plan could be counted."""
+
+
+def _countable(rate: float) -> float:
+    finite(rate)
+    if rate > _MOST_RATE:
+        raise typer.BadParameter(f"expected at most {_MOST_RATE:g} events/s, got {rate:g}")
+    return rate
 
 
 @scale.callback()
@@ -19,10 +30,14 @@ def _group() -> None:
 @scale.command()
 def plan(
     config: ConfigPath,
-    rate: Annotated[float, typer.Option(min=0.001, help="Events per second of each model's topic.")],
+    rate: Annotated[
+        float, typer.Option(min=0.001, callback=_countable, help="Events per second of each model's topic.")
+    ],
     partitions: Annotated[int | None, typer.Option(min=1, help="Of the topic; default: proposed.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only this model; repeatable.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure each model, about.")] = 5.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, callback=finite, help="How long to measure each model, about.")
+    ] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     log_format: Form = LogFormat.console,
 ) -> None:
@@ -31,4 +46,4 @@ def plan(
     log_as(log_format)
     from thalweg.ops.scale.planned import run
 
-    run(load(config, private=False), model or [], rate, partitions, seconds, as_json=as_json)
+    run(load(config, private=False, service=False), model or [], rate, partitions, seconds, as_json=as_json)

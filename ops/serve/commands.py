@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from thalweg.memory.exchange.commands import CommandQueue
@@ -16,29 +17,39 @@ def command(commands: CommandQueue, model: ServedModel, verb: str, patience_seco
     """Let the learner of a served model run a command, or those of its shards; the version by the model's own number.
 
     Raises:
-        FailedPrecondition: The shards of a model by key cannot do it together.
+        FailedPrecondition: The shards of the model cannot do it together.
+        NotReady: Those of a model by key have published nothing yet.
         Others: As `run_command`.
     """
     name = model.answering.name
-    if model.keys is None:
+    shards = _shards(model)
+    if shards is None:
         return int(run_command(commands, name, verb, patience_seconds, **arguments)["version"])
     if verb != "snapshot":
         raise FailedPrecondition(
-            f"model {model.name!r} answers by key: each of its shards has snapshots of its own; expected the {verb} of "
-            f"one of them: `thalweg snapshot {verb} --model {shard_name(name, 0)}`"
+            f"model {model.name!r} has [model.scale]: each of its shards has snapshots of its own; expected the {verb} "
+            f"of one of them: `thalweg snapshot {verb} --model {shard_name(name, shards[0] if shards else 0)}`"
         )
-    served = model.answering.versions.newest
-    shards = 0 if served is None or not isinstance(served.predictor, KeyedPredictor) else len(served.predictor.versions)
-    asked = [commands.submit(shard_name(name, place), verb, arguments) for place in range(shards)]
-    if not asked:
+    if not shards:
         raise NotReady(f"model {model.name!r}: none of its shards has published a version yet")
+    asked = [commands.submit(shard_name(name, number), verb, arguments) for number in shards]
     deadline = time.monotonic() + patience_seconds
     version = 0
-    for place, id in enumerate(asked):
+    for number, id in zip(shards, asked):
         version += int(
-            _answered(commands, id, shard_name(name, place), verb, max(0.0, deadline - time.monotonic()))["version"]
+            _answered(commands, id, shard_name(name, number), verb, max(0.0, deadline - time.monotonic()))["version"]
         )
     return version
+
+
+def _shards(model: ServedModel) -> Sequence[int] | None:
+    """The numbers of the shards whose versions a served model is put together or merged of; None: it has none."""
+    served = model.answering.versions.newest
+    if model.keys is None:
+        return None if served is None or not served.shards else sorted(served.shards)
+    if served is None or not isinstance(served.predictor, KeyedPredictor):
+        return ()
+    return range(len(served.predictor.versions))
 
 
 def run_command(commands: CommandQueue, model: str, verb: str, patience_seconds: float, **arguments: Any) -> Any:

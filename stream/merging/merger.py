@@ -212,8 +212,13 @@ class Merger:
         return {*self._partitions(), *self._missing} - self._table.taken.keys()
 
     def _tell(self, problems: Mapping[int, str], failed: str) -> None:
-        told = dict.fromkeys(self._absent(), "it has published nothing here yet") | dict(problems)
+        told = dict(problems)
+        silent = sorted(self._absent() - told.keys())
+        if len(silent) == 1:
+            told[silent[0]] = "it has published nothing here yet"
         lines = [f"shard {number}: {why}{self._kept(number)}" for number, why in sorted(told.items())]
+        if len(silent) > 1:
+            lines.insert(0, f"shards {', '.join(map(str, silent))} have published nothing here")
         if failed:
             lines.insert(0, failed)
         if lines:

@@ -20,6 +20,11 @@ class ScaleParams(Settings):
     without_key: Literal["refuse", "mean"] = "refuse"
     """With `key`: what becomes of a request without a key. `mean`: it gets the mean over the answers of all shards."""
 
+    @rule("merge_seconds", "answers")
+    def _merged_shards_wait(self) -> str | None:
+        usual = type(self).model_fields["merge_seconds"].default
+        return None if self.answers == "merge" or self.merge_seconds == usual else "expected answers = 'merge' with it"
+
     @rule("without_key", "answers")
     def _keys_answer(self) -> str | None:
         return None if self.answers == "key" or self.without_key == "refuse" else "expected answers = 'key' with it"

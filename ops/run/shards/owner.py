@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.proto.records import Position
 from thalweg.stream.health.registry import Health
 from thalweg.stream.log.groups import GroupListener, GroupMember
@@ -49,6 +50,7 @@ class Shards:
         forget: Told of a partition whose shard has ended, and is not this process's any more.
         health: Its health.
         release_seconds: The longest wait for shards that are revoked.
+        topic: What is known of the model's topic; None: it is there.
     """
 
     def __init__(
@@ -59,9 +61,10 @@ class Shards:
         forget: Callable[[int], None],
         health: Health,
         release_seconds: float = RELEASE_SECONDS,
+        topic: TopicPartitions | None = None,
     ) -> None:
         self._model, self._join, self._make, self._health = model, join, make, health
-        self._forget, self._release_seconds = forget, release_seconds
+        self._forget, self._release_seconds, self._topic = forget, release_seconds, topic
         self._lock = threading.Lock()
         self._owned: dict[int, Shard] = {}
         self._ending: dict[int, Shard] = {}
@@ -111,7 +114,10 @@ class Shards:
             self._health.waiting(str(error))
             self._stopping.wait(_AGAIN_SECONDS)
         else:
-            self._health.running()
+            if self._topic is not None and self._topic.missing and not self.owned:
+                self._health.waiting(f"topic {self._topic.topic!r} does not exist (or has no partitions) yet")
+            else:
+                self._health.running()
 
     def _commit(self, member: GroupMember) -> None:
         with self._lock:

@@ -16,12 +16,13 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import REFUSALS
+from thalweg.ops.run.shards.known import passed_over
 from thalweg.ops.run.shards.owner import Shard
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.log.kafka_shared.members import SESSION_SECONDS
 from thalweg.stream.log.log import LogError
-from thalweg.stream.shards.names import shard_name, shard_of
+from thalweg.stream.shards.names import shard_name
 
 log = structlog.get_logger(__name__)
 
@@ -121,35 +122,9 @@ def instance_of(config: Config, process: int = 1) -> str:
     return name if process == 1 else f"{name}-{process}"
 
 
-def must_be_scaled(config: Config, model: ModelConfig) -> None:
-    """Raise ConfigurationError if a state of the whole model is there, which its shards would pass over."""
-    folder = Path(config.service.state_dir) / model.name
-    if (folder / "journal").exists():
-        raise ConfigurationError(
-            [
-                f"model {model.name!r}: {folder} holds the state of all partitions together, and with [model.scale] "
-                f"each begins anew: move the folder away, give the model another name, or take [model.scale] out"
-            ]
-        )
-
-
-def must_be_unscaled(config: Config, model: ModelConfig) -> None:
-    """Raise ConfigurationError if states of shards are there, which the model as a whole would pass over."""
-    folder = Path(config.service.state_dir)
-    found = sorted(
-        path.name
-        for path in folder.glob(f"{model.name}~*")
-        if shard_of(path.name) is not None and not _only_served(path)
-    )
-    if found:
-        raise ConfigurationError(
-            [
-                f"model {model.name!r}: {folder} holds states of its shards ({', '.join(found[:5])}), and without "
-                f"[model.scale] it begins anew: move them away, give the model another name, or put [model.scale] back"
-            ]
-        )
-
-
-def _only_served(folder: Path) -> bool:
-    """Whether a folder holds nothing but what servers have counted of versions of other hosts."""
-    return all(path.match("freshness-*.hours") for path in folder.iterdir())
+def must_pass_nothing_over(config: Config, model: ModelConfig) -> None:
+    """Raise ConfigurationError if a state is there that a model would pass over: of all partitions where it has shards,
+    of shards where it has none.
+    """
+    if text := passed_over(config, model):
+        raise ConfigurationError([text])

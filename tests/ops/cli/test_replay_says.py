@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.services import warm
 from tests.services.processes import PATIENCE
@@ -22,9 +25,13 @@ fields.label = "y"
 
 
 def said(folder: Path, *more: str) -> str:
+    return replayed(folder, *more).stdout
+
+
+def replayed(folder: Path, *more: str, scale: str = "") -> subprocess.CompletedProcess[str]:
     chance = random.Random(0)
     path, rows = folder / "m.toml", folder / "rows.csv"
-    path.write_text(CONFIGURATION.format(folder=folder))
+    path.write_text(CONFIGURATION.format(folder=folder) + scale)
     with rows.open("w") as file:
         file.write("x,y\n")
         for row in range(3000):
@@ -32,7 +39,7 @@ def said(folder: Path, *more: str) -> str:
             file.write(f"{x:.3f},{'u' if (x > 0.5) == (row < 2000) else 'v'}\n")
     done = warm.run("replay", str(path), "--model", "m", "--input", str(rows), *more, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done
 
 
 def test_drift_is_told_with_the_event_since_when_and_what_shows_it(tmp_path: Path) -> None:
@@ -46,3 +53,25 @@ def test_where_nothing_was_graded_it_says_so_in_place_of_an_empty_table(tmp_path
 
     assert "nothing was graded" in text
     assert "metric" not in text
+
+
+@pytest.mark.parametrize(
+    ("scale", "told"),
+    [
+        ("", ""),
+        ("[model.scale]\n", "and merges them: the merged model has learned the same"),
+        (
+            '[model.scale]\nanswers = "key"\n',
+            "each of which answers for its own keys: what is replayed is another model",
+        ),
+    ],
+)
+def test_a_model_that_is_learned_by_partition_is_told_to_be_replayed_as_one(
+    tmp_path: Path, scale: str, told: str
+) -> None:
+    done = replayed(tmp_path, "--limit", "50", scale=scale)
+
+    one = "model 'm' has [model.scale]: all rows are replayed as one model; the service learns one model per partition"
+    assert (one in done.stderr) == bool(told)
+    assert told in done.stderr
+    assert "[model.scale]" not in done.stdout

@@ -126,10 +126,13 @@ def test_the_learners_of_its_shards_are_those_of_the_model(service: Served) -> N
     ("scale", "told"),
     [
         ('without_key = "mean"', "model.m.scale.without_key: expected answers = 'key' with it"),
+        ('answers = "key"\nmerge_seconds = 2', "model.m.scale.merge_seconds: expected answers = 'merge' with it"),
         ('answers = "key"\nwithout_key = "first"', "model.m.scale.without_key: expected one of"),
     ],
 )
-def test_what_becomes_of_rows_without_a_key_is_said_for_models_by_key(tmp_path: Path, scale: str, told: str) -> None:
+def test_what_is_only_for_models_by_key_or_only_for_merged_ones_is_refused_with_others(
+    tmp_path: Path, scale: str, told: str
+) -> None:
     text = CONFIG.format(folder=tmp_path).replace('answers = "key"', scale)
 
     with pytest.raises(ConfigurationError) as caught:

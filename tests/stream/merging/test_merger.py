@@ -594,3 +594,13 @@ def test_it_runs_as_a_supervised_thread_beside_shards_that_learn(tmp_path: Path)
     assert server.current is not None
     assert_knows(server.current, *shards)
     assert read_state(max((tmp_path / "m").glob("*.safetensors"))).meta["shards"]["1"]["version"] == 1
+
+
+def test_shards_of_which_nothing_was_ever_heard_are_named_in_one_line(tmp_path: Path) -> None:
+    model = Model(tmp_path, (0, 1, 2, 3))
+    for number in (0, 1):
+        model.shard(number).learn(events(number))
+    assert model.turn()
+    assert model.health.now().state is Condition.DEGRADED
+    assert model.reason() == "shards 2, 3 have published nothing here"
+    model.merger.close()

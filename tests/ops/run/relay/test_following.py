@@ -141,6 +141,25 @@ def test_shards_are_received_and_not_what_a_host_has_made_of_its_own(tmp_path: P
     assert board.newest("a") is None
 
 
+def test_shards_that_no_host_sends_are_named_where_they_are_merged(tmp_path: Path) -> None:
+    log, scaled = InMemoryLog(), {"a": RIDGE + "scale.merge_seconds = 0.05\n"}
+    log.append("t", messages(events(50), 1))
+    learner, server = host(tmp_path, "learn", **scaled), host(tmp_path, "serve", **scaled)
+    registry = JoinedRegistry()
+    follower = Follower(server, live_of(server), open_board(server), registry, lambda topic: 3)
+    follower.start()
+
+    def told() -> list[str]:
+        return [one.reason for one in registry.report() if (one.component, one.model) == ("merger", "a")]
+
+    try:
+        with learning(learner, log):
+            why = "nothing of it could be read yet"
+            until("the others to be named", lambda: told() == [f"shard 1: {why}; shard 2: {why}"])
+    finally:
+        follower.close()
+
+
 def test_shards_are_merged_where_they_are_served(tmp_path: Path) -> None:
     log, scaled = InMemoryLog(), {"a": RIDGE + 'scale.answers = "merge"\n'}
     log.append("t", messages(events(50), 1))
