@@ -19,11 +19,11 @@ from thalweg.memory.snapshots.remote import RemoteSnapshots
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
-from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.app import new_learner
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.shards import running
-from thalweg.ops.run.shards.running import group_of, instance_of, must_be_unscaled
+from thalweg.ops.run.shards.known import passed_over
+from thalweg.ops.run.shards.running import group_of, instance_of
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
@@ -228,11 +228,10 @@ def test_what_servers_have_counted_of_the_shards_of_other_hosts_is_no_state_of_t
     folder.mkdir(parents=True)
     (folder / "freshness-1.hours").touch()
 
-    must_be_unscaled(config, config.model[0])
+    assert passed_over(config, config.model[0]) == ""
 
     (folder / "journal").mkdir()
-    with pytest.raises(ConfigurationError, match="holds states of its shards"):
-        must_be_unscaled(config, config.model[0])
+    assert "holds states of its shards (clicks~0)" in passed_over(config, config.model[0])
 
 
 def test_a_shard_whose_state_was_made_under_other_settings_is_logged_with_what_differs(tmp_path: Path) -> None:
