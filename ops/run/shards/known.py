@@ -78,7 +78,8 @@ def passed_over(config: Config, model: ModelConfig) -> str:
 
 def _only_served(folder: Path) -> bool:
     """Whether a folder holds nothing but what servers have counted of versions of other hosts."""
-    return all(path.match("freshness-*.hours") for path in folder.iterdir())
+    found = list(folder.iterdir())
+    return bool(found) and all(path.match("freshness-*.hours") for path in found)
 
 
 def all_passed_over(config: Config) -> Iterator[str]:
