@@ -70,11 +70,12 @@ def test_a_damaged_hour_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_found_again_later(tmp_path: Path) -> None:
+    (tmp_path / "later").write_text("no folder")
     budget = Budget(tmp_path / "later")
     with capture_logs() as lines:
         budget.add(1, 0, NOW)
         budget.add(1, 1, NOW + 2)
-    (tmp_path / "later").mkdir()
+    (tmp_path / "later").unlink()
     budget.add(1, 0, NOW + 4)
 
     assert len(lines) == 1
