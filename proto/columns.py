@@ -120,36 +120,28 @@ _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 
 
 def numbers(value: Any, width: int) -> Sequence[float]:
-    """The K numbers of a regression label; a text may be a number. Raises Refused when invalid: true and false are no
-    numbers, because whoever sends them means two classes.
+    """The K numbers of a regression label; true and false are 1 and 0, a text may be a number. Raises Refused when
+    invalid.
     """
     row = value if isinstance(value, list) else [value]
     if not all(type(one) in (int, float) for one in row):  # not the usual case
         row = [_label_number(one) for one in row]
     if len(row) != width or not all(_is_finite(one) for one in row):
-        raise bad_number(value, width)
+        raise Refused(
+            "bad_label",
+            f"label: expected {width} finite number{'s' * (width > 1)}, {LARGEST_LABEL:g} at most, got {_said(value)}",
+        )
     return row
-
-
-def bad_number(value: Any, width: int = 1) -> Refused:
-    """The refusal of a label that is not the numbers which a regression takes."""
-    got = _said(value)
-    if any(map(_is_truth, value if isinstance(value, list) else [value])):
-        got += "; for true and false write 1 and 0, or learn them as classes"
-    return Refused(
-        "bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, {LARGEST_LABEL:g} at most, got {got}"
-    )
-
-
-def _is_truth(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, str) and value.strip() in _TRUTH)
 
 
 def _label_number(value: Any) -> float:
     """NaN if it is none."""
+    if isinstance(value, bool | int | float):
+        return value
     if isinstance(value, str):
-        value = of_untyped(value.strip())
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        untyped = of_untyped(value.strip())
+        return math.nan if isinstance(untyped, str | None) else untyped
+    return math.nan
 
 
 def _said(value: Any) -> str:

@@ -203,9 +203,8 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _label_number(text: str) -> float:
-    if isinstance(columns.of_untyped(text.strip()), bool):
-        raise columns.bad_number(text)
-    return _number(text, "bad_label")
+    truth = columns.of_untyped(text)
+    return float(truth) if isinstance(truth, bool) else _number(text, "bad_label")
 
 
 def _id(spec: TensorSpec, text: str) -> int:

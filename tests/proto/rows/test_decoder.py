@@ -276,10 +276,12 @@ def test_an_implausible_time_is_refused_with_the_unit_that_it_suggests(unit: Any
 
 
 @pytest.mark.parametrize(
-    ("label", "number"), [("0.5", 0.5), ("1e99", 1e99), (3, 3.0), ([1], 1.0), (None, np.nan), ("", np.nan)]
+    ("label", "number"), [(True, 1.0), (False, 0.0), ("0.5", 0.5), (3, 3.0), ([1], 1.0), (None, np.nan), ("", np.nan)]
 )
 @pytest.mark.parametrize("fields", [None, FieldMapping()])
-def test_a_label_that_is_a_number_may_be_a_text(label: Any, number: float, fields: FieldMapping | None) -> None:
+def test_a_label_that_is_a_number_may_be_a_truth_value_or_a_text(
+    label: Any, number: float, fields: FieldMapping | None
+) -> None:
     schema = Schema(column_specs(COLUMNS), "number", columns=COLUMNS, fields=fields)
 
     labels = only(schema, {"ok": True, "label": label}).labels

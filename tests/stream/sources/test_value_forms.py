@@ -25,7 +25,7 @@ from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch
-from thalweg.proto.event import ClassLabels, Decoded, NumberLabels
+from thalweg.proto.event import ClassLabels, Decoded
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.rows.column import Column
@@ -297,25 +297,6 @@ def test_a_value_names_the_same_class_in_every_form(
     found = outcome(FORMS[form](schema, {"v": 1.0, "label": label}, tmp_path), label=True)
 
     assert found == exceptions.get(form, expected)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_truth_value_is_no_number_of_a_regression_in_any_form(form: str, tmp_path: Path) -> None:
-    columns = {"v": COLUMNS["numeric"]}
-    schema = Schema(column_specs(columns), "number", columns=columns)
-
-    for label in (True, False, "true", "FALSE"):
-        said = [one for part in FORMS[form](schema, {"v": 1.0, "label": label}, tmp_path) for one in part.rejected]
-        assert [one.reason for one in said] == ["bad_label"]
-        assert "expected 1 finite number, 1e+150 at most, got " in said[0].detail
-        assert "for true and false write 1 and 0, or learn them as classes" in said[0].detail
-        with pytest.raises(Refused, match="for true and false write 1 and 0"):
-            label_of(json.dumps({"id": "1", "label": label}).encode(), schema)
-
-    for label in ("1e99", 1e99):
-        (part,) = FORMS[form](schema, {"v": 1.0, "label": label}, tmp_path)
-        assert isinstance(part.batch.labels, NumberLabels)
-        assert part.batch.labels.values.tolist() == [[1e99]]
 
 
 @pytest.mark.parametrize("form", FORMS)
