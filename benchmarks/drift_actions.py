@@ -17,7 +17,8 @@ from thalweg.stream.drift.params import ACTIONS, DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.sources.files import read_events
 
 _SPECS = {"features": TensorSpec("features", "float32", (6,))}

@@ -30,7 +30,7 @@ from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import REGRESSION
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}

@@ -35,7 +35,8 @@ from thalweg.ops.scale.plan import Pace, plan
 from thalweg.ops.scale.processor_run import Ran, alone, folders, new_processor
 from thalweg.proto.records import Partition
 from thalweg.stream.learn.outcome import Outcome
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 MODELS = {
     "ridge": """

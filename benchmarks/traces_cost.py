@@ -34,7 +34,8 @@ from thalweg.stream.freshness.tracker import NoTracker, Tracker
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.traces.tracker import TraceTracker
 
 _UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"

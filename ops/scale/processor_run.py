@@ -26,7 +26,8 @@ from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.log.log import InMemoryLog, Log, Message, Reader
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log, Message, Reader
 from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.publication.file_channel import FilePublisher
 

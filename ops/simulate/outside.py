@@ -11,7 +11,8 @@ from thalweg.ops.simulate.faults import Faults
 from thalweg.ops.simulate.scheduler import Scheduler
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
-from thalweg.stream.log.log import Appended, Gap, InMemoryLog, LogError, Message, Problem, Reader, Start
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Appended, Gap, LogError, Message, Problem, Reader, Start
 
 Answer = TypeVar("Answer")
 

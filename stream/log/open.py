@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
-from thalweg.stream.log.log import InMemoryLog, Log, LogError, Reading, Retention
+from thalweg.stream.log.log import Log, LogError, Reading, Retention
 
 
 def open_log(

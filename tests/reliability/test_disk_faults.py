@@ -20,7 +20,8 @@ from thalweg.stream.journal.journal import JournalError
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Log, LogError, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log, LogError, Message
 from thalweg.stream.log.sqlite import SqliteLog
 
 SETTINGS = ProcessorSettings(

@@ -11,7 +11,8 @@ from tests.stream.learn.test_processor import event
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 EVENTS = 2000
 

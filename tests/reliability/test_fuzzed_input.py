@@ -35,7 +35,8 @@ from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.sources.csv_events import CsvMapping
 from thalweg.stream.sources.files import FileError, read_events
 

@@ -35,7 +35,7 @@ from thalweg.proto.decode import CONTENT_TYPE_EVENT_BATCH, Decoder
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 LEARNERS = ("ridge", "error_memory", "prompt_tpp")
 """Between them every kind of input and label."""

@@ -14,7 +14,8 @@ from thalweg.ops.cli.produce import append_events, run_length
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.learn.blocks import gather
-from thalweg.stream.log.log import Appended, InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Appended, Message
 from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.sources.files import CsvMapping
 

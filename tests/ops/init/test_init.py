@@ -22,7 +22,8 @@ from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_samp
 from thalweg.ops.init.write import configuration
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.failed import Failed
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.log.open import open_log
 from thalweg.stream.registry.schemas import KnownSchemas
 

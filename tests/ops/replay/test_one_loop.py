@@ -20,7 +20,8 @@ from thalweg.stream.learn.micro_batches.size import MicroBatchSize
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.sources.files import CsvMapping
 
 LARGEST = 400  # bytes of a record

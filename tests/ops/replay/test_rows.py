@@ -17,7 +17,7 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.sources.files import CsvMapping
 
 OF = ModelConfig.model_validate(

@@ -19,7 +19,7 @@ from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.serving import location_of
 from thalweg.proto.schema import Array
 from thalweg.stream.log.dead_letters import dead_letters_of
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 
 def two_models(folder: Path) -> Config:

@@ -32,7 +32,7 @@ from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.health.watchdog import Watchdog
 from thalweg.stream.learn.settings import StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.open import open_log
 
 HERE = "tests.ops.run.test_learning"

@@ -23,7 +23,7 @@ from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.journal.tail import restore_tail
 from thalweg.stream.learn.saving import mirror
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot
 
 RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'

@@ -26,7 +26,7 @@ from thalweg.ops.run.successors import changes
 from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION
 from thalweg.ops.serve.models import Models
 from thalweg.stream.learn.settings import identity_differences
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.live_folder import live_folder
 
 TOLD = "state layout 2 of ridge, this version reads 3"

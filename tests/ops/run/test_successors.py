@@ -39,7 +39,8 @@ from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.publication.live_folder import live_folder
 
 X = np.eye(FEATURES, dtype=np.float32)[:1]

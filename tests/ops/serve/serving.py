@@ -24,7 +24,7 @@ from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Schema, TensorSpec
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
 
 FEATURES = 4

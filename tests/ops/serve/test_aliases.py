@@ -37,7 +37,7 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.proto.thalweg_pb2 import Event
 from thalweg.stream.journal.promotions import Promotions
 from thalweg.stream.labels.request_buffer import RequestBuffer
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.traces.awaited import AwaitedAnswers
 from thalweg.stream.traces.context import TraceContext

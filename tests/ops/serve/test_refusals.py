@@ -36,7 +36,7 @@ from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
 
 CURRENT_VERSION, DAMAGED, OTHER_SETTINGS = 5, 2, 3

@@ -35,7 +35,8 @@ from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 from thalweg.proto.task import REGRESSION
-from thalweg.stream.log.log import Appended, InMemoryLog, Log, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Appended, Log, Message
 from thalweg.stream.publication.file_channel import FilePublisher
 
 

@@ -19,7 +19,8 @@ from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Log, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log, Message
 from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.runtime import Runtime

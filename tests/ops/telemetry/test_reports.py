@@ -21,7 +21,7 @@ from thalweg.stream.learn.observer import LearnerReport, NoObserver, each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 SETTINGS = ProcessorSettings(
     model="m", topic="t", batch_events=32, batch_seconds=0, idle_seconds=0.01, snapshot_seconds=1e9, block_bytes=4000

@@ -32,7 +32,7 @@ from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.health.registry import ComponentHealth, Condition
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 TOKEN = "a-token-that-nobody-guesses"
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

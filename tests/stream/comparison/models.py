@@ -21,7 +21,8 @@ from thalweg.stream.journal.promotions import Promotions
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 SPECS = {"features": TensorSpec("features", "float32", (2,))}
 

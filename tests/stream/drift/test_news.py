@@ -16,7 +16,8 @@ from thalweg.stream.drift.digest import Digest, Digests
 from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.signs import Observed
-from thalweg.stream.log.log import InMemoryLog, LogError
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import LogError
 
 NAMES = ("x[0]", "x[1]", "x[2]", "x[3]", "label")
 FEATURES = np.array([False, False, False, False, True])

@@ -31,7 +31,8 @@ from thalweg.proto.schema import Schema, TensorSpec, column_specs
 from thalweg.stream.labels import joining, waiting
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Gap, LogError, Message
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.runtime import Runtime
 

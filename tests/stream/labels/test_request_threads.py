@@ -15,7 +15,8 @@ from thalweg.proto.schema import InputError
 from thalweg.stream.labels import dropped
 from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.log.log import InMemoryLog, Message, RecordTooLarge
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message, RecordTooLarge
 
 GOOD = {"x": np.zeros((1, 2), np.float32)}
 NO_TENSOR = {"x": np.zeros((1, 2), np.complex64)}  # nothing on the wire is like it

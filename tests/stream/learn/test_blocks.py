@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from thalweg.proto.records import Partition, Records
 from thalweg.stream.journal.entries import BlockEntry, Range
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 
 def log_of(count: int) -> InMemoryLog:

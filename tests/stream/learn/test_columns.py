@@ -21,7 +21,8 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 SETTINGS = ProcessorSettings(
     model="m", topic="t", batch_events=32, batch_seconds=0, idle_seconds=0, snapshot_events=300, snapshot_seconds=1e9

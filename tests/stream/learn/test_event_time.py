@@ -15,7 +15,8 @@ from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, Slot, make_announcement, write_slot
 from thalweg.stream.publication.file_channel import FilePublisher

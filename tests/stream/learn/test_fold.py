@@ -22,7 +22,8 @@ from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.control import Policy
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.outcome import Outcome
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 PLACE = Partition("t", 0)
 

@@ -33,7 +33,8 @@ from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Gap, InMemoryLog, LogError, LogReplaced, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Gap, LogError, LogReplaced, Message
 from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.runtime import Runtime

@@ -34,7 +34,8 @@ from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 INPUTS = {"x": TensorSpec("x", "float32", (2,))}
 SETTINGS = ProcessorSettings(

@@ -22,7 +22,8 @@ from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild, rebuild_each
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.registry.schemas import KnownSchemas
 
 SETTINGS = ProcessorSettings(

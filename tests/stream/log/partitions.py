@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener
-from thalweg.stream.log.log import UNLIMITED, Appended, Gap, InMemoryLog, Message, Problem, Reader, Start
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import UNLIMITED, Appended, Gap, Message, Problem, Reader, Start
 from thalweg.stream.shards.partitioner import partition_of
 
 

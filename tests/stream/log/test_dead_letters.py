@@ -14,7 +14,8 @@ from tests.stream.log.battery import drain
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, Log, LogError, Message, PermanentLogError
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log, LogError, Message, PermanentLogError
 from thalweg.stream.log.sqlite import SqliteLog
 
 T0 = Partition("t", 0)

@@ -20,7 +20,8 @@ from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.identity import replaced
-from thalweg.stream.log.log import InMemoryLog, Log
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
 
 

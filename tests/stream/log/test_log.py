@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.stream.log.battery import LogBattery
-from thalweg.stream.log.log import InMemoryLog, Log, LogError
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log, LogError
 from thalweg.stream.log.open import open_log
 from thalweg.stream.log.sqlite import SqliteLog
 

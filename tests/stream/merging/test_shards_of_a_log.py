@@ -17,7 +17,8 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 from thalweg.stream.merging.folders import FolderShards
 from thalweg.stream.merging.merger import Merger
 from thalweg.stream.merging.publisher import ShardPublisher

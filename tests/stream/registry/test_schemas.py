@@ -27,7 +27,8 @@ from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, LogError, Message, PermanentLogError
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import LogError, Message, PermanentLogError
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
 

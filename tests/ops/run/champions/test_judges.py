@@ -17,7 +17,7 @@ from thalweg.ops.run.successors import promotions_path
 from thalweg.stream.comparison.comparison_file import ComparisonReport, read_comparison
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.journal.promotions import TESTED, Promotion, Promotions
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 INPUT = "inputs.features = { shape = [2] }"
 MEAN = f'learner = "nearest_mean"\n{INPUT}'

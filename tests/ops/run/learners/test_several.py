@@ -23,7 +23,7 @@ from thalweg.ops.run.processes import run_learners
 from thalweg.ops.run.shards.running import instance_of
 from thalweg.ops.run.stop_request import StopRequest
 from thalweg.stream.health.registry import HealthRegistry
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 NAMES = "abc"
 

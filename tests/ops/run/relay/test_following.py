@@ -42,7 +42,7 @@ from thalweg.ops.telemetry.process_health import HealthFile
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
 from thalweg.stream.journal.promotions import Promotions
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.publication.live_folder import live_folder
 

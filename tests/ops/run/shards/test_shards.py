@@ -27,7 +27,8 @@ from thalweg.ops.run.shards.running import group_of, instance_of
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
-from thalweg.stream.log.log import InMemoryLog, Log
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log
 
 TOPIC, GROUP = "clicks.events", "thalweg.clicks"
 

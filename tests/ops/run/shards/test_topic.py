@@ -18,7 +18,8 @@ from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.proto.records import Partition
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
-from thalweg.stream.log.log import InMemoryLog, Log, LogError
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Log, LogError
 from thalweg.stream.log.sqlite import SqliteLog
 
 MERGED = "[model.scale]\nmerge_seconds = 0.05\n"

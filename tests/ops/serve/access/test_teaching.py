@@ -22,7 +22,7 @@ from thalweg.ops.serve.models import RequestSinks
 from thalweg.proto import inference_pb2, inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 ROW = [1.0, 0.0, 0.0, 0.0]
 BODY = '{"features": [1.0, 0.0, 0.0, 0.0]}'

@@ -22,7 +22,8 @@ from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
-from thalweg.stream.log.log import Appended, InMemoryLog, LogError, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Appended, LogError, Message
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.shards.names import shard_name
 from thalweg.stream.shards.partitioner import partition_of

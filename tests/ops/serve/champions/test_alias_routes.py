@@ -28,7 +28,7 @@ from thalweg.stream.comparison.comparison import ChallengerTest, Comparison
 from thalweg.stream.comparison.comparison_file import ComparisonReport, write_comparison
 from thalweg.stream.comparison.evidence import Sums
 from thalweg.stream.journal.promotions import Promotions
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 TOKEN = "a-token-that-operates"
 

@@ -27,7 +27,7 @@ from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.ops.serve.serving import RunningServer, served
 from tests.ops.serve.test_malformed import ANYTHING, perhaps
 from thalweg.ops.serve.access.tokens import Tokens
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.in_memory import InMemoryLog
 
 ROW = [1.0, 0.0, 0.0, 0.0]
 EVENT = {"inputs": {"features": ROW}, "label": "left"}

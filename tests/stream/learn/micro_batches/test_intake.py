@@ -17,7 +17,8 @@ from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import Message
 
 SETTINGS = ProcessorSettings(topic="t", batch_seconds=0.0, idle_seconds=0.0)
 
