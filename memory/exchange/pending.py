@@ -165,8 +165,10 @@ class SqlitePending:
             # times ascend with the row numbers: delete from the oldest on those that are too old or too many
             until = now - self._limits.seconds
             oldest = connection.execute("SELECT number, kept FROM pending ORDER BY number LIMIT 10000")
-            if old := [number for number, _ in takewhile(lambda row: row[1] < until, oldest)]:
-                connection.execute("DELETE FROM pending WHERE number <= ?", (old[-1],))
+            looked = takewhile(lambda row: not until <= row[1] <= now, oldest)  # a clock may have been ahead for some
+            connection.executemany(
+                "DELETE FROM pending WHERE number = ?", [(number,) for number, kept in looked if kept < until]
+            )
             counted = connection.execute(
                 "SELECT events, since FROM pending_counts WHERE model = ?", (model,)
             ).fetchone()

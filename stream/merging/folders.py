@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ class _Shard:
     info: VersionInfo | None = None
     state: State | None = None
     problem: str = ""
+    damaged: bool = False
+    """Whether `file` is damaged: announced again, it still is."""
     given: ShardState = field(default_factory=lambda: ShardState(None))
 
 
@@ -72,21 +75,25 @@ class FolderShards:
         path = shard.folder / ANNOUNCEMENT
         try:
             with path.open("rb") as file:
-                announced = file.read()
-        except OSError:
+                announced, inode = file.read(), os.fstat(file.fileno()).st_ino
+        except FileNotFoundError:
+            shard.looked = b""
             return "it is not published on this host any more" if shard.info is not None else ""
+        except OSError as error:
+            shard.looked = b""  # which may pass, though nothing else is announced
+            return f"its announcement cannot be read: {error}"
         if announced == shard.looked:
             return None
         slot = newest_slot(announced)
         if slot is None:
             return "" if not any(announced) else "its announcement is damaged"
-        return self._take(shard, announced, slot, path.stat().st_ino)
+        return self._take(shard, announced, slot, inode)
 
     def _take(self, shard: _Shard, announced: bytes, slot: Slot, inode: int) -> str | None:
         file = (inode, slot.file)
         if file == shard.file:
             shard.looked = announced
-            if shard.problem:  # the file is damaged: announced again, it still is
+            if shard.damaged:
                 return None
             shard.info = slot.info
             return ""
@@ -95,7 +102,8 @@ class FolderShards:
         except FileNotFoundError:
             return None  # a newer one has replaced it: look again
         except (DamagedFile, OSError) as error:
-            shard.looked, shard.file = announced, file
+            shard.looked, shard.file, shard.damaged = announced, file, True
             return f"its version {slot.info.version} cannot be read: {error}"
         shard.looked, shard.file, shard.info, shard.state = announced, file, slot.info, state
+        shard.damaged = False
         return ""

@@ -23,6 +23,7 @@ class MergedStates:
         self._last: dict[int, State] = {}
         self._standing: dict[int, State] = {}  # the states in `_kept`
         self._kept: State | None = None
+        self._classes: tuple[str, ...] = ()
 
     def merged(self, states: Mapping[int, State]) -> tuple[Learner, dict[int, str]]:
         """A learner that has learned what all of them have.
@@ -42,8 +43,16 @@ class MergedStates:
             self._kept = _copied(learner.state())
         changed = {number: state for number, state in states.items() if number not in self._standing}
         learner, refused = self._added(changed)
+        if not self._in_order(learner) and self._standing:  # the order of classes is that of the states added
+            self._standing, self._kept = {}, None
+            learner, refused = self._added(states)
+        self._classes = learner.predictor().classes
         self._last = {number: state for number, state in states.items() if number not in refused}
         return learner, refused
+
+    def _in_order(self, learner: Learner) -> bool:
+        """Whether the classes stand where they stood the last time: callers know scores by their columns."""
+        return learner.predictor().classes[: len(self._classes)] == self._classes
 
     def _added(self, states: Mapping[int, State]) -> tuple[Learner, dict[int, str]]:
         """What is kept, and these."""

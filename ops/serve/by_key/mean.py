@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from thalweg.ops.serve.errors import Unimplemented
 from thalweg.proto.schema import Array
 
 
-def mean_of(union: Union, answers: Sequence[tuple[Predictor, Mapping[str, Array]]], rows: int) -> Mapping[str, Array]:
+def mean_of(union: Union, answers: Iterable[tuple[Predictor, Mapping[str, Array]]], rows: int) -> Mapping[str, Array]:
     """The mean answer, (N, ...); NaN counts for nothing.
 
     Probabilities of a class that a shard has not seen are 0 there; other scores are averaged over the shards that have
@@ -20,55 +20,74 @@ def mean_of(union: Union, answers: Sequence[tuple[Predictor, Mapping[str, Array]
 
     Args:
         union: Of the predictors.
-        answers: The predictors and their outputs, aligned to it; at least one.
+        answers: The predictors and their outputs, aligned to it; at least one. Taken one at a time, so that many
+            shards need no more memory than one.
         rows: N.
 
     Raises:
         Unimplemented: An output has no mean.
     """
-    found: dict[str, Array] = {}
-    for name, spec in union.outputs.items():
-        stacked = np.stack([outputs[name] for _, outputs in answers])  # (shards, N, ...)
-        if union.is_code(name):
-            continue
-        if stacked.dtype.kind != "f":
-            raise Unimplemented(f"output {name!r} ({spec.dtype}) has no mean over shards: expected a key for each row")
-        counts = ~np.isnan(stacked)
-        if union.is_score(name):
-            counts &= np.stack([union.present(one) for one, _ in answers])[:, None, :]
-        found[name] = _mean(stacked, counts)
-    for name in union.outputs:
-        if name not in found:
-            found[name] = _class_of(union, name, answers, found, rows)
+    numbers: dict[str, _Mean] = {}
+    codes: dict[str, _Votes] = {}
+    for predictor, outputs in answers:
+        for name, spec in union.outputs.items():
+            given = outputs[name]
+            if union.is_code(name):
+                codes.setdefault(name, _Votes(given, len(union.classes))).add(given)
+            elif given.dtype.kind != "f":
+                raise Unimplemented(
+                    f"output {name!r} ({spec.dtype}) has no mean over shards: expected a key for each row"
+                )
+            else:
+                counts = ~np.isnan(given)
+                if union.is_score(name):
+                    counts &= union.present(predictor)[None, :]
+                numbers.setdefault(name, _Mean(given)).add(given, counts)
+    found = {name: one.value() for name, one in numbers.items()}
+    scores = found.get(union.task.scores)
+    found |= {name: votes.classes(scores, rows) for name, votes in codes.items()}
     return {name: found[name] for name in union.outputs}
 
 
-def _mean(stacked: Array, counts: Array) -> Array:
-    total = np.where(counts, stacked, 0).astype(np.float64).sum(axis=0)
-    some = counts.sum(axis=0)
-    mean: Array = np.divide(total, some, out=np.full(total.shape, np.nan), where=some > 0)
-    return mean.astype(stacked.dtype)
+class _Mean:
+    """The mean of numbers, each array like the first."""
+
+    def __init__(self, like: Array) -> None:
+        self._dtype = like.dtype
+        self._total, self._some = np.zeros(like.shape, np.float64), np.zeros(like.shape, np.int64)
+
+    def add(self, given: Array, counts: Array) -> None:
+        """Add those that count."""
+        np.add(self._total, given, out=self._total, where=counts)
+        self._some += counts
+
+    def value(self) -> Array:
+        """NaN where nothing counted."""
+        unknown = np.full(self._total.shape, np.nan)
+        mean: Array = np.divide(self._total, self._some, out=unknown, where=self._some > 0)
+        return mean.astype(self._dtype)
 
 
-def _class_of(
-    union: Union,
-    name: str,
-    answers: Sequence[tuple[Predictor, Mapping[str, Array]]],
-    found: Mapping[str, Array],
-    rows: int,
-) -> Array:
-    """The class of each row by the mean scores, or by the number of shards that say so; -1: none."""
-    codes = np.stack([outputs[name] for _, outputs in answers])  # (shards, N, ...)
-    chosen = np.full(codes.shape[1:], -1, dtype=codes.dtype)
-    if codes.ndim > 2 or not union.classes or not rows:
-        return chosen  # several steps ahead: each follows from the one before, in one shard
-    scores = found.get(union.task.scores)
-    if scores is None:
-        scores = np.zeros((rows, len(union.classes)))
-        for one in codes:
-            known = np.flatnonzero(one >= 0)
-            scores[known, one[known]] += 1
-    able = (codes >= 0).any(axis=0)
-    best = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
-    chosen[able] = best[able]
-    return chosen
+class _Votes:
+    """Which class shards say: by the mean scores, or by their number; -1: none."""
+
+    def __init__(self, like: Array, classes: int) -> None:
+        self._like = like
+        self._votes = np.zeros((len(like), classes), np.int64) if like.ndim == 1 else None
+        self._able = np.zeros(len(like), bool)
+
+    def add(self, codes: Array) -> None:
+        """Add what one shard says."""
+        if self._votes is not None and self._votes.size:
+            known = np.flatnonzero(codes >= 0)
+            self._votes[known, codes[known]] += 1
+            self._able[known] = True
+
+    def classes(self, scores: Array | None, rows: int) -> Array:
+        """The class of each row. `scores`: the mean ones, if there are any."""
+        chosen = np.full(self._like.shape, -1, dtype=self._like.dtype)
+        if self._votes is None or not self._votes.size or not rows:
+            return chosen  # several steps ahead: each follows from the one before, in one shard
+        by = self._votes if scores is None else np.where(np.isnan(scores), -np.inf, scores)
+        chosen[self._able] = by.argmax(axis=1)[self._able]
+        return chosen

@@ -221,7 +221,7 @@ class KeyedPredictor(Wrapper):
         return self._union.aligned(predictor, found, next(map(len, found.values()), 0))
 
     def _mean(self, inputs: Inputs, rows: int) -> Mapping[str, Array]:
-        return mean_of(self._union, [(one.predictor, self._predicted(one, inputs)) for one in self._known], rows)
+        return mean_of(self._union, ((one.predictor, self._predicted(one, inputs)) for one in self._known), rows)
 
     def _why(self, served: ServedVersion | None) -> str:
         """Why a shard gives no answer; empty if it does."""

@@ -107,6 +107,21 @@ def test_in_memory_and_sqlite_events_past_their_time_are_gone(tmp_path: Path) ->
 
 
 @pytest.mark.redis
+def test_a_clock_that_was_ahead_once_keeps_no_other_event_past_its_time(tmp_path: Path) -> None:
+    clock = Clock()
+    pending = SqlitePending(tmp_path / "store.db", Limits(seconds=100.0), clock)
+    clock.now = 9000.0
+    pending.remember("ahead", [("early", 0.0, b"x")])
+    clock.now = 1000.0
+    pending.remember("m", [("old", 0.0, b"x")])
+    clock.now = 1200.0
+    pending.remember("m", [("young", 0.0, b"x")])
+
+    ids = [row[0] for row in pending._connection.execute("SELECT id FROM pending ORDER BY number")]
+    assert ids == ["early", "young"]
+    pending.close()
+
+
 def test_in_redis_events_expire_by_themselves(redis_url: str, tmp_path: Path) -> None:
     import redis
 

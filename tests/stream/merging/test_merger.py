@@ -519,11 +519,14 @@ def test_folders_of_other_models_and_predictors_are_no_shards_of_this_one(model:
 
 
 def test_states_that_stand_still_are_merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    states: dict[int, State] = {}
-    for number in range(6):
+    def taught(seed: int) -> State:
         learner = ridge()
-        learner.learn(events(number))
-        states[number] = learner.state()
+        for name in ("a", "b"):  # in one order everywhere: else a merge in another order is done again
+            learner.learn(events(seed, 1, (name,)))
+        learner.learn(events(seed))
+        return learner.state()
+
+    states = {number: taught(number) for number in range(6)}
     added: list[int] = []
     merge = Ridge.merge
     monkeypatch.setattr(Ridge, "merge", lambda self, state: (added.append(1), merge(self, state))[1])
@@ -545,9 +548,7 @@ def test_states_that_stand_still_are_merged_once(monkeypatch: pytest.MonkeyPatch
         return len(added)
 
     def change(number: int) -> None:
-        learner = ridge()
-        learner.learn(events(100 + number))
-        states[number] = learner.state()
+        states[number] = taught(100 + number)
 
     assert merges() == 6
     change(2)
@@ -563,6 +564,35 @@ def test_states_that_stand_still_are_merged_once(monkeypatch: pytest.MonkeyPatch
     assert merges() == 2, "the first stands still again"
     change(2)
     assert merges() == 1
+
+
+def test_classes_stay_where_they_are_whichever_shard_has_news(model: Model) -> None:
+    shards = [model.shard(number) for number in range(3)]
+    for shard, name in zip(shards, "abc", strict=True):
+        shard.learn(events(0, names=(name,)))
+    assert model.turn()
+    assert model.served().predictor.classes == ("a", "b", "c")
+    for number in (0, 1, 2, 1, 0, 0):
+        shards[number].learn(events(number, names=("abc"[number],)))
+        assert model.turn()
+        assert model.served().predictor.classes == ("a", "b", "c")
+    model.merger.close()
+    model.restart()
+    shards[2].learn(events(2, names=("c", "d")))
+    assert model.turn()
+    assert model.served().predictor.classes == ("a", "b", "c", "d")
+
+
+def test_what_kept_a_shard_from_being_read_once_is_forgotten(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = model.shard(0)
+    shard.learn(events(0), as_of=1.0)
+    assert model.turn()
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        model.turn()
+    assert "its announcement cannot be read: [Errno 24] Too many open files" in model.reason()
+    model.turn()
+    assert model.health.now().state is Condition.RUNNING
 
 
 def test_it_runs_as_a_supervised_thread_beside_shards_that_learn(tmp_path: Path) -> None:
