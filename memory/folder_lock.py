@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from thalweg.memory.files import make_folder
@@ -39,9 +40,10 @@ class FolderLock:
         except OSError:
             os.close(file)
             raise
-        os.ftruncate(file, 0)
-        os.pwrite(file, self._who.encode(), 0)
         self._file = file
+        with suppress(OSError):  # a full disk: the name is only for people
+            os.ftruncate(file, 0)
+            os.pwrite(file, self._who.encode(), 0)
         return ""
 
     def release(self) -> None:

@@ -95,7 +95,7 @@ def decode(content: bytes, model: str) -> Announced:
             pieces=tuple(_hash(one) for one in _list(table["pieces"])),
             cohorts=tuple(_cohort(one) for one in _list(table["cohorts"], most=MOST_COHORTS)),
         )
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Poisoned(f"the announcement of {model!r} is none: {error}") from error
     if found.model != model:
         raise Poisoned(f"the announcement of {model!r} names model {found.model!r}")

@@ -49,7 +49,6 @@ class Pieces:
         own = self._own.get(announced.model)
         if own is None or own.owner != announced.order[:2]:
             own = self._own[announced.model] = _Own(announced.order[:2])
-            self._forget_others(announced)
         if own.newest[0] == announced.sha256:
             return own.newest[1]
         whole = memoryview(content())
@@ -69,14 +68,19 @@ class Pieces:
         return own.newest[1]
 
     def prune(self, announced: Announced) -> None:
-        """It was announced: delete what none of the last ones needs. Raises BoardUnavailable."""
+        """It was announced: delete what none of the last ones needs, of earlier owners, too. What cannot be deleted
+        stays.
+        """
         own = self._own[announced.model]
+        if not own.announced:  # until now the pieces of the owner before were announced
+            self._forget_others(announced)
         own.announced = [*own.announced, frozenset(announced.pieces)][-_KEPT:]
         unused = own.there - frozenset().union(*own.announced)
         try:
             self._objects.delete(_name(announced, digest) for digest in unused)
-        except ObjectsUnavailable as error:
-            raise BoardUnavailable(str(error)) from error
+        except ObjectsUnavailable as error:  # the version is announced all the same
+            log.warning("what no version needs any more stays", model=announced.model, problem=str(error))
+            return
         own.there -= unused
 
     def get(self, announced: Announced, number: int) -> bytes | None:

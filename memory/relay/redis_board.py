@@ -163,6 +163,8 @@ class RedisBoard:
             members: Any = self._client.smembers(_hosts_key(model))
             hosts = sorted(one.decode("utf-8", "replace") for one in members)
             found: Any = self._client.mget([_host_key(model, host) for host in hosts]) if hosts else []
+            if gone := [host for host, one in zip(hosts, found) if one is None]:
+                self._client.srem(_hosts_key(model), *gone)
         except redis.ResponseError:
             return {}
         except redis.RedisError as error:

@@ -96,9 +96,17 @@ class Landing:
             announced.version, announced.learned_events, announced.event_time, published, as_of, os.getpid()
         )
         self._number += 1
-        self._note(announced)  # first: no sender here takes it for a learner's
-        self._slot = Slot(self._number, self._file, info)
-        write_slot(self._map, self._slot)
+        try:
+            self._note(announced)  # first: no sender here takes it for a learner's
+        except OSError:
+            self._number -= 1
+            if content is not None:  # it takes memory
+                (self._folder / _name(self._files.pop())).unlink(missing_ok=True)
+                self._file -= 1
+            raise
+        slot = Slot(self._number, self._file, info)
+        write_slot(self._map, slot)
+        self._slot = slot
         self._order, self._sha256 = announced.order, announced.sha256
         while len(self._files) > _KEEP_FILES:
             (self._folder / _name(self._files.pop(0))).unlink(missing_ok=True)

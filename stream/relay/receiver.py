@@ -77,6 +77,8 @@ class ModelReceiver:
         self.heard_at: float | None = None
         """Monotonic seconds of the last announcement that was taken; None: there was none."""
         self._refused: tuple[Order | None, float, str] | None = None
+        self._unusable: tuple[str, float, str] | None = None
+        """SHA-256 of a content that was refused, when, and why."""
         self._told = ""
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -100,8 +102,9 @@ class ModelReceiver:
                 self._changed.wait(pause)
                 self._changed.clear()
         finally:
-            if self._landing is not None:
-                self._landing.close()
+            landing, self._landing = self._landing, None  # run again, it opens the folder again
+            if landing is not None:
+                landing.close()
 
     def stop(self) -> None:
         """Ask `run` to return."""
@@ -163,9 +166,17 @@ class ModelReceiver:
 
     def _received(self, landing: Landing, found: Found) -> Path:
         """The file of a version, whole and sound. Raises Refused, BoardUnavailable, OSError."""
+        announced = found.announced
+        sha256, since, why = self._unusable or ("", 0.0, "")
+        if sha256 == announced.sha256 and self._ticks() - since < _AGAIN_SECONDS:
+            self._refuse(announced.order, why)  # announced again: it is not fetched again so soon
         path = landing.incoming()
         try:
             return self._checked(landing, found, path)
+        except Refused as error:
+            self._unusable = announced.sha256, self._ticks(), str(error)
+            path.unlink(missing_ok=True)
+            raise
         except BaseException:
             path.unlink(missing_ok=True)  # it takes memory
             raise

@@ -157,7 +157,9 @@ class ModelSender:
     def _next(self, generation: int) -> Order:
         """The order of the next announcement. Raises BoardUnavailable."""
         if self._order is not None and self._order.generation == generation:
-            return self._order._replace(sequence=self._order.sequence + 1)
+            # taken whether or not it is announced: what fails may have been announced before it failed
+            self._order = self._order._replace(sequence=self._order.sequence + 1)
+            return self._order
         newest = self._board.newest(self._model)
         before = newest.incarnation if newest is not None and newest.generation == generation else 0
         # The clock matters only where the store has lost what was in it: then nobody knows who sent before.

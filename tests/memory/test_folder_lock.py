@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.services.processes import until
 from thalweg.memory.folder_lock import FolderLock
 
@@ -21,6 +23,22 @@ def test_one_has_it_and_the_others_are_told_who(tmp_path: Path) -> None:
     assert second.take() == ""
     assert first.take().startswith("learner-2 (process ")
     second.release()
+
+
+def test_a_full_disk_keeps_the_name_of_who_has_it_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    lock, other = FolderLock(tmp_path, "learner", "learner"), FolderLock(tmp_path, "learner", "learner")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        assert lock.take() == ""
+    assert other.take() == "another process"
+    lock.release()
+    assert other.take() == ""
+    other.release()
 
 
 def test_the_parts_of_a_folder_have_locks_of_their_own(tmp_path: Path) -> None:

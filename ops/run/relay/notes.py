@@ -214,7 +214,9 @@ class RemoteNotes:
 
     def look_at_hosts(self, model: str) -> None:
         """Read what each host tells of the parts of a model. Raises BoardUnavailable."""
-        for host, content in self._board.hosts_noted(model).items():
+        told = self._board.hosts_noted(model)
+        self._hosts = {place: one for place, one in self._hosts.items() if place[0] != model or place[1] in told}
+        for host, content in told.items():
             known = self._hosts.get((model, host))
             if known is not None and known[1] == content:
                 continue
@@ -259,17 +261,19 @@ class RemoteNotes:
     def keep_files(self) -> list[str]:
         """Write the files of aliases and successors that are new here; their names. Raises OSError."""
         folder, changed = aliases_folder(self._config), []
-        for model, (_, _, note) in self._known.items():
-            for name in alias_files(self._config, model):
-                text = note.files.get(name)
-                path = folder / name
-                if text is None or len(text) > _MOST_FILE_BYTES or _same(path, text):
-                    continue
-                make_folder(folder)
-                beside = path.with_name(f".{name}.relayed")
-                write_durably(beside, text.encode())
-                beside.rename(path)
-                changed.append(name)
+        texts: dict[str, str] = {}
+        for model, (_, _, note) in sorted(self._known.items(), key=lambda one: one[1][0]):
+            # of several members of an alias, the one heard of last: a note of one that has ended is old
+            texts |= {name: note.files[name] for name in alias_files(self._config, model) if name in note.files}
+        for name, text in texts.items():
+            path = folder / name
+            if len(text) > _MOST_FILE_BYTES or _same(path, text):
+                continue
+            make_folder(folder)
+            beside = path.with_name(f".{name}.relayed")
+            write_durably(beside, text.encode())
+            beside.rename(path)
+            changed.append(name)
         return changed
 
 

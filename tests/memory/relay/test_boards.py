@@ -268,6 +268,9 @@ POISON = {
     "an enormous size": announced(SMALL, 1, 1, 1).encode().replace(b'"size_bytes":50', b'"size_bytes":1e300'),
     "a size beyond all": announced(SMALL, 1, 1, 1).encode().replace(b'"size_bytes":50', b'"size_bytes":%d' % 10**15),
     "no number": announced(SMALL, 1, 1, 1).encode().replace(b'"published_age":0.5', b'"published_age":NaN'),
+    "a number beyond every float": announced(SMALL, 1, 1, 1)
+    .encode()
+    .replace(b'"published_age":0.5', b'"published_age":1%s' % (b"0" * 400)),
     "a path for a hash": announced(SMALL, 1, 1, 1).encode().replace(b'"pieces":[]', b'"pieces":["../../x"]'),
     "pieces of nothing": announced(SMALL, 1, 1, 1)
     .encode()

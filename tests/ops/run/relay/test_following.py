@@ -470,3 +470,21 @@ def test_a_note_writes_no_file_but_those_of_aliases(tmp_path: Path) -> None:
 
     folder = aliases_folder(config)
     assert set(tmp_path.rglob("*")) - before == {folder, folder / "a.generations.json", folder / "x.jsonl"}
+
+
+def test_an_old_note_of_one_member_takes_no_promotion_back(tmp_path: Path) -> None:
+    config, board, clock = host(tmp_path, "serve", ALIAS, **TWO), InMemoryBoard(), Times()
+    notes = RemoteNotes(config, board, clock, lambda: clock.ticks)
+
+    def told(model: str, promotions: str, beat: int) -> None:
+        table = {"order": [1, 1, beat], "components": [], "files": {"x.jsonl": promotions}}
+        board.note(model, json.dumps(table).encode())
+        notes.look(model)
+        clock.ticks += 1.0
+
+    for first, then in (("a", "b"), ("b", "a")):
+        told(first, f"before {first}", 1 + int(clock.ticks))
+        told(then, f"promoted {then}", 1 + int(clock.ticks))
+        notes.keep_files()
+        assert (aliases_folder(config) / "x.jsonl").read_text() == f"promoted {then}"
+        assert notes.keep_files() == []

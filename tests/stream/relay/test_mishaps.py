@@ -1,0 +1,122 @@
+"""What goes wrong once between hosts costs no later version, no file and no memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stream.relay.test_relay import Pair, offered
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.relay import pieces
+from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order
+from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard
+from thalweg.memory.relay.pieces import Pieces
+from thalweg.stream.relay.landing import Landing
+from thalweg.stream.relay.receiver import ModelReceiver
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path, InMemoryBoard())
+
+
+def test_a_refused_version_is_not_fetched_again_at_every_beat(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    check = ModelReceiver._checked
+    monkeypatch.setattr(ModelReceiver, "_checked", lambda self, *rest: (checked.append(1), check(self, *rest))[1])
+    for beat in range(8):
+        offered(pair, b"no state", 1, 1, beat)
+        pair.receiver.look()
+        pair.wait(1.0)
+    assert len(checked) == 1
+    pair.wait(10.0)
+    offered(pair, b"no state", 1, 1, 9)
+    pair.receiver.look()
+    assert len(checked) == 2
+
+
+def test_a_receiver_that_ended_unexpectedly_goes_on(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.publish(1)
+    pair.step()
+    with monkeypatch.context() as broken:
+        broken.setattr(ModelReceiver, "_read", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pair.receiver.run()
+    pair.publish(2)
+    pair.step()
+    assert pair.version == 2
+    assert pair.problem() == ""
+
+
+def test_a_full_folder_keeps_no_files_of_versions_that_are_not_served(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    pair.publish(1)
+    pair.step()
+    with monkeypatch.context() as disk:
+        disk.setattr(Landing, "_note", full)
+        for number in range(2, 8):
+            pair.publish(number)
+            pair.step()
+    assert pair.version == 1
+    assert "No space left on device" in pair.problem()
+    assert [path.name for path in pair.target.glob("*.safetensors")] == ["1.safetensors"]
+    pair.publish(8)
+    pair.step()
+    assert pair.version == 8
+
+
+def test_what_failed_after_it_was_announced_hides_no_later_version(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer = InMemoryBoard.offer
+
+    def announced_and_failed(*arguments: Any) -> None:
+        offer(*arguments)
+        raise BoardUnavailable("the reply was lost")
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(InMemoryBoard, "offer", announced_and_failed)
+        for number in (1, 2, 3):
+            pair.publish(number)
+            with pytest.raises(BoardUnavailable):
+                pair.sender.step()
+            pair.receiver.look()
+            pair.server.look()
+            pair.wait(1.0)
+            assert pair.version == number
+
+
+def test_a_sender_that_starts_deletes_nothing_before_it_has_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "_OLD_SECONDS", -1.0)  # whatever is there is old
+    store = Objects(f"file:{tmp_path}/objects")
+    content = bytes(2 * PIECE_BYTES)
+    first, second = (
+        Announced(
+            model="m",
+            order=Order(1, incarnation, 1),
+            version=1,
+            learned_events=0,
+            event_time=0.0,
+            published_age=0.0,
+            as_of_age=None,
+            identity="i",
+            sender="somebody",
+            sha256=f"{incarnation:064d}",
+            size_bytes=len(content),
+        )
+        for incarnation in (1, 2)
+    )
+    earlier = Pieces(store)
+    earlier.put(first, lambda: content)
+
+    later = Pieces(store)
+    later.put(second, lambda: content)
+    assert [one.name for one in store.names("m/relay") if f"{1:016d}-{1:016d}" in one.name]
+    later.prune(second)
+    assert not [one.name for one in store.names("m/relay") if f"{1:016d}-{1:016d}" in one.name]
