@@ -70,6 +70,13 @@ def alias(name: str = "fraud", champion: str = "a", challengers: tuple[str, ...]
         (alias() + 'promotion = "auto"\nalpha = 1\n', "alias.fraud.alpha: expected"),
         (alias() + 'promotion = "auto"\nloss = "rmse"\n', "alias.fraud.loss: expected"),
         (alias() + 'promotion = "automatic"\n', "alias.fraud.promotion: expected"),
+        # what is wrong otherwise is told as well
+        (alias("a") + "alpha = 1\n", "alias.a.name: a model has this name"),
+        (alias(champion="aa") + "alph = 1\n", "alias.fraud.champion: no model is called 'aa'"),
+        (
+            alias(challengers=("zzz",)) + 'promotion = "automatic"\n',
+            "alias.fraud.challengers: no model is called 'zzz'",
+        ),
     ],
 )
 def test_mistakes_of_an_alias_are_told(tmp_path: Path, text: str, mistake: str) -> None:
