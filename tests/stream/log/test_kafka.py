@@ -149,9 +149,8 @@ def test_an_append_that_no_broker_takes_says_so_and_the_next_one_is_taken(
     kafka_broker.stop()
 
     with pytest.raises(
-        LogError,
-        # on a busy machine the half second ends before the connection is seen to be refused
-        match=r"(?i)topic 't': Kafka rejected the records: Kafka at 127.0.0.1:\d+ is out of reach: .*(refus|timed out)",
+        LogError,  # refused or timed out: that depends on how busy the machine is
+        match=r"(?i)topic 't': Kafka rejected the records: Kafka at \S+ is out of reach: .*(refused|timed out)",
     ):
         log.append("t", [Message(b"lost"), Message(b"lost")])
     kafka_broker.start()
@@ -364,7 +363,7 @@ def test_without_a_broker_every_call_ends_with_an_error_that_waiting_may_mend(op
         lambda: log.reader(["t"], {}, "latest"),
         DeadLetters(log, "t", "m").last_sent,
     ):
-        with pytest.raises(LogError, match=r"(?i)Kafka at 127.0.0.1:1 is out of reach: .*(refus|timed out)") as caught:
+        with pytest.raises(LogError, match=r"(?i)Kafka at 127.0.0.1:1 is out of reach: .*(refused|timed out)") as caught:
             call()
         assert not isinstance(caught.value, PermanentLogError)
     reader = log.reader(["t"], {})
