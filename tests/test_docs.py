@@ -78,7 +78,10 @@ def commands(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield name, options - {"--help", "--log-format"}
 
 
-@pytest.mark.parametrize(("name", "options"), [*commands(get_command(app))], ids=str)
+COMMANDS = [*commands(get_command(app))]
+
+
+@pytest.mark.parametrize(("name", "options"), COMMANDS, ids=[" ".join(name) for name, _ in COMMANDS])
 def test_the_table_of_commands_has_every_option(name: tuple[str, ...], options: set[str]) -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     rows = [row.split(" | ")[0] for row in page.splitlines() if re.match(rf"\| `thalweg {name[0]}\b", row)]
