@@ -149,7 +149,7 @@ def _checksum(tensors: Mapping[str, Array], meta: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         check = crc32c(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode(), check)
-        check = crc32c(tensor, check)  # its bytes: it is contiguous
+        check = crc32c(tensor.data, check)
     return f"{check:08x}"
 
 
