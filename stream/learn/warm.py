@@ -17,4 +17,4 @@ class Warm:
     alarms: State | None
     """The alarms that waited at the newest snapshot; None if it says nothing of them."""
     outcomes: tuple[Outcome, ...]
-    """Of the entries since that snapshot: those with alarms, and the last one."""
+    """Of the entries since that snapshot that raised or ended alarms: these may wait to be sent still."""

@@ -40,8 +40,7 @@ class Follower:
     ) -> None:
         self.copy, self._make, self._lock, self._health, self._ticks = copy, make, lock, health, ticks
         self._fold: WarmFold | None = None
-        self._level_at = ticks()
-        self._is_level = False
+        self._reached_at, self._away = ticks(), False
         self._stopping = threading.Event()
 
     @property
@@ -50,7 +49,7 @@ class Follower:
         fold = self._fold
         if fold is None or fold.version is None:
             return None
-        return 0.0 if self._is_level else self._ticks() - self._level_at
+        return max(fold.behind_seconds, self._ticks() - self._reached_at if self._away else 0.0)
 
     def run(self) -> None:
         """Follow until `stop`. Raises StateMismatch: its owner has other settings."""
@@ -96,25 +95,20 @@ class Follower:
                 return False
             changed = self.look()
         except (ObjectsUnavailable, OSError) as error:
-            self._is_level = False
+            self._away = True
             self._health.waiting(f"not followed: {error}")
             return False
         finally:
             self._lock.release()
+        self._reached_at, self._away = self._ticks(), False
         self._tell()
-        return changed or not self._is_level
+        return changed or (self._fold is not None and not self._fold.level)
 
     def _tell(self) -> None:
         fold = self._fold
         assert fold is not None
-        entries = self.copy.entries()
-        version = fold.version
-        self._is_level = version is not None and version >= max((one.version for one in entries), default=0)
-        if self._is_level:
-            self._level_at = self._ticks()
-        behind = self._ticks() - self._level_at
-        problem = self.copy.problem or fold.problem
-        if version is None:
+        behind, problem = fold.behind_seconds, self.copy.problem or fold.problem
+        if fold.version is None:
             self._health.waiting(problem or "nothing of it is here yet")
         elif problem:
             self._health.degraded(problem)

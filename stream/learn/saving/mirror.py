@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
 _JOURNAL_BYTES_PER_SECOND = 1 << 20
 _LONGEST_WAIT_SECONDS = 30.0
+_OVERLAP_SECONDS = 5.0
+"""For so long the journal of a version that was uploaded reaches back to the one before it."""
 OWN_SECONDS = 10.0
 """Between two looks for other owners while there is nothing to upload."""
 
@@ -60,7 +62,7 @@ class Mirror:
         self._remote, self._snapshots, self._health, self._ended = remote, snapshots, health, ended
         self._folder, self._copy = snapshots.folder, copy
         self._beside = [self._folder / name for name in beside]
-        self._uploaded = -1
+        self._uploaded = self._earlier = -1
         self._owned = 0.0
         self._journal = b""
         self._journal_after = 0.0
@@ -202,7 +204,8 @@ class Mirror:
             self._owned = time.monotonic()
             if self._remote.must_own():
                 return False
-        content = tail(self._folder / JOURNAL, newest)
+        earlier = self._uploaded
+        content = self._tail(newest, earlier)
         if content is not None:  # before the version is there: who takes it over at once learns what followed it, too
             self._remote.save_journal(newest, content)
         try:
@@ -210,7 +213,7 @@ class Mirror:
         except FileNotFoundError:  # a newer one has replaced it
             return False
         self._uploaded, self._owned = newest, time.monotonic()
-        self._journal = content or b""
+        self._earlier, self._journal = earlier, content or b""
         return True
 
     def _upload_journal(self) -> None:
@@ -220,11 +223,19 @@ class Mirror:
         """
         if self._uploaded < 0 or time.monotonic() < self._journal_after:
             return
-        content = tail(self._folder / JOURNAL, self._uploaded)
+        recent = time.monotonic() - self._owned < _OVERLAP_SECONDS
+        content = self._tail(self._uploaded, self._earlier if recent else -1)
         if content is not None and content != self._journal:
             self._remote.save_journal(self._uploaded, content)
             self._journal = content
             self._journal_after = time.monotonic() + len(content) / _JOURNAL_BYTES_PER_SECOND
+
+    def _tail(self, version: int, earlier: int) -> bytes | None:
+        """The journal from a version on, or from the one uploaded before it, if there is one: who follows that one can
+        then follow this one without loading it.
+        """
+        content = tail(self._folder / JOURNAL, min(version, earlier)) if earlier >= 0 else None
+        return tail(self._folder / JOURNAL, version) if content is None else content
 
     def _claim_late(self) -> None:
         """Claim what could not be claimed at the start, if nobody else has since."""
