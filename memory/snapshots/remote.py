@@ -97,6 +97,10 @@ class RemoteSnapshots:
                 self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
                 return after
 
+    def upload_anew(self) -> None:
+        """Rely on nothing that others have uploaded: some of it is damaged."""
+        self._there = set()
+
     def must_own(self) -> bool:
         """Raise Superseded if there is an owner after this one; whether what it has uploaded is there. Raises
         ObjectsUnavailable.

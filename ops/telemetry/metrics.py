@@ -274,8 +274,8 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     ),
     "thalweg_standby_behind_seconds": (
         "gauge",
-        "For how long the object store has had something of another host's shard that is not followed yet; absent while "
-        "nothing of it is in memory",
+        "For how long the object store has had something of another host's shard that is not followed yet; absent "
+        "while nothing of it is in memory",
         ("model_name",),
     ),
     "thalweg_component_restarts_total": (

@@ -115,9 +115,10 @@ class ShardCopy:
         if newest == self._have and self.version == newest[1]:
             return False
         self._have = None
-        if newest == self._damaged and not last:
+        if newest == self._damaged:
             self.problem = "the newest version in the object store is damaged"
-            return False
+            if not last:
+                return False
         if last and tail is not None and self._leads_to(tail, newest[0]):
             return False  # the rest of the journal is enough, and a version may be large
         try:

@@ -140,7 +140,7 @@ class WarmFold:
         return begin <= version <= end and same and not late
 
     def _reaches(self, newest: Manifest) -> bool:
-        """Whether the copied version is on the way that the fold has gone. It is its base then; else it is not whole."""
+        """Whether the copied version is on the way that the fold has gone, which is restored from it if not."""
         if self._base is not None and (newest.version, newest.created) == (self._base.version, self._base.created):
             return True
         same = self._places.get(newest.version) == (dict(newest.offsets), newest.events_learned)

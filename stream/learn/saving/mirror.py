@@ -130,6 +130,8 @@ class Mirror:
             copy.look(last=True)  # after the claim: what others upload from now on counts for nothing
         except DamagedHead as error:
             raise ObjectsUnavailable(str(error)) from error
+        if copy.problem:  # what is damaged may be a part of the next version, too
+            self._remote.upload_anew()
         mark_owned(self._folder, self._remote.generation)
         self._health.running()
 
