@@ -89,7 +89,7 @@ class _Watch:
     def __init__(self, hosts: _Hosts) -> None:
         self._hosts, self._stopping = hosts, threading.Event()
         self.longest = dict.fromkeys(range(_PARTITIONS), 0.0)
-        self.owners: dict[int, list[str]] = {number: [] for number in range(_PARTITIONS)}
+        self.owners: dict[int, list[str]] = {}
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> _Watch:
@@ -106,6 +106,7 @@ class _Watch:
 
     def _run(self) -> None:
         last, at = self._hosts.learned(), dict.fromkeys(range(_PARTITIONS), time.monotonic())
+        self.owners = {number: [name] for number, (_, name) in last.items()}
         while not self._stopping.wait(0.005):
             now = self._hosts.learned()
             for number, (count, name) in now.items():
@@ -113,7 +114,7 @@ class _Watch:
                 if count > last.get(number, (-1, ""))[0]:
                     self.longest[number] = max(self.longest[number], moment - at[number])
                     last[number], at[number] = (count, name), moment
-                    if name not in self.owners[number][-1:]:
+                    if name not in self.owners.setdefault(number, [])[-1:]:
                         self.owners[number].append(name)
 
 

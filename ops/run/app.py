@@ -39,8 +39,8 @@ from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
-from thalweg.stream.learn.warm import Warm
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log

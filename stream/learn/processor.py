@@ -25,8 +25,8 @@ from thalweg.stream.learn.ports import Evaluator, Ports
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saving.saver import Saver
 from thalweg.stream.learn.saving.saving import Saving
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.learn.warm import Warm
 from thalweg.stream.log.dead_letters import dead_letters_of
 from thalweg.stream.log.log import Log, LogReplaced, Reader
 from thalweg.stream.quarantine.breaker import Breaker

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import ObjectsUnavailable
 from thalweg.stream.health.registry import Health
-from thalweg.stream.learn.warm import Warm
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.standby.copy import ShardCopy
 from thalweg.stream.standby.warm import WarmFold
 

@@ -18,8 +18,8 @@ from thalweg.stream.learn.blocks import HistoryLost
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.rebuild import apply_again
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.learn.settings import StateMismatch
-from thalweg.stream.learn.warm import Warm
 from thalweg.stream.log.log import Reader
 from thalweg.stream.standby.copy import ShardCopy
 

@@ -15,8 +15,8 @@ from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.saving.mirror import Mirror
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.learn.warm import Warm
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import Log
 from thalweg.stream.standby.copy import ShardCopy

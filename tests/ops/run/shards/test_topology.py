@@ -1,5 +1,5 @@
-"""What the chart starts, as plain processes: three brokers, Redis, an object store, two hosts that learn, a standby, two
-that serve, and load. One of each is killed in turn: no request fails, and no event is lost or learned twice.
+"""What the chart starts, as plain processes: three brokers, Redis, an object store, two hosts that learn, a standby,
+two that serve, and load. One of each is killed in turn: no request fails, and no event is lost or learned twice.
 """
 
 from __future__ import annotations
