@@ -74,7 +74,7 @@ class _Hosts:
     def learned(self) -> dict[int, tuple[int, str]]:
         """Learned events of the newest version of each shard, and whose it is."""
         found: dict[int, tuple[int, str]] = {}
-        for name in self.processes:
+        for name in [*self.processes]:
             for number in range(_PARTITIONS):
                 path = self.folder(name) / "live" / f"m~{number}" / ANNOUNCEMENT
                 slot = newest_slot(path.read_bytes()) if path.exists() else None

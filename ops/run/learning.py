@@ -138,7 +138,11 @@ class Learning:
                 joined.add(model.served_name)
                 self._add(model.model_copy(update={"name": model.served_name}), "joiner", self._join)
         for alias in config.alias:
-            if alias.promotion == "auto" and home_of_alias(config, alias.name) == number:
+            if (
+                alias.promotion == "auto"
+                and config.service.role != "standby"
+                and home_of_alias(config, alias.name) == number
+            ):
                 self._judge(alias)
 
     @property
@@ -276,7 +280,11 @@ class Learning:
             if ready is not None:
                 ready.join()
                 self._registry.forget(shard.name, "standby")
-            self._learn_from(shard, source, stop, run, ready)
+            try:
+                self._learn_from(shard, source, stop, run, ready)
+            finally:
+                if ready is not None:
+                    ready.follower.close()
 
         def forget(number: int) -> None:
             self._registry.forget(shard_name(model.name, number))

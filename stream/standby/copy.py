@@ -95,6 +95,9 @@ class ShardCopy:
         """
         version, own = self.version, kept_generation(self.folder)
         if version is not None:
+            if not own:
+                self.problem = f"{self.folder} has a state that is of no owner in the object store: move it away"
+                return False
             if heads[-1][0] <= own:
                 self.problem = "nobody has gone on yet with what was learned here"
                 return False
