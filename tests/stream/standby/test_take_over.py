@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from tests.stream.chain import Chain
+from tests.stream.standby import hosts
 from tests.stream.standby.hosts import MODEL, Owner, appended, close_all, follower_of
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.snapshots.remote import RemoteSnapshots
+from thalweg.stream.journal.tail import Tail
 from thalweg.stream.learn.saving import mirror
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.standby.follower import Follower
@@ -170,6 +172,34 @@ def test_a_state_that_others_went_on_from_is_restored_anew(tmp_path: Path) -> No
 
     assert is_at(follower, owner)
     assert follower.fold.loads == 2
+
+
+def test_entries_of_another_history_are_found_without_a_new_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "SETTINGS", hosts.SETTINGS.model_copy(update={"snapshot_events": 1_000_000}))
+    log, zombie, follower, sent = followed(tmp_path)
+    owner = Owner(tmp_path / "other", objects_of(tmp_path)[1], log)
+    sent = learn_on(zombie, log, sent, 15)
+    follower.look()
+    assert is_at(follower, zombie)
+    learn_on(owner, log, sent, 20)  # the same 15 events in one block, and further ones
+
+    follower.look()
+
+    assert follower.fold is not None
+    assert follower.fold.loads == 2
+    assert owner.hashes[2] != zombie.hashes[2]
+    assert is_at(follower, owner)
+
+
+def test_a_journal_that_begins_where_the_copy_ends_leads_on_only_within_one_history(tmp_path: Path) -> None:
+    _, owner, follower, _ = followed(tmp_path)
+    tail = Tail(owner.processor.version, b"")
+
+    assert follower.copy._leads_to(tail, 1)
+    assert not follower.copy._leads_to(tail, 2)
+    assert not follower.copy._leads_to(Tail(owner.processor.version + 1, b""), 1)
 
 
 def test_a_store_that_was_emptied_is_told_and_the_copy_is_gone_on_from(tmp_path: Path) -> None:
