@@ -166,25 +166,39 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
         Result(
             name="1 to 4 learners: the same, of shards that stay", value=max(stay, default=0.0), unit="s", note=note
         ),
-        at_most("1 to 4 learners: of those that move", max(grown.longest[one] for one in grown.moved), "s", 1.0, note),
-        at_most("… from the revocation until the next owner has restored it, the slowest", max(handed), "s", 1.0, note),
+        at_most(
+            "1 to 4 learners: of those that move",
+            max((grown.longest[one] for one in grown.moved), default=0.0),
+            "s",
+            1.0,
+            note,
+        ),
+        at_most(
+            "… from the revocation until the next owner has restored it, the slowest",
+            max(handed, default=0.0),
+            "s",
+            1.0,
+            note,
+        ),
         Result(
             name="4 to 2 learners: of those whose learner is stopped",
-            value=max(shrunk.longest[number] for number in shrunk.moved),
+            value=max((shrunk.longest[number] for number in shrunk.moved), default=0.0),
             unit="s",
             note=f"a session of {_SESSION_SECONDS:g} s is waited for: the learner might come back",
         ),
         at_most(
             "a learner is killed: from assignment until the standby goes on, the slowest shard",
-            1e3 * max(taken),
+            1e3 * max(taken, default=0.0),
             "ms",
             300,
             note,
         ),
-        Result(name="a learner is killed: from its death to the assignment", value=min(assigned), unit="s"),
+        Result(
+            name="a learner is killed: from its death to the assignment", value=min(assigned, default=0.0), unit="s"
+        ),
         Result(
             name="a learner is killed: longest time without a new version",
-            value=max(killed.longest[number] for number in killed.moved),
+            value=max((killed.longest[number] for number in killed.moved), default=0.0),
             unit="s",
             note=f"a session of {_SESSION_SECONDS:g} s",
         ),
