@@ -44,6 +44,7 @@ NAMES = (
     "replicas",
     "learners",
     "shards",
+    "take_over",
     "swaps",
     "idle",
     "bottleneck",

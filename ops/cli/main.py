@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ def serve(
         Role,
         typer.Option(
             help="all: the supervised processes of this host, as service.role says; or one of them: learn, serve; "
-            "follow and monitor belong to hosts that only serve or learn."
+            "standby: learn, as with service.role = 'standby'; follow and monitor belong to hosts that only serve or "
+            "learn."
         ),
     ] = Role.all,
     log_format: Form = LogFormat.console,
@@ -92,9 +94,12 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     from thalweg.ops.run import heartbeat
-    from thalweg.ops.run.learners.shares import several
+    from thalweg.ops.run.learners.shares import ROLE_SETTING, several
     from thalweg.ops.telemetry.process_health import learner_role
 
+    if role is Role.standby:  # before the configuration is read, which is validated for it
+        os.environ[ROLE_SETTING] = role
+        role = Role.learn
     supervising = role is Role.all or (role is Role.learn and learner is None and several(config))
     server = "server" if replica == 1 else f"server-{replica}"
     names = {

@@ -116,7 +116,7 @@ class Supervisor:
             "all": [*serving, *learning],
             "serve": [_Child(FOLLOWER, [*begin, "follow"]), *serving],
             "learn": [_Child(MONITOR, [*begin, "monitor"]), *learning],
-        }[role]
+        }["learn" if role == "standby" else role]
         self._stop = stop
 
     def run(self) -> int:
@@ -270,7 +270,7 @@ def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool =
         if service is None:
             return 0
         role = service["role"] if serving else "all"  # of which the servers are left out
-        if serving and service["servers"] > 1 and role != "learn":  # others could share it
+        if serving and service["servers"] > 1 and role in ("all", "serve"):  # others could share it
             for interface in ("grpc", "http"):
                 listen(service[interface], key=f"service.{interface}").close()
         supervisor = Supervisor(

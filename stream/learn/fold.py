@@ -209,6 +209,10 @@ class Fold:
         if saved is not None and (self._parent or 0) < saved <= self._version:  # saved since the checkpoint was made
             self._parent = saved
 
+    def saved(self, version: int) -> None:
+        """This version, on the way to the present one, is saved: it is the parent of the next snapshot."""
+        self._parent = version
+
     def stop_evaluating(self) -> None:
         """Learn without evaluation from now on: the evaluator's state stays as it is, and there are no more reports."""
         self._grader = self._drift = None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the supervisor has no use for what a configuration needs
     from thalweg.ops.config.config import Config
 
 SETTING = "THALWEG_SERVICE__LEARNERS"
+ROLE_SETTING = "THALWEG_SERVICE__ROLE"
 
 
 def process_count(learners: int, models: int, *, scaled: bool = False) -> int:
