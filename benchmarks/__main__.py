@@ -64,6 +64,7 @@ NAMES = (
     "restart",
     "evaluation",
     "adapters",
+    "scale_quality",
     "scale_simulation",
 )
 
