@@ -11,7 +11,7 @@ wrapper (`models/encoders/encoded.py`); `testing.WrapperContract` iterates over 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -156,6 +156,31 @@ class Unlearner(Protocol):
 
 
 @runtime_checkable
+class Averageable(Protocol):
+    """A learner some of whose parameters are about all keys, so that shards of other keys may average them."""
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        """The weighted mean of these parameters, for `mix`. Changes nothing.
+
+        Args:
+            published: States of predictors of such learners, as they are published, at least one; weights above 0.
+
+        Raises:
+            ValueError: A state is of other parameters or of another shape.
+        """
+
+    def mix(self, others: State, weight: float) -> None:
+        """Replace its parameters by their weighted mean with `others`, which `average` has returned.
+
+        The same in every process. Parameters that others do not have stay as they are.
+
+        Args:
+            others: Contains its own weights.
+            weight: Of its own parameters, above 0.
+        """
+
+
+@runtime_checkable
 class OnDevice(Protocol):
     """A learner that can compute on a GPU, or whose encoder does."""
 
@@ -172,7 +197,7 @@ PREDICTOR_CAPABILITIES: tuple[type, ...] = (
     IntensityCurves,
     Untaught,
 )
-LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner, OnDevice)
+LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner, Averageable, OnDevice)
 
 
 def computed_on(learner: object) -> str:

@@ -11,7 +11,7 @@ keys if there is a key view. State: embedding tables, bounded, and the memory's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -35,6 +35,7 @@ from thalweg.models.contract.gauges import (
     GaugeValue,
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
+from thalweg.models.error_memory.averaging import average, mix
 from thalweg.models.error_memory.inputs import INPUT_NAMES, RecommenderInputs
 from thalweg.models.error_memory.intake import PLACE, Columns, Intake, part_of
 from thalweg.models.error_memory.key_space import KeySpace
@@ -210,6 +211,16 @@ class ErrorMemory:
     def raise_forgetting(self, factor: float, events: int) -> None:
         """The network learns faster; the memory forgets by itself."""
         self._slow.boost.raised(factor, events)
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        return average(published)
+
+    def mix(self, others: State, weight: float) -> None:
+        combinations = {"plain": self._combination, "unturned": self._unturned}
+        weights = mix(self._slow, {name: one.weights for name, one in combinations.items()}, others, weight)
+        for name, one in combinations.items():
+            one.weights = weights[name]
+        self._predictor = None
 
     def _train_slot(self, events: Columns) -> None:
         """One pass over all but the newest events; then the memory is cleared and warmed with those."""

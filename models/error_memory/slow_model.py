@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class SlowModel:
         self, params: Params, inputs: RecommenderInputs, nothing: Columns, seed: int, device: Device | None = None
     ) -> None:
         self._params = p = params
-        self._numeric = inputs.numeric
+        self._numeric, self._fields = inputs.numeric, inputs.fields
         zero = p.number_weights == "zero"
         shape = Shape(p.network, inputs.fields, inputs.numeric, p.dim, p.hidden_widths, p.cross_layers, zero)
         self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed, device)
@@ -91,6 +91,18 @@ class SlowModel:
             self.boost.mean(len(numbers)),
         )
         self.trained += len(numbers)
+
+    @property
+    def fields(self) -> int:
+        """Embedding tables."""
+        return self._fields
+
+    def mix(
+        self, layers: Mapping[str, Array], share: float, tables: Sequence[Mapping[str, Array]], weight: float
+    ) -> None:
+        """As of `Network`; a network that is frozen stays as it is."""
+        if not self.frozen:
+            self._network.mix(layers, share, tables, weight)
 
     def tensors(self) -> Columns:
         """Everything, for a snapshot; counters are in `meta`."""
