@@ -7,11 +7,13 @@ over those who have it. Steps of Adam and Adagrad, scales of numbers and entries
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.error_memory.ctr_network import Shape
 from thalweg.models.error_memory.slow_model import SlowModel, below
 from thalweg.proto.schema import Array
 
@@ -21,8 +23,18 @@ _NETWORK = "network."
 _TABLE = "table."
 
 
-def average(published: Sequence[tuple[State, float]]) -> State:
-    """As `Averageable.average`: `weight` is that of all together, `table.F.weights` those of each row."""
+def average(published: Sequence[tuple[State, float]], shape: Shape) -> State:
+    """As `Averageable.average`, of networks of this shape.
+
+    Returns:
+        `weight` is that of all together, `table.F.weights` (n,) those of each row.
+    """
+    wanted = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(shape).items()}
+    for state, _ in published:
+        got = dict(state.meta.get("shape") or {})
+        got = {key: list(value) if isinstance(value, tuple) else value for key, value in got.items()}
+        if got != wanted:
+            raise ValueError(f"expected the state of a network {wanted}, got {got or 'none'}")
     first = published[0][0].tensors
     total = sum(weight for _, weight in published)
     found: dict[str, Array] = {"weight": np.array([total])}
@@ -35,9 +47,7 @@ def average(published: Sequence[tuple[State, float]]) -> State:
             [(below(state.tensors, f"{_NETWORK}{_TABLE}{field}."), weight) for state, weight in published], field
         )
         field += 1
-    if not field:
-        raise ValueError("expected the state of an error memory, got one without embedding tables")
-    return State(found, {"shape": dict(published[0][0].meta["shape"])})
+    return State(found, {"shape": wanted})
 
 
 def mix(slow: SlowModel, combinations: Mapping[str, Floats], others: State, weight: float) -> dict[str, Floats]:
@@ -58,12 +68,12 @@ def mix(slow: SlowModel, combinations: Mapping[str, Floats], others: State, weig
     slow.mix(
         layers,
         theirs / (weight + theirs),
-        [below(tensors, f"{_TABLE}{field}.") for field in range(slow.fields)],
+        [below(tensors, f"{_TABLE}{field}.") for field in range(slow.shape.fields)],
         weight,
     )
-    shares = [weight, theirs]
+    share = theirs / (weight + theirs)
     return {
-        name: _mean([mine, tensors[_COMBINATIONS + name]], shares) if _COMBINATIONS + name in tensors else mine
+        name: mine + share * (tensors[_COMBINATIONS + name] - mine) if _COMBINATIONS + name in tensors else mine
         for name, mine in combinations.items()
     }
 

@@ -213,7 +213,7 @@ class ErrorMemory:
         self._slow.boost.raised(factor, events)
 
     def average(self, published: Sequence[tuple[State, float]]) -> State:
-        return average(published)
+        return average(published, self._slow.shape)
 
     def mix(self, others: State, weight: float) -> None:
         combinations = {"plain": self._combination, "unturned": self._unturned}

@@ -35,7 +35,7 @@ class SlowModel:
         self, params: Params, inputs: RecommenderInputs, nothing: Columns, seed: int, device: Device | None = None
     ) -> None:
         self._params = p = params
-        self._numeric, self._fields = inputs.numeric, inputs.fields
+        self._numeric = inputs.numeric
         zero = p.number_weights == "zero"
         shape = Shape(p.network, inputs.fields, inputs.numeric, p.dim, p.hidden_widths, p.cross_layers, zero)
         self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed, device)
@@ -93,9 +93,9 @@ class SlowModel:
         self.trained += len(numbers)
 
     @property
-    def fields(self) -> int:
-        """Embedding tables."""
-        return self._fields
+    def shape(self) -> Shape:
+        """The architecture of the network."""
+        return self._network.shape
 
     def mix(
         self, layers: Mapping[str, Array], share: float, tables: Sequence[Mapping[str, Array]], weight: float

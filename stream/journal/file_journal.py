@@ -133,7 +133,8 @@ class FileJournal:
         for begin, following in itertools.pairwise(segments(self._folder)):
             if following <= oldest_kept:
                 path_of(self._folder, begin).unlink()
-        remove_attachments(self._folder, lambda at: at <= oldest_kept)
+        oldest = next(iter(segments(self._folder)), 0)
+        remove_attachments(self._folder, lambda at: at <= oldest)  # of lines that are gone
 
     def truncate(self, version: int) -> None:
         self._close_file()
