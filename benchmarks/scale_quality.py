@@ -14,6 +14,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import tempfile  # noqa: E402 - the environment comes first
 from collections.abc import Callable, Iterator  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -30,9 +31,13 @@ from benchmarks.scale_streams import (  # noqa: E402
     sequences,
 )
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
+from thalweg.models.contract.capabilities import Averageable, capability  # noqa: E402
 from thalweg.models.contract.learner import Learner  # noqa: E402
 from thalweg.models.contract.merging import merged_params  # noqa: E402
+from thalweg.stream.averaging.averaging import Averaging  # noqa: E402
+from thalweg.stream.merging.ports import ShardState  # noqa: E402
 from thalweg.stream.merging.sums import MergedStates  # noqa: E402
+from thalweg.stream.publication.ports import VersionInfo  # noqa: E402
 from thalweg.stream.shards.partitioner import partitions_of  # noqa: E402
 
 SHARDS = (2, 4)
@@ -41,10 +46,30 @@ ALLOWED = 0.5
 _LESS = {"log loss"}
 
 
-def by_key(task: Task, keys: list[bytes], shards: int) -> Floats:
-    """The figures (N, k) of events that are predicted and learned by the shard of their key."""
+class _Shards:
+    """The versions of shards, as if published at once."""
+
+    def __init__(self, learners: list[Learner]) -> None:
+        self._learners, self.events = learners, [0] * len(learners)
+
+    def newest(self) -> dict[int, ShardState]:
+        return {
+            number: ShardState(VersionInfo(events, events, 0.0, 0.0, 0.0, 0), learner.predictor().state())
+            for number, (learner, events) in enumerate(zip(self._learners, self.events, strict=True))
+        }
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def by_key(task: Task, keys: list[bytes], shards: int, average_every: int = 0) -> Floats:
+    """The figures (N, k) of events that are predicted and learned by the shard of their key; `average_every` as of
+    `[model.scale]`.
+    """
     shard_of = partitions_of(keys, shards)
     learners = [task.make() for _ in range(shards)]
+    live = _Shards(learners)
+    averaging = [Averaging(live, number, average_every) for number in range(shards) if average_every]
     found: list[Floats] = []
     for start in range(0, len(task.log), task.block):
         block = task.log[start : start + task.block]
@@ -60,6 +85,12 @@ def by_key(task: Task, keys: list[bytes], shards: int) -> Floats:
                 figures = np.empty((len(block), answered.shape[1]))
             figures[rows] = answered
             learner.learn(mine)
+            live.events[number] += len(mine)
+            if averaging and (entry := averaging[number].entry(learner, 0, live.events[number])) is not None:
+                averageable = capability(learner, Averageable)
+                assert averageable is not None
+                assert entry.mixed is not None
+                averageable.mix(entry.mixed, entry.weight)
         assert figures is not None
         found.append(figures)
     return np.concatenate(found)
@@ -113,11 +144,15 @@ def compared(task: Task, one: Floats, several: Callable[[int], Floats], how: str
         yield at_most(f"{task.name}, {how}: {name} lost", losses[SHARDS[-1]], "%", ALLOWED, note)
 
 
-def keyed(task: Task, names: list[str] | None = None) -> Iterator[Result]:
-    """A learner by each of its keys."""
+def keyed(task: Task, names: list[str] | None = None, average_every: int = 0) -> Iterator[Result]:
+    """A learner by each of its keys; and by the first of them with averages every so many events of a shard."""
     one = by_key(task, next(iter(task.keys.values())), 1)
-    for key in names or list(task.keys):
-        yield from compared(task, one, lambda shards, key=key: by_key(task, task.keys[key], shards), f"by {key}")  # type: ignore[misc]
+    chosen = names or list(task.keys)
+    for key in chosen:
+        yield from compared(task, one, partial(by_key, task, task.keys[key]), f"by {key}")
+    if average_every:
+        several = partial(by_key, task, task.keys[chosen[0]], average_every=average_every)
+        yield from compared(task, one, several, f"by {chosen[0]}, averaged every {average_every} of its events")
 
 
 def together(task: Task, defaults: Task, every: int = 1) -> Iterator[Result]:
@@ -134,12 +169,13 @@ def together(task: Task, defaults: Task, every: int = 1) -> Iterator[Result]:
 def _keyed(scale: Scale) -> Iterator[Result]:
     """Learners that are served by key."""
     events = scale.of(80_000, quick=12_000, tiny=200)
-    yield from keyed(click_through(events), ["user", "item"])
-    yield from keyed(click_through(events, memory="none"), ["user"])
+    every = scale.of(250, quick=250, tiny=16)
+    yield from keyed(click_through(events), ["user", "item"], every)
+    yield from keyed(click_through(events, memory="none"), ["user"], every)
     small = scale.of({}, quick={}, tiny=_TINY)
-    yield from keyed(sequences("taxi", scale.of(20_000, quick=4_000, tiny=200), **small))
+    yield from keyed(sequences("taxi", scale.of(40_000, quick=4_000, tiny=200), **small))
     if scale is not Scale.TINY:
-        yield from keyed(sequences("stackoverflow", scale.of(30_000, quick=6_000, tiny=0)))
+        yield from keyed(sequences("stackoverflow", scale.of(20_000, quick=6_000, tiny=0)))
     shown, passes = scale.of((None, 12), quick=(1_000, 12), tiny=(100, 1))
     with tempfile.TemporaryDirectory() as folder:
         weights = WEIGHTS if scale is not Scale.TINY else Path(folder) / "weights.safetensors"
