@@ -96,9 +96,9 @@ def by_key(task: Task, keys: list[bytes], shards: int, average_every: int = 0) -
     return np.concatenate(found)
 
 
-def merged(task: Task, shards: int, every: int) -> Floats:
-    """The figures (N, k) of events that all shards answer, merged every so many blocks, and one shard learns."""
-    shard_of = partitions_of(task.keys["event"], shards)
+def merged(task: Task, shards: int, every: int, key: str = "event") -> Floats:
+    """The figures (N, k) of events that all shards answer, merged every so many blocks, and that of the key learns."""
+    shard_of = partitions_of(task.keys[key], shards)
     learners = [task.make() for _ in range(shards)]
     together = MergedStates(task.make)
     whole: Learner = task.make()
@@ -193,6 +193,13 @@ def _keyed(scale: Scale) -> Iterator[Result]:
 
 def _merged(scale: Scale) -> Iterator[Result]:
     """Learners whose shards are merged."""
+    recommendations = click_through(scale.of(16_000, quick=6_000, tiny=200))
+    one = by_key(recommendations, recommendations.keys["user"], 1)
+    for how, several in (
+        ("by user", partial(by_key, recommendations, recommendations.keys["user"])),
+        ("merged every 320 events", lambda shards: merged(recommendations, shards, 5, "user")),
+    ):
+        yield from compared(recommendations, one, several, f"{how}, the first {len(recommendations.log):,}")
     rows = scale.of(None, quick=4_000, tiny=200)
     every = scale.of(1, quick=4, tiny=1)
     for stream in ("noaa_weather", "insects_gradual"):

@@ -133,7 +133,8 @@ class Mergeable(Protocol):
     """A learner that can merge what another one has learned from other events."""
 
     def merge(self, other: State) -> None:
-        """Continue as if the events behind another learner's `state()` had been learned as well.
+        """Continue as if the events behind another learner's `state()` had been learned as well. A learner of
+        which that is only roughly true says what is not exact.
 
         Raises:
             ValueError: The state was made under other parameters, or these parameters make the order of events matter.

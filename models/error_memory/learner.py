@@ -35,7 +35,6 @@ from thalweg.models.contract.gauges import (
     GaugeValue,
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
-from thalweg.models.error_memory.averaging import average, mix
 from thalweg.models.error_memory.inputs import INPUT_NAMES, RecommenderInputs
 from thalweg.models.error_memory.intake import PLACE, Columns, Intake, part_of
 from thalweg.models.error_memory.key_space import KeySpace
@@ -43,6 +42,8 @@ from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
 from thalweg.models.error_memory.reading import Reading, Remembered
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
+from thalweg.models.error_memory.sharing.averaging import average, mix
+from thalweg.models.error_memory.sharing.merged import merge_mistakes, merged
 from thalweg.models.error_memory.slow_model import SlowModel, below, gains_from_gpu
 from thalweg.models.error_memory.turns import TurnFilter
 from thalweg.models.error_memory.views import logit
@@ -255,6 +256,22 @@ class ErrorMemory:
             assert self._ring is not None
             self._turns.clear(self._ring.end)
         self._space, self._seen = None, self._seen[:0]
+
+    # Other shards of the same model
+
+    @staticmethod
+    def merge_mistakes(params: Params) -> dict[str, str]:
+        """Why states under these parameters cannot be merged, by parameter."""
+        return merge_mistakes(params)
+
+    def merge(self, other: State) -> None:
+        """United by the time of events, the network averaged: see `sharing/merging.py`."""
+        if mistakes := merge_mistakes(self.params):
+            raise ValueError("cannot merge: " + "; ".join(f"{key}: {text}" for key, text in mistakes.items()))
+        if differences := _differences(self._identity(), other.meta.get("identity") or {}):
+            raise ValueError(f"cannot merge a state of other parameters: {'; '.join(differences)}")
+        ring = None if self._ring is None else self._new_ring()
+        self.restore(merged(self.state(), other, self.params, ring))
 
     # Predictions and state
 
