@@ -65,6 +65,7 @@ NAMES = (
     "restart",
     "evaluation",
     "adapters",
+    "scale_quality",
     "scale_simulation",
 )
 

@@ -17,6 +17,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.calibration.pair import PairSpread
 from thalweg.models.calibration.temperature import Spread, Temperature
 from thalweg.models.contract.capabilities import (
+    Averageable,
     Forgetting,
     Mergeable,
     PredictorWrapper,
@@ -265,6 +266,17 @@ class _Mergeable:
             learner.set_temperature(learner.temperature.merged(Temperature.of(other.tensors[TENSOR])))
 
 
+class _Averageable:
+    def __init__(self, inner: Averageable, learner: CalibratedLearner) -> None:
+        self._inner = inner
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        return self._inner.average([(without_calibration(state), weight) for state, weight in published])
+
+    def mix(self, others: State, weight: float) -> None:
+        self._inner.mix(others, weight)
+
+
 class _Sequence:
     def __init__(self, inner: SequencePredictor, front: CalibratedPredictor) -> None:
         self._inner, self._front = inner, front
@@ -282,4 +294,5 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, CalibratedPredictor], object]] = {S
 _OF_LEARNERS: Mapping[type, Callable[[Any, CalibratedLearner], object]] = {
     Forgetting: _Forgetting,
     Mergeable: _Mergeable,
+    Averageable: _Averageable,
 }

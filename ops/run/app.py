@@ -22,6 +22,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.champions.losses import losses_of
+from thalweg.ops.run.shards.averaging import averaging_meta, siblings_of
 from thalweg.ops.run.shards.publishing import merges, shard_publisher
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.no_labels import label_watch
@@ -237,7 +238,7 @@ def build_processor(
         publisher = FilePublisher(
             live / model.name,
             moved=(lambda: _placed_anew(learner)) if _shares(config, learner) else None,
-            noted=({LAYOUTS: layouts} if layouts else {}) | owner_meta(config, model),
+            noted=({LAYOUTS: layouts} if layouts else {}) | averaging_meta(model) | owner_meta(config, model),
         )
     processor = Processor(
         learner,
@@ -265,6 +266,7 @@ def build_processor(
             stop_mark=FileStopMark(folder / "stopped.json"),
             attempts=FileAttempts(folder),
             losses=losses_of(config, model.name),
+            siblings=siblings_of(model, live),
             schemas=prepared.schemas,
         ),
         warm=prepared.warm,

@@ -17,7 +17,7 @@ from thalweg.stream.journal.journal import InMemoryJournal, Journal
 from thalweg.stream.learn.beginning import Beginning
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.context import ModelContext
-from thalweg.stream.learn.control import Changes, Controls, Policy
+from thalweg.stream.learn.control import Changes, Controls, NotApplied, Policy
 from thalweg.stream.learn.fold import DRIFT, Fold
 from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
@@ -101,6 +101,7 @@ class Processor:
         self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
         self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
         self._attempts, self._losses, self._tracker = ports.attempts, ports.losses, ports.tracker
+        self._siblings = ports.siblings
         self._clock, self._ticks, self._stopping = runtime.clock, runtime.ticks, stopping
         self._intake = Intake(context)
         self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
@@ -175,6 +176,8 @@ class Processor:
             self._attempts.close()
             if self._losses is not None:
                 self._losses.close()
+            if self._siblings is not None:
+                self._siblings.close()
             self._tracker.close()
 
     @contextmanager
@@ -252,6 +255,7 @@ class Processor:
             self._tracker.learned(outcome.version, took, self._clock())
             self._note(outcome)
             self._done(outcome, reader.lag())
+            self._average()
         elif self._alarms is not None:
             self._alarms.send(())  # the pending ones
         self._publish(now=taken is None)
@@ -297,6 +301,18 @@ class Processor:
             self._observer.drifted(alarm)
         if self._alarms is not None:
             self._alarms.send(outcome.alarms, outcome.digests)
+
+    def _average(self) -> None:
+        """Average parameters with other shards if it is time for it. What fails is told; the shard learns on alone."""
+        if self._siblings is None:
+            return
+        try:
+            entry = self._siblings.entry(self._fold.learner, self.version, self.events_learned)
+            if entry is not None:
+                self._changes.make(entry)
+                self._saving.save()
+        except (NotApplied, OSError) as error:
+            log.error("parameters are not averaged with other shards", model=self._settings.model, problem=str(error))
 
     def _act(self, outcome: Outcome) -> None:
         if (decision := self._policy.decide(outcome)) is not None:
