@@ -112,7 +112,7 @@ def serve(
     supervised = heartbeat.begin()
     if supervising:
         sys.exit(supervise(config, ["--log-format", log_format.value], stop, serving=role is Role.all))
-    from thalweg.ops.config.places import whole_paths
+    from thalweg.ops.config.files.whole import whole_paths
 
     loaded = whole_paths(load(config, devices=not supervised))
     from thalweg.ops.run.processes import run_learners, run_server

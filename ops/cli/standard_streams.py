@@ -21,7 +21,7 @@ def open_standard_streams() -> None:
             _open_null(number)
         name = ("stdin", "stdout", "stderr")[number]
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115, PTH123
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not what a test has put there
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

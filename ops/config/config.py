@@ -16,12 +16,12 @@ from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.files.places import folder_kept, place_mistakes
+from thalweg.ops.config.files.reading import read_table
 from thalweg.ops.config.hosts.roles import role_mistakes
 from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
 from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.config.places import folder_kept, place_mistakes
-from thalweg.ops.config.reading import read_table
 from thalweg.ops.config.secrets import is_secret
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
 from thalweg.stream.shards.names import shard_of

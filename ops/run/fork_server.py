@@ -79,7 +79,7 @@ def preload(table: dict[str, Any]) -> None:
 def _table(path: Path) -> dict[str, Any]:
     """The configuration of a file and the environment, not validated."""
     from thalweg.ops.config.environment import overlay
-    from thalweg.ops.config.reading import read_table
+    from thalweg.ops.config.files.reading import read_table
 
     try:
         table = read_table(path)

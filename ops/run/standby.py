@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-from thalweg.ops.config.reading import read_table
+from thalweg.ops.config.files.reading import read_table
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thalweg.ops.config.reading import read_table
+from thalweg.ops.config.files.reading import read_table
 from thalweg.ops.telemetry.process_health import learner_role
 
 if TYPE_CHECKING:  # the supervisor has no use for what a configuration needs

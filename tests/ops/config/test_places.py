@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.places import whole_paths
+from thalweg.ops.config.files.whole import whole_paths
 
 MODEL = '[[model]]\nname = "pay"\nlearner = "ridge"\ntopic = "t"\ninputs.features = { shape = [2] }\n'
 

@@ -11,7 +11,7 @@ import pytest
 
 from thalweg.ops.config.config import load
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.reading import read_table
+from thalweg.ops.config.files.reading import read_table
 from thalweg.ops.run.learners.shares import several
 from thalweg.ops.run.standby import wanted
 
@@ -51,7 +51,10 @@ def test_a_file_is_read_alike_whatever_the_locale_is(tmp_path: Path) -> None:
     path = tmp_path / "thalweg.toml"
     path.write_text(TEXT, encoding="utf-8")
     here = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
-    code = "import sys, pathlib; from thalweg.ops.config.reading import read_table as r; print(ascii(r(pathlib.Path(sys.argv[1]))))"
+    code = (
+        "import sys, pathlib; from thalweg.ops.config.files.reading import read_table\n"
+        "print(ascii(read_table(pathlib.Path(sys.argv[1]))))"
+    )
 
     said = subprocess.run([sys.executable, "-c", code, path], env=here, check=True, capture_output=True, text=True)
 

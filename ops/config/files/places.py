@@ -1,4 +1,4 @@
-"""Paths in a configuration: what no path may be, and where relative ones are once a process runs."""
+"""Paths in a configuration: what none may be, and the folder that relative ones are in."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thalweg.models.parts.settings import Mistake, Place
 
-if TYPE_CHECKING:
-    from thalweg.ops.config.config import Config
-
-_OF_SERVICE = ("state_dir", "state_url", "token_file", "tls_certificate", "tls_key", "tls_client_ca")
+OF_SERVICE = ("state_dir", "state_url", "token_file", "tls_certificate", "tls_key", "tls_client_ca")
 _OF_MODEL = ("history", "weights", "encoder")
 _BEFORE_PATHS = ("sqlite:", "file://", "file:", "onnx:", "hf:")
 _OURS = "audit.jsonl"
@@ -23,7 +20,7 @@ _OURS = "audit.jsonl"
 def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
     """Paths that begin with `~`, which stands for a folder in a shell alone; models whose folder would be a file."""
     for place, text in _paths(table):
-        path = _path_of(text)
+        path = path_of(text)
         if path == "~" or path.startswith("~/"):
             home = f", such as {text.replace('~', str(Path.home()), 1)}" if _has_home() else ""
             yield Mistake(place, f"`~` is no folder here: expected a whole path{home}, got {text!r}")
@@ -57,40 +54,10 @@ def folder_kept() -> Iterator[None]:
         os.close(here)
 
 
-def whole_paths(config: Config) -> Config:
-    """The same with whole paths where it is read while a process runs: a library or a plug-in may change the working
-    directory of the whole process, and no other model may lose its log by that.
-    """
-    service = {key: _whole(getattr(config.service, key)) for key in _OF_SERVICE if key != "state_url"}
-    if config.service.state_url.startswith("file:"):
-        service["state_url"] = _whole(config.service.state_url)
-    models = [model.model_copy(update={"history": _whole(model.history)}) for model in config.model]
-    jwt = config.service.jwt
-    if jwt is not None and jwt.keys and "://" not in jwt.keys:
-        service["jwt"] = jwt.model_copy(update={"keys": _whole(jwt.keys)})
-    return config.model_copy(
-        update={
-            "service": config.service.model_copy(update=service),
-            "log": config.log.model_copy(update={"url": _whole_url(config.log.url)}),
-            "store": config.store.model_copy(update={"url": _whole_url(config.store.url)}),
-            "model": models,
-        }
-    )
-
-
-def _whole_url(url: str) -> str:
-    return _whole(url) if url.startswith("sqlite:") else url
-
-
-def _whole(text: str) -> Any:
-    path = _path_of(text)
-    return text[: len(text) - len(path)] + str(Path(path).absolute()) if path else text
-
-
 def _paths(table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     """All texts of a table that are or hold paths, with their places."""
     service = _section(table, "service")
-    found: list[tuple[Place, Any]] = [(("service", key), service.get(key)) for key in _OF_SERVICE]
+    found: list[tuple[Place, Any]] = [(("service", key), service.get(key)) for key in OF_SERVICE]
     found.append((("service", "jwt", "keys"), _section(service, "jwt").get("keys")))
     found += [((section, "url"), _section(table, section).get("url")) for section in ("log", "store")]
     models = table.get("model", [])
@@ -99,7 +66,7 @@ def _paths(table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     return ((place, text) for place, text in found if isinstance(text, str))
 
 
-def _path_of(text: str) -> str:
+def path_of(text: str) -> str:
     """What stands behind the scheme of a URL, or the text."""
     return next((text.removeprefix(scheme) for scheme in _BEFORE_PATHS if text.startswith(scheme)), text)
 
