@@ -194,7 +194,7 @@ def _begin(between: int, request: dict[str, Any], files: list[int]) -> list[str]
 
 def _show(command: list[str]) -> None:
     """Write a command over this process's arguments in memory, as far as there is room, so that `ps` shows it."""
-    fields = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
     start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
     if 0 < start < end:
         ctypes.memmove(start, "\0".join(command).encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)

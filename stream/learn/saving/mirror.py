@@ -40,7 +40,7 @@ OWN_SECONDS = 10.0
 def kept_generation(folder: Path) -> int:
     """The last generation under which a model's folder owned the model; 0: it never has."""
     try:
-        return int(json.loads((folder / GENERATION_FILE).read_text()))
+        return int(json.loads((folder / GENERATION_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return 0
 
