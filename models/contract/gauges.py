@@ -78,7 +78,7 @@ def samples(value: GaugeValue) -> dict[tuple[str, ...], float]:
 
 def flattened(gauges: Mapping[str, GaugeValue]) -> dict[str, float]:
     """All numbers by name, with label values appended: `rollbacks.update`; without what is no number."""
-    found = {}
+    found: dict[str, float] = {}
     for name, value in gauges.items():
         with suppress(TypeError, ValueError, OverflowError):  # of a plug-in; it is told where metrics are made
             found |= {".".join((name, *labels)): number for labels, number in samples(value).items()}
