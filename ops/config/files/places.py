@@ -27,8 +27,8 @@ def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
     state, files = Path(str(_section(table, "service").get("state_dir", "state"))), {_OURS: "the audit log"}
     for section, usual in (("log", "log.db"), ("store", "store.db")):
         url = str(_section(table, section).get("url", f"sqlite:state/{usual}"))
-        if url.startswith("sqlite:") and (path := Path(url.removeprefix("sqlite:"))).parent == state:
-            files |= {f"{path.name}{end}": f"{section}.url" for end in ("", "-wal", "-shm", "-journal")}
+        if url.startswith("sqlite:") and (file := Path(url.removeprefix("sqlite:"))).parent == state:
+            files |= {f"{file.name}{end}": f"{section}.url" for end in ("", "-wal", "-shm", "-journal")}
     models = table.get("model", [])
     for number, model in enumerate(models if isinstance(models, list) else []):
         name = model.get("name") if isinstance(model, dict) else None
