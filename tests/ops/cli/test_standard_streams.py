@@ -16,7 +16,7 @@ from tests.ops.running import service
 from tests.services import warm
 from tests.services.ports import free_port
 from tests.services.processes import PATIENCE, stop, until
-from thalweg.ops.cli.standard_streams import stop_signals
+from thalweg.ops.cli.process.standard_streams import stop_signals
 
 PYTHONPATH = os.pathsep.join(path for path in sys.path if path)
 
