@@ -209,7 +209,7 @@ class RemoteSnapshots:
             ObjectsUnavailable: Nothing refers to what was uploaded; the next save goes on.
         """
         self.must_own()
-        manifest = (folder / "manifest.json").read_text()
+        manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         files = dict(Manifest.from_json(json.loads(manifest)).files)
         contents: dict[str, bytes | Path] = {name: folder / name for name in files}
         for path in beside:

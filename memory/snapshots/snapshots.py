@@ -333,7 +333,7 @@ class FolderSnapshots:
     def _manifest(self, version: int) -> Manifest:
         path = self._folder / str(version) / "manifest.json"
         try:
-            manifest = Manifest.from_json(json.loads(path.read_text()))
+            manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
         except PermissionError:
             raise
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -215,7 +215,7 @@ class Supervisor:
             }
         beside = self._status.with_name(".supervisor.json")
         try:
-            beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}))
+            beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}), encoding="utf-8")
             beside.rename(self._status)
         except OSError as error:
             log.warning("cannot write the status of the processes", problem=str(error))
