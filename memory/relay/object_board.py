@@ -57,7 +57,7 @@ class ObjectBoard:
         if announced.pieces:
             self._pieces.prune(announced)
 
-    def read(self, model: str, after: Order | None) -> Found | None:
+    def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
         for _ in range(_TRIES):
             heads = self._heads(model)
             newest = max(heads, default=None)
@@ -74,7 +74,7 @@ class ObjectBoard:
             if announced.order != newest:
                 raise Poisoned(f"{_head(model, newest)}: names another order, {tuple(announced.order)}")
             age = max(0.0, self._clock() - heads[newest])
-            return Found(announced, age, None if announced.pieces else inline)
+            return Found(announced, age, None if announced.pieces or announced.sha256 in known else inline)
         raise Poisoned(f"{self.place}: the newest announcement of {model!r} cannot be read: it is gone or too large")
 
     def fetch(self, announced: Announced, number: int) -> bytes | None:

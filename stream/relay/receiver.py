@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -125,7 +125,8 @@ class ModelReceiver:
             if self._refused is not None and self._ticks() - self._refused[1] < _AGAIN_SECONDS:
                 after = max((one for one in (have, self._refused[0]) if one is not None), default=None)
             began = self._ticks()
-            found = self._read(after)
+            known = self._known(self._landing.sha256)
+            found = self._read(after, known)
             if found is not None:
                 self._publish(self._landing, found, self._ticks())
             self._looked_at = began
@@ -143,20 +144,27 @@ class ModelReceiver:
         self._tell("")
         return True
 
-    def _read(self, after: Order | None) -> Found | None:
+    def _known(self, here: str) -> list[str]:
+        """The contents that need not come again: the one here, and the one that was refused lately."""
+        if self._unusable is not None and self._ticks() - self._unusable[1] >= _AGAIN_SECONDS:
+            self._unusable = None
+        return [one for one in (here, "" if self._unusable is None else self._unusable[0]) if one]
+
+    def _read(self, after: Order | None, known: Collection[str]) -> Found | None:
         try:
-            return self._board.read(self._model, after)
+            return self._board.read(self._model, after, known)
         except Poisoned as error:
             self._refuse(None, str(error))
 
     def _publish(self, landing: Landing, found: Found, read_at: float) -> None:
         announced = found.announced
         if self._identity and announced.identity and announced.identity != self._identity:
-            self._refuse(
-                announced.order,
+            why = (
                 f"version {announced.version} from {announced.sender} was made under other settings than those here: "
-                "give both hosts one configuration, and restart the one that has the old",
+                "give both hosts one configuration, and restart the one that has the old"
             )
+            self._unusable = announced.sha256, self._ticks(), why
+            self._refuse(announced.order, why)
         content = None if announced.sha256 == landing.sha256 else self._received(landing, found)
         now = self._ticks()
         ages = [] if found.age_seconds is None else [found.age_seconds + now - read_at]
@@ -167,9 +175,8 @@ class ModelReceiver:
     def _received(self, landing: Landing, found: Found) -> Path:
         """The file of a version, whole and sound. Raises Refused, BoardUnavailable, OSError."""
         announced = found.announced
-        sha256, since, why = self._unusable or ("", 0.0, "")
-        if sha256 == announced.sha256 and self._ticks() - since < _AGAIN_SECONDS:
-            self._refuse(announced.order, why)  # announced again: it is not fetched again so soon
+        if self._unusable is not None and self._unusable[0] == announced.sha256:
+            self._refuse(announced.order, self._unusable[2])  # announced again: it is not fetched again so soon
         path = landing.incoming()
         try:
             return self._checked(landing, found, path)

@@ -341,3 +341,30 @@ def test_what_hosts_note_stands_side_by_side(board: VersionBoard) -> None:
 
     assert board.hosts_noted("m") == {"one": b"3", "two": b"2"}
     assert board.hosts_noted("n") == {}
+
+
+@pytest.mark.parametrize("board", ["memory", "redis", "redis and objects"], indirect=True)
+def test_content_that_the_follower_has_is_not_sent_to_it_again(board: VersionBoard) -> None:
+    one = announced(SMALL, 1, 1, 1)
+    board.offer(one, lambda: SMALL)
+
+    known, unknown = (board.read("m", None, [sha256]) for sha256 in (one.sha256, "0" * 64))
+
+    assert known is not None
+    assert unknown is not None
+    assert (known.announced, known.content) == (unknown.announced, None)
+    assert unknown.content == SMALL
+
+
+def test_redis_writes_no_content_that_the_follower_has(empty_redis: str) -> None:
+    """A version is announced every second; of each the follower knows the content."""
+    board, content = RedisBoard(empty_redis), LARGE[: 1 << 20]
+    one = announced(content, 1, 1, 1)
+    board.offer(one, lambda: content)
+    client = redis.Redis.from_url(empty_redis)
+    before = client.info("stats")["total_net_output_bytes"]
+
+    for _ in range(3):
+        board.read("m", None, ["0" * 64, one.sha256])
+
+    assert client.info("stats")["total_net_output_bytes"] - before < 100_000

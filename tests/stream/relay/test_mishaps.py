@@ -120,3 +120,31 @@ def test_a_sender_that_starts_deletes_nothing_before_it_has_announced(
     assert [one.name for one in store.names("m/relay") if f"{1:016d}-{1:016d}" in one.name]
     later.prune(second)
     assert not [one.name for one in store.names("m/relay") if f"{1:016d}-{1:016d}" in one.name]
+
+
+def test_neither_a_content_that_is_here_nor_one_that_was_refused_is_read_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents: list[bytes | None] = []
+    read = InMemoryBoard.read
+
+    def noted(*arguments: Any) -> Any:
+        found = read(*arguments)
+        contents.extend([] if found is None else [found.content])
+        return found
+
+    monkeypatch.setattr(InMemoryBoard, "read", noted)
+    pair.publish(1)
+    for _ in range(3):
+        pair.step()
+    assert [content is None for content in contents] == [False, True, True]
+    assert pair.problem() == ""
+
+    for name, others in (("damaged", {}), ("other settings", {"identity": "other"})):
+        contents.clear()
+        for _ in range(3):
+            offered(pair, name.encode(), 1 << 50, 1, int(pair.here.ticks), **others)  # type: ignore[arg-type]
+            pair.receiver.look()
+            pair.wait(1.0)
+        assert [content is None for content in contents] == [False, True, True], name
+        assert name in pair.problem()
