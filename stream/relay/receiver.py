@@ -75,7 +75,7 @@ class ModelReceiver:
         self._landing: Landing | None = None
         self._looked_at: float | None = None
         self.heard_at: float | None = None
-        """Monotonic seconds of the last announcement that was taken; None: there was none."""
+        """Monotonic seconds of the last announcement that was taken, or other sign of life; None: there was none."""
         self._refused: tuple[Order | None, float, str] | None = None
         self._unusable: tuple[str, float, str] | None = None
         """SHA-256 of a content that was refused, when, and why."""
@@ -110,6 +110,10 @@ class ModelReceiver:
         """Ask `run` to return."""
         self._stopping.set()
         self._changed.set()
+
+    def heard(self) -> None:
+        """Its learner's host was heard of otherwise: a large version may be long on its way. Any thread may call it."""
+        self.heard_at = self._ticks()
 
     def notice(self) -> None:
         """There is something new. Any thread may call it."""
@@ -250,7 +254,7 @@ class ModelReceiver:
         silent = None if self.heard_at is None else self._ticks() - self.heard_at
         if problem:
             self._health.degraded(f"{self._served()} is served: {problem}")
-        elif silent is None and self._served() == "no version":
+        elif self._served() == "no version":
             self._health.waiting("no version is announced yet; its learner is starting or not running")
         elif silent is None or silent > SILENT_SECONDS:
             since = "" if silent is None else f" for {silent:.0f} s"

@@ -75,6 +75,7 @@ class ModelSender:
         self._number = self._version = -1
         self._sent_at = self._noted_at = -BEAT_SECONDS
         self._not_before = 0.0
+        self._here = self._overtaken = False
         self._problem = ""
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -112,6 +113,7 @@ class ModelSender:
     def step(self) -> bool:
         """Announce the newest version if that is due; whether one was announced. Raises BoardUnavailable."""
         slot, now = self._local.newest(), self._ticks()
+        self._here = slot is not None
         if slot is None:
             self._tell("")
             return False
@@ -144,15 +146,28 @@ class ModelSender:
             self._tell("" if moved and shard_of(self._model) is not None else str(error))  # the group has assigned it
             self._version, self._number, self._sent_at = slot.info.version, slot.number, now
             self._not_before = now + BEAT_SECONDS
+            self._overtaken = isinstance(error, Overtaken)
             return False
         self._order, self._version, self._number, self._sent_at = order, slot.info.version, slot.number, now
         self._not_before = now + max(_PACE_SECONDS, 2 * (self._ticks() - now))
         self._local.sent()
+        self._overtaken = False
         self._tell("")
-        if self._note is not None and now - self._noted_at >= BEAT_SECONDS:
+        self._tell_note(BEAT_SECONDS)
+        return True
+
+    def keep_alive(self) -> None:
+        """Tell what else is known of the model where sending a version keeps `step` from it: its learner runs all the
+        same. Any thread may call it. Raises BoardUnavailable.
+        """
+        if self._here and not self._overtaken:
+            self._tell_note(2 * BEAT_SECONDS)
+
+    def _tell_note(self, due_seconds: float) -> None:
+        order, now = self._order, self._ticks()
+        if self._note is not None and order is not None and now - self._noted_at >= due_seconds:
             self._noted_at = now
             self._board.note(self._model, self._note(order))
-        return True
 
     def _next(self, generation: int) -> Order:
         """The order of the next announcement. Raises BoardUnavailable."""
@@ -263,6 +278,8 @@ class Sender:
             if self._tell is not None and time.monotonic() - self._told >= BEAT_SECONDS:
                 self._told = time.monotonic()
                 self._tell()
+            for sender, _ in self._models.values():
+                sender.keep_alive()
             self._health.running()
         except BoardUnavailable as error:
             self._health.waiting(str(error))

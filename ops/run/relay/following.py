@@ -124,7 +124,8 @@ class Follower:
     def look(self) -> None:
         """Read what is told of each model. Raises BoardUnavailable and OSError."""
         for model in self.wanted():
-            self._notes.look(model)
+            if self._notes.look(model) and (receiver := self._receiver.models.get(model)) is not None:
+                receiver.heard()
         for one in self._config.model:
             self._notes.look_at_hosts(one.name)
         for name in self._notes.keep_files():

@@ -488,3 +488,15 @@ def test_an_old_note_of_one_member_takes_no_promotion_back(tmp_path: Path) -> No
         notes.keep_files()
         assert (aliases_folder(config) / "x.jsonl").read_text() == f"promoted {then}"
         assert notes.keep_files() == []
+
+
+def test_what_a_learner_tells_besides_versions_is_a_sign_of_life(tmp_path: Path) -> None:
+    server, board = host(tmp_path, "serve"), InMemoryBoard()
+    follower = Follower(server, live_of(server), board, JoinedRegistry())
+    follower.start()
+    try:
+        until("it to be followed", lambda: follower._receiver.models)
+        board.note("a", LocalNotes(server, live_of(server)).of("a", Order(1, 1, 1)))
+        until("it to be heard of", lambda: follower._receiver.models["a"].heard_at is not None)
+    finally:
+        follower.close()
