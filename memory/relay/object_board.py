@@ -33,6 +33,7 @@ class ObjectBoard:
         self.place = objects.url
         self._objects, self._pieces, self._clock = objects, pieces, clock
         self._checked: dict[str, float] = {}
+        self._newest: dict[str, Order | None] = {}
 
     def newest(self, model: str) -> Order | None:
         return max(self._heads(model), default=None)
@@ -40,11 +41,13 @@ class ObjectBoard:
     def offer(self, announced: Announced, content: Callable[[], bytes]) -> None:
         model = announced.model
         if time.monotonic() - self._checked.get(model, -_CHECK_SECONDS) >= _CHECK_SECONDS:  # before much is uploaded
-            self._must_be_newest(announced, self._heads(model))
+            heads = self._heads(model)
+            self._must_be_newest(announced, heads)
+            self._newest[model] = max(heads, default=None)
         if announced.size_bytes <= INLINE_BYTES:
             put = announced.encode() + b"\n" + content()
         else:
-            announced = replace(announced, pieces=self._pieces.put(announced, content))
+            announced = replace(announced, pieces=self._pieces.put(announced, content, self._newest[model]))
             put = announced.encode() + b"\n"
         try:
             self._objects.put(_name(announced), put)
@@ -53,7 +56,7 @@ class ObjectBoard:
             self._objects.delete(_head(model, order) for order in sorted(heads)[:-_KEPT])
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
-        self._checked[model] = time.monotonic()
+        self._checked[model], self._newest[model] = time.monotonic(), max(heads)
         if announced.pieces:
             self._pieces.prune(announced)
 

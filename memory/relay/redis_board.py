@@ -115,7 +115,7 @@ class RedisBoard:
                 )
             if (newest := self.newest(announced.model)) is not None and newest > announced.order:
                 raise overtaken(announced, newest, "")  # before it is uploaded
-            placed = replace(announced, pieces=self._pieces.put(announced, content))
+            placed = replace(announced, pieces=self._pieces.put(announced, content, newest))
             self._announce(placed, b"", "pieces")
             self._pieces.prune(placed)
         elif not self._announce(announced, b"", "content"):

@@ -15,7 +15,7 @@ import redis
 
 from tests.services.object_store import s3
 from tests.services.processes import until
-from thalweg.memory.objects.objects import Objects
+from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order, Poisoned, decode
 from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard, Overtaken, TooLarge, VersionBoard
 from thalweg.memory.relay.object_board import ObjectBoard
@@ -368,3 +368,68 @@ def test_redis_writes_no_content_that_the_follower_has(empty_redis: str) -> None
         board.read("m", None, ["0" * 64, one.sha256])
 
     assert client.info("stats")["total_net_output_bytes"] - before < 100_000
+
+
+def large(number: int) -> bytes:
+    return np.random.default_rng(number).bytes(2 * PIECE_BYTES)
+
+
+@pytest.mark.parametrize("where", ["redis", "objects"])
+def test_pieces_of_versions_that_cannot_be_announced_do_not_pile_up(
+    where: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large contents can be put while their announcements are refused: by a Redis without its replicas, say."""
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    board: VersionBoard
+    with monkeypatch.context() as refusing:
+        if where == "redis":
+            client = redis.Redis.from_url(request.getfixturevalue("empty_redis"))
+            board = RedisBoard(request.getfixturevalue("empty_redis"), Pieces(objects))
+        else:
+            board = ObjectBoard(objects, Pieces(objects))
+        board.offer(announced(large(0), 1, 1, 0), lambda: large(0))
+        if where == "redis":
+            client.config_set("min-replicas-to-write", 1)
+            request.addfinalizer(lambda: client.config_set("min-replicas-to-write", 0))
+        else:
+            refusing.setattr(objects, "put", lambda name, content: _put_pieces_only(tmp_path, name, content))
+        for number in range(1, 9):
+            with pytest.raises(BoardUnavailable):
+                board.offer(announced(large(number), 1, 1, number), lambda number=number: large(number))  # type: ignore[misc]
+
+            assert len(objects.names("m/relay")) <= 2 + 2 * 2
+            found = content_of(board)
+            assert found is not None
+            assert found[1] == large(0)
+        if where == "redis":
+            client.config_set("min-replicas-to-write", 0)
+
+    board.offer(announced(large(8), 1, 1, 9), lambda: large(8))
+    found = content_of(board)
+    assert found is not None
+    assert found[1] == large(8)
+
+
+def _put_pieces_only(folder: Path, name: str, content: bytes) -> None:
+    if "/announced/" in name:
+        raise ObjectsUnavailable("refused")
+    Objects(f"file:{folder / 'objects'}").put(name, content)
+
+
+def test_pieces_of_an_announcement_whose_answer_was_lost_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    board = ObjectBoard(objects, Pieces(objects))
+    names = objects.names
+    with monkeypatch.context() as lost:
+        lost.setattr("thalweg.memory.relay.object_board._CHECK_SECONDS", 0.0)
+        for number in range(1, 6):
+            if number == 2:  # all later ones fail before they are made
+                lost.setattr(objects, "put", lambda name, content: _put_pieces_only(tmp_path, name, content))
+            looks = iter([names, lambda prefix: (_ for _ in ()).throw(ObjectsUnavailable("lost"))])
+            lost.setattr(objects, "names", lambda prefix: next(looks)(prefix))  # noqa: B023 - used within the turn
+            with pytest.raises(BoardUnavailable):
+                board.offer(announced(large(number), 1, 1, number), lambda number=number: large(number))  # type: ignore[misc]
+
+    found = content_of(board)
+    assert found is not None
+    assert found[1] == large(1)
