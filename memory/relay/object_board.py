@@ -22,6 +22,8 @@ _HEAD = re.compile(r"([0-9]{16})-([0-9]{16})-([0-9]{16})", re.ASCII)
 _KEPT = 2
 _CHECK_SECONDS = 1.0
 _TRIES = 3
+_GONE_SECONDS = 3600.0
+"""What a host noted is deleted after this long without a note."""
 
 
 class ObjectBoard:
@@ -33,6 +35,7 @@ class ObjectBoard:
         self.place = objects.url
         self._objects, self._pieces, self._clock = objects, pieces, clock
         self._checked: dict[str, float] = {}
+        self._swept: dict[str, float] = {}
         self._newest: dict[str, Order | None] = {}
 
     def newest(self, model: str) -> Order | None:
@@ -97,13 +100,18 @@ class ObjectBoard:
 
     def note_host(self, model: str, host: str, content: bytes) -> None:
         try:
-            self._objects.put(f"{model}/announced-hosts/{host}", content)
+            self._objects.put(f"{_hosts(model)}/{host}", content)
+            if time.monotonic() - self._swept.get(model, -HOST_SECONDS) >= HOST_SECONDS:
+                self._swept[model] = time.monotonic()
+                there = self._objects.names(_hosts(model))
+                newest = max((one.modified for one in there), default=0.0)
+                self._objects.delete(one.name for one in there if newest - one.modified > _GONE_SECONDS)
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
 
     def hosts_noted(self, model: str) -> dict[str, bytes]:
         try:
-            there = self._objects.names(f"{model}/announced-hosts")
+            there = self._objects.names(_hosts(model))
             newest = max((one.modified for one in there), default=0.0)
             late = [one.name for one in there if newest - one.modified <= HOST_SECONDS]
             found = {name.rpartition("/")[2]: self._objects.get(name, MOST_NOTE_BYTES) for name in late}
@@ -136,6 +144,10 @@ def _name(announced: Announced) -> str:
 
 def _head(model: str, order: Order) -> str:
     return f"{model}/announced/{owner_part(order)}-{order.sequence:016d}"
+
+
+def _hosts(model: str) -> str:
+    return f"{model}/announced-hosts"
 
 
 def _note(model: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -433,3 +435,17 @@ def test_pieces_of_an_announcement_whose_answer_was_lost_stay(tmp_path: Path, mo
     found = content_of(board)
     assert found is not None
     assert found[1] == large(1)
+
+
+def test_what_hosts_noted_that_are_gone_is_deleted(tmp_path: Path) -> None:
+    """A host that is replaced has another name: else its notes would stay for ever."""
+    objects, folder = Objects(f"file:{tmp_path / 'objects'}"), tmp_path / "objects" / "m" / "announced-hosts"
+    for host in ("gone", "late", "here"):
+        ObjectBoard(objects, Pieces(objects)).note_host("m", host, b"1")
+    for host, ago in (("gone", 3700.0), ("late", 3500.0)):
+        at = time.time() - ago
+        os.utime(folder / host, (at, at))
+
+    ObjectBoard(objects, Pieces(objects)).note_host("m", "here", b"2")
+
+    assert {path.name for path in folder.iterdir()} == {"here", "late"}
