@@ -60,6 +60,6 @@ def build_sender(config: Config, live: Path, registry: HealthRegistry) -> Sender
         shard = shard_of(name)
         return None if name in sharded else known.get(shard[0] if shard else name)
 
-    board, notes = open_board(config), LocalNotes(config, live)
+    board, notes = open_board(config), LocalNotes(config, live, health=registry.register("relayed_status"))
     host = instance_of(config)
     return Sender(live, board, identity, registry, notes.of, lambda: notes.tell(board, host))
