@@ -68,7 +68,7 @@ def _merging_mistakes(model: ModelConfig, table: dict[str, Any]) -> Iterator[Mis
     """Why the shards of a valid model of a table cannot be merged, and what to set instead; nothing where they are not
     to be.
     """
-    if model.scale is None or model.scale.answers != "merge":
+    if model.sharded is None or model.sharded.answers != "merge":
         return
     learner = model.new_learner()
     if capability(learner, Mergeable) is None:

@@ -163,7 +163,7 @@ def open_configured_log(config: Config) -> Log:
     )
     reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
     log = open_log(section.url, section.kafka, retention, reading, section.client)
-    scaled = {model.topic: model.name for model in config.model if model.scale is not None}
+    scaled = {model.topic: model.name for model in config.model if model.sharded is not None}
     return CreatedFirst(log, scaled) if scaled and has_groups(section.url) else log
 
 

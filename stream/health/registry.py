@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -239,10 +239,12 @@ class HealthRegistry:
                 )
         return found
 
-    def forget(self, model: str) -> None:
-        """Forget the components of a model that is not this process's any more."""
+    def forget(self, model: str, but: Collection[str] = ()) -> None:
+        """Forget the components of a model that is not this process's any more, but for those named."""
         with self._lock:
-            self._handles = {place: handle for place, handle in self._handles.items() if place[1] != model}
+            self._handles = {
+                place: handle for place, handle in self._handles.items() if place[1] != model or place[0] in but
+            }
 
     def report(self) -> tuple[ComponentHealth, ...]:
         """The health of every component, in the order of registration."""

@@ -109,7 +109,7 @@ class Follower:
 
     def wanted(self) -> dict[str, str]:
         """What is received, by name with the hash of its settings: of a model that is learned in shards, the shards."""
-        sharded = [model for model in self._config.model if model.scale is not None]
+        sharded = [model for model in self._config.model if model.sharded is not None]
         if sharded and time.monotonic() - self._counted >= _COUNT_SECONDS:
             self._counted = time.monotonic()
             for model in sharded:

@@ -234,7 +234,7 @@ class RemoteNotes:
         self._config, self._board, self._clock, self._ticks = config, board, clock, ticks
         self._known: dict[str, tuple[float, bytes, Note]] = {}
         self._hosts: dict[tuple[str, str], tuple[float, bytes, tuple[ComponentHealth, ...]]] = {}
-        self._sharded = {model.name for model in config.model if model.scale is not None}
+        self._sharded = {model.name for model in config.model if model.sharded is not None}
 
     def look(self, model: str) -> bool:
         """Read what is told of a model; whether there is anything new. Raises BoardUnavailable."""
