@@ -81,12 +81,13 @@ def test_one_host_learns_all_partitions_and_another_goes_on_with_its_state(tmp_p
         until("one of them to learn it", lambda: owner.learns and not other.learns)
         appended(log, 200, 300)
         until("learned by it", lambda: owner.has_learned(500))
-        before = owner.newest
+        before, store = owner.newest, RemoteSnapshots(Objects(f"file:{tmp_path}/objects"), "clicks")
+        assert before is not None
+        until("it to be in the store", lambda: store.heads()[-1][1] == before.version)
 
         log.groups[GROUP].expel(instance_of(owner.config))
 
         until("the other to take over", lambda: other.has_learned(500))
-        assert before is not None
         assert other.newest is not None
         assert other.newest.state_sha256 == before.state_sha256
         appended(log, 100, 500)
@@ -94,7 +95,7 @@ def test_one_host_learns_all_partitions_and_another_goes_on_with_its_state(tmp_p
         until(
             "the store to tell the former", lambda: (owner.reason("learner") or "").startswith("waiting the group is")
         )
-        store, version = RemoteSnapshots(Objects(f"file:{tmp_path}/objects"), "clicks"), other.newest.version
+        version = other.newest.version
         until("the store to have the other's", lambda: store.heads()[-1] == (store._owners()[-1], version))
     assert sum(counts(log).values()) == 600
 
