@@ -32,7 +32,7 @@ SILENT_SECONDS = 10.0
 host is away."""
 _LOOK_SECONDS = 1.0
 """Between two looks where the store tells of what is new …"""
-_QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.1, 0.5, 5.0
+_QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.03, 0.5, 5.0
 """… and where it does not: quickly while there was a new version lately."""
 _LONGEST_WAIT_SECONDS = 2.0
 _AGAIN_SECONDS = 10.0

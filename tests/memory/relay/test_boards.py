@@ -18,6 +18,7 @@ import redis
 from tests.services.object_store import s3
 from tests.services.processes import until
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
+from thalweg.memory.relay import object_board
 from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order, Poisoned, decode
 from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard, Overtaken, TooLarge, VersionBoard
 from thalweg.memory.relay.object_board import ObjectBoard
@@ -176,7 +177,7 @@ def test_pieces_that_versions_share_are_sent_once_and_old_ones_deleted(tmp_path:
 
     assert pieces.sent_bytes == len(LARGE) + 9 * PIECE_BYTES
     assert len(objects.names("m/relay")) == 3 + 3
-    assert len(objects.names("m/announced")) == 2
+    assert len(objects.names("m/announced")) == 4
 
 
 def test_a_superseded_owner_deletes_no_piece_of_the_new_one(tmp_path: Path) -> None:
@@ -449,3 +450,44 @@ def test_what_hosts_noted_that_are_gone_is_deleted(tmp_path: Path) -> None:
     ObjectBoard(objects, Pieces(objects)).note_host("m", "here", b"2")
 
     assert {path.name for path in folder.iterdir()} == {"here", "late"}
+
+
+def test_between_lists_a_follower_of_an_object_store_asks_for_the_next_announcement_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list costs more, and tells of what another sender has announced."""
+    monkeypatch.setattr(object_board, "_LIST_SECONDS", 3600.0)
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    sender, follower = ObjectBoard(objects, Pieces(objects)), ObjectBoard(objects, Pieces(objects))
+    sender.offer(announced(SMALL, 1, 1, 1), lambda: SMALL)
+    assert content_of(follower) is not None
+    with monkeypatch.context() as counted:
+        counted.setattr(objects, "names", lambda prefix: pytest.fail("it lists"))
+        for _ in range(3):
+            assert follower.read("m", Order(1, 1, 1)) is None
+
+    sender.offer(announced(SMALL, 1, 1, 2), lambda: SMALL)
+    assert read_order(follower, Order(1, 1, 1)) == (1, 1, 2)
+
+    sender.offer(announced(SMALL, 2, 1, 1), lambda: SMALL)
+    objects.put(f"m/announced/{1:016d}-{1:016d}-{3:016d}", announced(LARGE, 1, 1, 3).encode() + b"\nlate")
+    assert read_order(follower, Order(1, 1, 2)) == (2, 1, 1)  # what the superseded one writes late is not taken
+
+
+def test_what_another_sender_has_announced_is_found_by_the_next_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_board, "_LIST_SECONDS", 0.05)
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    board = ObjectBoard(objects, Pieces(objects))
+    board.offer(announced(SMALL, 1, 1, 1), lambda: SMALL)
+    assert content_of(board) is not None
+
+    board.offer(announced(SMALL, 1, 2, 0), lambda: SMALL)
+
+    until("it to be found", lambda: read_order(board, Order(1, 1, 1)) == (1, 2, 0))
+
+
+def read_order(board: VersionBoard, after: Order) -> Order | None:
+    found = board.read("m", after)
+    return None if found is None else found.announced.order
