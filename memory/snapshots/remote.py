@@ -141,7 +141,7 @@ class RemoteSnapshots:
             if strange := [name for name in files if not _FILE.fullmatch(name)]:
                 raise ValueError(f"file {strange[0]!r:.80}")
             return Head(generation, version, record["manifest"], files)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedHead(f"{self._objects.url}: {name}: {error}") from error
 
     def restore(self, head: Head, folder: Path) -> None:

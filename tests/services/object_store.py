@@ -19,7 +19,8 @@ from tests.services.ports import free_port
 
 class S3Server:
     """A real server of the S3 protocol, in a thread; `stop` and `start` are an outage that loses nothing, and `fault`
-    is one while it is there: `slow` (half a second a request), `full` (it takes nothing more), `failing` (500s).
+    is one while it is there: `slow` (half a second a request), `full` (it takes nothing more), `failing` (500s),
+    `unconditional` (it creates what is there already, as stores that know no conditions do).
     """
 
     SLOW_SECONDS = 0.5
@@ -55,6 +56,8 @@ class S3Server:
         fault = self.fault
         if fault == "slow":
             time.sleep(self.SLOW_SECONDS)
+        if fault == "unconditional":
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         failed = {"failing": "500 Internal Server Error", "full": "507 Insufficient Storage"}.get(fault)
         if failed is None or (fault == "full" and environ["REQUEST_METHOD"] in ("GET", "HEAD", "DELETE")):
             return app(environ, start)

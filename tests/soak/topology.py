@@ -101,6 +101,7 @@ def _started(folder: Path, stack: ExitStack) -> Hosts:
     admin.close()
     services = {name: _host(folder, name, servers, redis.url, store.url) for name in ("l1", "l2", "s1", "s2")}
     for service in services.values():
+        service.path.write_text(service.path.read_text().replace("kept = 1000", "kept = 5"))
         service.start(cold=True)
         stack.callback(service.close)
     return Hosts(brokers, redis, store, services)
