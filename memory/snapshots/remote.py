@@ -26,7 +26,7 @@ import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
 from thalweg.memory.objects.objects import Objects
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 
 log = structlog.get_logger(__name__)
 

@@ -35,8 +35,9 @@ from tests.soak.hosts import Asking, Faults, Hosts, asked
 from tests.soak.resources import Resources
 from tests.soak.run import Watched, leaks
 from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.capabilities import Mergeable, capability
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import load

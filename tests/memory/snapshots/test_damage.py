@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots import pieces, snapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.proto.records import Partition
 

@@ -14,8 +14,9 @@ from tests.ops.run.shards.test_hosts import Cluster
 from tests.services import warm
 from tests.services.processes import until
 from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.learn.saving.mirror import kept_generation
 from thalweg.stream.log.kafka_shared.choice import Client
 
