@@ -56,7 +56,7 @@ class Manifest:
         for absent in ("pieces", "identity", "log_identity", "recent"):
             if not record[absent]:
                 del record[absent]
-        return {**record, "manifest_sha256": _record_sha256(record)}
+        return {**record, "manifest_sha256": record_sha256(record)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
@@ -66,7 +66,7 @@ class Manifest:
         """
         record = dict(record)
         expected = record.pop("manifest_sha256")
-        if (got := _record_sha256(record)) != expected:
+        if (got := record_sha256(record)) != expected:
             raise ValueError(f"SHA-256 of the manifest: expected {expected}, got {got}")
         offsets = {
             Partition(topic, int(number)): int(offset)
@@ -103,5 +103,6 @@ def _checked(manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _record_sha256(record: Mapping[str, Any]) -> str:
+def record_sha256(record: Mapping[str, Any]) -> str:
+    """The hash that a manifest has of its other entries."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
