@@ -40,6 +40,10 @@ class Params(Settings):
     """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. 0 by default
     behind columns: a random layer answers what never came before, such as a new category, at random."""
 
+    rest_expansion: bool = True
+    """Whether random features rest where the inputs alone are right as often: both are compared after 4,096 events and
+    then ever more rarely. Classification with several decays, `standardise`, `direct` and `bias` only."""
+
     offsets: bool = True
     """Random offsets inside the ReLU, U(-1, 1). The published method has none; without them (and without
     `standardise`) all features are homogeneous in the input."""
