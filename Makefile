@@ -48,9 +48,10 @@ test: install services  ## all tests, with the real Kafka, Redis, Prometheus and
 quick: install  ## a minute of tests: no other services, no processes of ours, one variant of each learner
 	THALWEG_SIMULATION_SEEDS=100 $(PYTEST) -m "not (slow or kafka or redis or prometheus or registry or browser or helm)" $(PYTEST_ARGS)
 
-soak: install services  ## a million fuzzed records, then two hours of load and faults (MINUTES=5 for less)
+soak: install services  ## fuzzed records, two hours of load and faults, a quarter of that on several hosts (MINUTES=5 for less)
 	$(BIN)/python -m tests.soak.fuzz --seconds $$(($(MINUTES) * 60))
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak.topology --minutes $$(($(MINUTES) / 4 + 1))
 
 lint: install  ## formatting, style, types, and that the generated stubs are current
 	$(BIN)/ruff format --check . || { echo "run: $(BIN)/ruff format ."; exit 1; }

@@ -17,7 +17,8 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_most, median_seconds  # noqa: E402
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest  # noqa: E402
+from thalweg.memory.snapshots.manifest import Manifest  # noqa: E402
+from thalweg.memory.snapshots.snapshots import FolderSnapshots  # noqa: E402
 from thalweg.memory.snapshots.state import State  # noqa: E402
 from thalweg.memory.vectors.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
 from thalweg.memory.vectors.ring import Ring  # noqa: E402

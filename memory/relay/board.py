@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,7 +47,7 @@ class Found:
     """How long it has been there, by the store's clock, for an object store compared with this host's; None: not
     known."""
     content: bytes | None
-    """The content, where it travels with the announcement."""
+    """The content, where it travels with the announcement and was not said to be known."""
 
 
 class VersionBoard(Protocol):
@@ -77,8 +77,13 @@ class VersionBoard(Protocol):
             BoardUnavailable: Nothing was announced, or it is not known whether.
         """
 
-    def read(self, model: str, after: Order | None) -> Found | None:
+    def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
         """The newest announcement if it is after this one.
+
+        Args:
+            model: Its name.
+            after: The order; None: any announcement.
+            known: SHA-256 of contents that need not be sent: a version is announced again every second.
 
         Raises:
             Poisoned: What is there is no announcement of the model.
@@ -143,7 +148,7 @@ class InMemoryBoard:
             self._there[announced.model] = announced.encode(), sent, self._clock()
             self._changed.notify_all()
 
-    def read(self, model: str, after: Order | None) -> Found | None:
+    def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
         there = self._there.get(model)
         if there is None:
             return None
@@ -151,7 +156,7 @@ class InMemoryBoard:
         announced = decode(record, model)
         if after is not None and announced.order <= after:
             return None
-        return Found(announced, self._clock() - written, content)
+        return Found(announced, self._clock() - written, None if announced.sha256 in known else content)
 
     def fetch(self, announced: Announced, number: int) -> bytes | None:
         return None

@@ -6,6 +6,7 @@ are looked for.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Collection
@@ -19,9 +20,14 @@ from thalweg.memory.relay.pieces import Pieces, owner_part
 INLINE_BYTES = 64 << 10
 """Contents up to this size are in the announcement's object, which is written anew for each confirmation."""
 _HEAD = re.compile(r"([0-9]{16})-([0-9]{16})-([0-9]{16})", re.ASCII)
-_KEPT = 2
+_KEPT = 4
+_LIST_SECONDS = 0.5
+"""Between two lists of a follower. Meanwhile it asks for the announcement that the same sender would make next: one
+request, and a list costs as much as a dozen of those. What it finds counts if a list has nothing newer."""
 _CHECK_SECONDS = 1.0
 _TRIES = 3
+_GONE_SECONDS = 3600.0
+"""What a host noted is deleted after this long without a note."""
 
 
 class ObjectBoard:
@@ -33,6 +39,9 @@ class ObjectBoard:
         self.place = objects.url
         self._objects, self._pieces, self._clock = objects, pieces, clock
         self._checked: dict[str, float] = {}
+        self._listed: dict[str, float] = {}
+        self._swept: dict[str, float] = {}
+        self._newest: dict[str, Order | None] = {}
 
     def newest(self, model: str) -> Order | None:
         return max(self._heads(model), default=None)
@@ -40,11 +49,13 @@ class ObjectBoard:
     def offer(self, announced: Announced, content: Callable[[], bytes]) -> None:
         model = announced.model
         if time.monotonic() - self._checked.get(model, -_CHECK_SECONDS) >= _CHECK_SECONDS:  # before much is uploaded
-            self._must_be_newest(announced, self._heads(model))
+            heads = self._heads(model)
+            self._must_be_newest(announced, heads)
+            self._newest[model] = max(heads, default=None)
         if announced.size_bytes <= INLINE_BYTES:
             put = announced.encode() + b"\n" + content()
         else:
-            announced = replace(announced, pieces=self._pieces.put(announced, content))
+            announced = replace(announced, pieces=self._pieces.put(announced, content, self._newest[model]))
             put = announced.encode() + b"\n"
         try:
             self._objects.put(_name(announced), put)
@@ -53,20 +64,23 @@ class ObjectBoard:
             self._objects.delete(_head(model, order) for order in sorted(heads)[:-_KEPT])
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
-        self._checked[model] = time.monotonic()
+        self._checked[model], self._newest[model] = time.monotonic(), max(heads)
         if announced.pieces:
             self._pieces.prune(announced)
 
-    def read(self, model: str, after: Order | None) -> Found | None:
+    def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
+        following, there = None, None
+        if after is not None and time.monotonic() - self._listed.get(model, -math.inf) < _LIST_SECONDS:
+            following = after._replace(sequence=after.sequence + 1)
+            if (there := self._get(model, following)) is None:
+                return None
         for _ in range(_TRIES):
             heads = self._heads(model)
+            self._listed[model] = time.monotonic()
             newest = max(heads, default=None)
             if newest is None or (after is not None and newest <= after):
                 return None
-            try:
-                content = self._objects.get(_head(model, newest), MOST_RECORD_BYTES + INLINE_BYTES)
-            except ObjectsUnavailable as error:
-                raise BoardUnavailable(str(error)) from error
+            content = there if newest == following else self._get(model, newest)
             if content is None:  # it was replaced, or is larger than any
                 continue
             record, _, inline = content.partition(b"\n")
@@ -74,7 +88,7 @@ class ObjectBoard:
             if announced.order != newest:
                 raise Poisoned(f"{_head(model, newest)}: names another order, {tuple(announced.order)}")
             age = max(0.0, self._clock() - heads[newest])
-            return Found(announced, age, None if announced.pieces else inline)
+            return Found(announced, age, None if announced.pieces or announced.sha256 in known else inline)
         raise Poisoned(f"{self.place}: the newest announcement of {model!r} cannot be read: it is gone or too large")
 
     def fetch(self, announced: Announced, number: int) -> bytes | None:
@@ -94,13 +108,18 @@ class ObjectBoard:
 
     def note_host(self, model: str, host: str, content: bytes) -> None:
         try:
-            self._objects.put(f"{model}/announced-hosts/{host}", content)
+            self._objects.put(f"{_hosts(model)}/{host}", content)
+            if time.monotonic() - self._swept.get(model, -HOST_SECONDS) >= HOST_SECONDS:
+                self._swept[model] = time.monotonic()
+                there = self._objects.names(_hosts(model))
+                newest = max((one.modified for one in there), default=0.0)
+                self._objects.delete(one.name for one in there if newest - one.modified > _GONE_SECONDS)
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
 
     def hosts_noted(self, model: str) -> dict[str, bytes]:
         try:
-            there = self._objects.names(f"{model}/announced-hosts")
+            there = self._objects.names(_hosts(model))
             newest = max((one.modified for one in there), default=0.0)
             late = [one.name for one in there if newest - one.modified <= HOST_SECONDS]
             found = {name.rpartition("/")[2]: self._objects.get(name, MOST_NOTE_BYTES) for name in late}
@@ -111,6 +130,12 @@ class ObjectBoard:
     def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None: ...
 
     def close(self) -> None: ...
+
+    def _get(self, model: str, order: Order) -> bytes | None:
+        try:
+            return self._objects.get(_head(model, order), MOST_RECORD_BYTES + INLINE_BYTES)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
 
     def _must_be_newest(self, announced: Announced, heads: Collection[Order]) -> None:
         newest = max(heads, default=None)
@@ -133,6 +158,10 @@ def _name(announced: Announced) -> str:
 
 def _head(model: str, order: Order) -> str:
     return f"{model}/announced/{owner_part(order)}-{order.sequence:016d}"
+
+
+def _hosts(model: str) -> str:
+    return f"{model}/announced-hosts"
 
 
 def _note(model: str) -> str:

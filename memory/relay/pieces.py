@@ -6,8 +6,10 @@ Only who put them deletes them while it is the owner: one that was superseded ca
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import structlog
@@ -33,6 +35,10 @@ class _Own:
     """SHA-256 of the newest content, and its pieces."""
     there: set[str] = field(default_factory=set)
     announced: list[frozenset[str]] = field(default_factory=list)
+    tried: dict[Order, frozenset[str]] = field(default_factory=dict)
+    """Pieces of announcements of which it is not known whether they were made."""
+    swept: float = -math.inf
+    """Monotonic seconds of the last look at what earlier owners have left."""
 
 
 class Pieces:
@@ -44,44 +50,55 @@ class Pieces:
         self.sent_bytes = 0
         """Of pieces that were uploaded."""
 
-    def put(self, announced: Announced, content: Callable[[], bytes]) -> tuple[str, ...]:
-        """Upload what is not there; the hash of each piece, in order. Raises BoardUnavailable."""
+    def put(self, announced: Announced, content: Callable[[], bytes], newest: Order | None = None) -> tuple[str, ...]:
+        """Upload what is not there; the hash of each piece, in order. Raises BoardUnavailable.
+
+        `newest`: the order of the newest announcement that is to be seen: earlier ones that failed were never made, and
+        what they alone need is deleted.
+        """
         own = self._own.get(announced.model)
         if own is None or own.owner != announced.order[:2]:
             own = self._own[announced.model] = _Own(announced.order[:2])
-        if own.newest[0] == announced.sha256:
-            return own.newest[1]
-        whole = memoryview(content())
-        hashes = []
-        for start in range(0, len(whole), PIECE_BYTES):
-            piece = whole[start : start + PIECE_BYTES]
-            digest = hashlib.sha256(piece).hexdigest()
-            hashes.append(digest)
-            if digest not in own.there:
-                try:
-                    self._objects.put(_name(announced, digest), bytes(piece))
-                except ObjectsUnavailable as error:
-                    raise BoardUnavailable(str(error)) from error
-                own.there.add(digest)
-                self.sent_bytes += len(piece)
-        own.newest = announced.sha256, tuple(hashes)
+        last = max(own.tried, default=None)  # which may still arrive
+        own.tried = {order: pieces for order, pieces in own.tried.items() if order in (newest, last)}
+        if own.newest[0] != announced.sha256:
+            whole = memoryview(content())
+            pieces = [whole[start : start + PIECE_BYTES] for start in range(0, len(whole), PIECE_BYTES)]
+            hashes = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
+            self._delete(announced, own, own.there.difference(hashes, *own.announced, *own.tried.values()))
+            for digest, piece in zip(hashes, pieces, strict=True):
+                if digest not in own.there:
+                    self._put(_name(announced, digest), bytes(piece))
+                    own.there.add(digest)
+            own.newest = announced.sha256, hashes
+        own.tried[announced.order] = frozenset(own.newest[1])
         return own.newest[1]
+
+    def _put(self, name: str, piece: bytes) -> None:
+        try:
+            self._objects.put(name, piece)
+        except ObjectsUnavailable as error:
+            raise BoardUnavailable(str(error)) from error
+        self.sent_bytes += len(piece)
 
     def prune(self, announced: Announced) -> None:
         """It was announced: delete what none of the last ones needs, of earlier owners, too. What cannot be deleted
         stays.
         """
         own = self._own[announced.model]
-        if not own.announced:  # until now the pieces of the owner before were announced
+        if time.monotonic() - own.swept >= _OLD_SECONDS:  # never before: the owner before may have been the newest
+            own.swept = time.monotonic()
             self._forget_others(announced)
-        own.announced = [*own.announced, frozenset(announced.pieces)][-_KEPT:]
-        unused = own.there - frozenset().union(*own.announced)
+        own.announced, own.tried = [*own.announced, frozenset(announced.pieces)][-_KEPT:], {}
+        self._delete(announced, own, own.there.difference(*own.announced))
+
+    def _delete(self, announced: Announced, own: _Own, unused: Collection[str]) -> None:
         try:
             self._objects.delete(_name(announced, digest) for digest in unused)
         except ObjectsUnavailable as error:  # the version is announced all the same
             log.warning("what no version needs any more stays", model=announced.model, problem=str(error))
             return
-        own.there -= unused
+        own.there.difference_update(unused)
 
     def get(self, announced: Announced, number: int) -> bytes | None:
         """A piece; None if it is gone, or larger than any is. Raises BoardUnavailable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,7 @@ return {'taken'}
 
 _READ = """
 if redis.call('TYPE', KEYS[1]).ok == 'none' then return {'none'} end
-local known = redis.call('HMGET', KEYS[1], 'generation', 'incarnation', 'sequence', 'second', 'microsecond')
+local known = redis.call('HMGET', KEYS[1], 'generation', 'incarnation', 'sequence', 'second', 'microsecond', 'sha256')
 local newer = ARGV[1] == ''
 for at = 1, 3 do
   if newer then break end
@@ -63,10 +63,12 @@ for at = 1, 3 do
 end
 if redis.call('HSTRLEN', KEYS[1], 'record') > tonumber(ARGV[4]) then return {'large', 'record'} end
 if redis.call('HSTRLEN', KEYS[1], 'content') > tonumber(ARGV[5]) then return {'large', 'content'} end
+local wanted = true
+for at = 6, #ARGV do wanted = wanted and ARGV[at] ~= known[6] end
+local content = wanted and redis.call('HGET', KEYS[1], 'content') or ''
 local now = redis.call('TIME')
 local age = (now[1] - (tonumber(known[4] or '') or 0)) + (now[2] - (tonumber(known[5] or '') or 0)) / 1e6
-return {'found', redis.call('HGET', KEYS[1], 'record') or '', redis.call('HGET', KEYS[1], 'content') or '',
-  string.format('%.6f', age)}
+return {'found', redis.call('HGET', KEYS[1], 'record') or '', content, string.format('%.6f', age)}
 """
 
 
@@ -113,22 +115,23 @@ class RedisBoard:
                 )
             if (newest := self.newest(announced.model)) is not None and newest > announced.order:
                 raise overtaken(announced, newest, "")  # before it is uploaded
-            placed = replace(announced, pieces=self._pieces.put(announced, content))
+            placed = replace(announced, pieces=self._pieces.put(announced, content, newest))
             self._announce(placed, b"", "pieces")
             self._pieces.prune(placed)
         elif not self._announce(announced, b"", "content"):
             self._announce(announced, content(), "")
 
-    def read(self, model: str, after: Order | None) -> Found | None:
+    def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
         order = ("", "", "") if after is None else tuple(map(str, after))
-        found = self._run(_READ, 1, _key(model), *order, MOST_RECORD_BYTES, MOST_ALONE_BYTES)
+        found = self._run(_READ, 1, _key(model), *order, MOST_RECORD_BYTES, MOST_ALONE_BYTES, *known)
         if found[0] == b"none":
             return None
         if found[0] == b"large":
             raise Poisoned(f"{self.place}: the {found[1].decode()} of {model!r} is larger than any that is announced")
         announced = decode(found[1], model)
         age = float(found[3])
-        return Found(announced, max(0.0, age) if math.isfinite(age) else None, None if announced.pieces else found[2])
+        content = None if announced.pieces or announced.sha256 in known else found[2]
+        return Found(announced, max(0.0, age) if math.isfinite(age) else None, content)
 
     def fetch(self, announced: Announced, number: int) -> bytes | None:
         return None if self._pieces is None else self._pieces.get(announced, number)

@@ -28,7 +28,8 @@ import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
 from thalweg.memory.objects.objects import Listed, Objects
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +153,7 @@ class RemoteSnapshots:
             if strange := [name for name in files if not _FILE.fullmatch(name)]:
                 raise ValueError(f"file {strange[0]!r:.80}")
             return Head(generation, version, record["manifest"], files)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedHead(f"{self._objects.url}: {name}: {error}") from error
 
     def restore(self, head: Head, folder: Path) -> None:

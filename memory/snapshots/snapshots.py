@@ -16,7 +16,7 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -25,9 +25,9 @@ import structlog
 
 from thalweg.memory.devices.history import of_devices
 from thalweg.memory.files import make_folder, sync_folder, write_durably
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.proto.records import Partition, Position
 
 log = structlog.get_logger(__name__)
 
@@ -37,71 +37,6 @@ _FILES = {"learner": "state.safetensors"}  # other parts use their own name
 
 class UnknownVersion(LookupError):
     """There is no snapshot of that version (any more); the message lists those that exist."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Describes a version: its offsets, its parent, and the hashes of its files."""
-
-    model: str
-    version: int
-    """Journal entries applied: blocks of records and control operations. 0: nothing learned."""
-    parent: int | None
-    """The version saved before this one, or rolled back to."""
-    learner: str
-    config_sha256: str
-    """Hash of the settings that determine a state; a state can only be restored under equal settings."""
-    offsets: Position
-    """The last record of each partition that is in the state."""
-    events_learned: int
-    created: float
-    """Unix seconds."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Prequential metrics at that time."""
-    state_sha256: str = ""
-    """Hash of the learner's state, independent of the file format."""
-    size_bytes: int = 0
-    software: Mapping[str, str] = field(default_factory=dict)
-    """Versions of what computed the state; of a GPU also which, see `memory/devices/history.py`."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 by file name."""
-    pieces: Mapping[str, Index] = field(default_factory=dict)
-    """Per part of the state, the arrays that are saved in pieces."""
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
-    log_identity: Mapping[str, str] = field(default_factory=dict)
-    """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
-    recent: Mapping[str, float] = field(default_factory=dict)
-    """The metrics of the recent window at that time; missing before the first label, and in older manifests."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
-        offsets: dict[str, dict[str, int]] = {}
-        for partition, offset in sorted(self.offsets.items()):
-            offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
-        record = {**self.__dict__, "offsets": offsets}
-        for absent in ("pieces", "identity", "log_identity", "recent"):
-            if not record[absent]:
-                del record[absent]
-        return {**record, "manifest_sha256": _record_sha256(record)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Manifest:
-        """The manifest of this record; what a later version has added is ignored.
-
-        Raises KeyError, TypeError, ValueError or AttributeError when it is invalid or altered.
-        """
-        record = dict(record)
-        expected = record.pop("manifest_sha256")
-        if (got := _record_sha256(record)) != expected:
-            raise ValueError(f"SHA-256 of the manifest: expected {expected}, got {got}")
-        offsets = {
-            Partition(topic, int(number)): int(offset)
-            for topic, partitions in record["offsets"].items()
-            for number, offset in partitions.items()
-        }
-        known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
-        return _checked(cls(**{**known, "offsets": offsets}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,42 +301,12 @@ def _facts(manifest: Manifest, parts: Mapping[str, State]) -> dict[str, Any]:
     }
 
 
-def _checked(manifest: Manifest) -> Manifest:
-    """The same. Raises TypeError or ValueError when a value has another type than declared: no hash says that."""
-    text_to_text = [*manifest.files.items(), *manifest.software.items(), *manifest.log_identity.items()]
-    texts = [manifest.model, manifest.learner, manifest.config_sha256, manifest.state_sha256, *sum(text_to_text, ())]
-    numbers = [manifest.version, manifest.events_learned, manifest.size_bytes, *manifest.offsets.values()]
-    if manifest.parent is not None:
-        numbers.append(manifest.parent)
-    for value, kinds in [
-        *((text, (str,)) for text in texts),
-        *((number, (int,)) for number in numbers),
-        *(
-            (number, (int, float))
-            for number in [manifest.created, *manifest.metrics.values(), *manifest.recent.values()]
-        ),
-        *(
-            (mapping, (Mapping,))
-            for mapping in (manifest.identity, manifest.metrics, manifest.recent, *manifest.pieces.values())
-        ),
-    ]:
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise TypeError(f"expected {' or '.join(kind.__name__ for kind in kinds)}, got {value!r:.100}")
-    if manifest.version < 0 or any("/" in name for name in manifest.files):
-        raise ValueError(f"version {manifest.version}, files {sorted(manifest.files)}")
-    return manifest
-
-
 def _remove(path: Path) -> None:
     """Remove a file, a link or a folder. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _record_sha256(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _file(part: str) -> str:

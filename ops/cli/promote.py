@@ -47,7 +47,7 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
     if alias is None:
         assert model is not None
         _no_alias(given, model)
-        if given.find(model).scale is not None:  # says which models there are
+        if given.find(model).sharded is not None:  # says which models there are
             _no_shards(given, model, back=back)
         _has_successor(config, model, back=back)
         alias, model = model, None if back else _successor(given, config, model)

@@ -46,7 +46,7 @@ class Config(Settings):
         for model in self.model:
             if model.name == name:
                 return model
-            if shard is not None and model.scale is not None and model.name == shard[0]:
+            if shard is not None and model.sharded is not None and model.name == shard[0]:
                 return model.model_copy(update={"name": name})
         names = [model.name for model in self.model]
         raise ConfigurationError([f"no model is called {name!r}; {_meant(name, names)}known: {', '.join(names)}"])

@@ -68,11 +68,11 @@ def _merging_mistakes(model: ModelConfig, table: dict[str, Any]) -> Iterator[Mis
     """Why the shards of a valid model of a table cannot be merged, and what to set instead; nothing where they are not
     to be.
     """
-    if model.scale is None:
+    if (scale := model.sharded) is None:
         return
     learner = model.new_learner()
-    if model.scale.answers != "merge":
-        if model.scale.average_every:
+    if scale.answers != "merge":
+        if scale.average_every:
             yield from _averaging_mistakes(model, learner)
         return
     if capability(learner, Mergeable) is None:

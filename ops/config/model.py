@@ -167,8 +167,8 @@ class ModelConfig(LearnSettings):
     """`[model.tune]`: variants that differ in parameters learn beside it, and the best so far answers; none by
     default."""
     scale: ScaleParams | None = None
-    """`[model.scale]`: each partition of its topic is learned by itself, by as many processes as there are; none by
-    default: one process learns all of them."""
+    """`[model.scale]`: each partition of its topic is learned by itself, by as many processes as there are, or it
+    is learned whole by whichever host is there; none by default: one process learns all of them."""
     freshness: FreshnessParams = FreshnessParams()
     """`[model.freshness]`: what is promised about how fresh the answers are."""
     learn_from_requests: bool = False
@@ -180,7 +180,7 @@ class ModelConfig(LearnSettings):
 
     def model_post_init(self, _: Any) -> None:
         """Where shards are merged, fill in what makes that exact and was not given."""
-        if self.scale is None or self.scale.answers != "merge":
+        if self.sharded is None or self.sharded.answers != "merge":
             return
         with suppress(UnknownLearner, ParamsError):  # told as mistakes
             self.__dict__["params"] = merged_params(self.learner, self.params)
@@ -226,7 +226,7 @@ class ModelConfig(LearnSettings):
 
     @rule("scale", "start")
     def _new_partitions_are_read_whole(self) -> str | None:
-        late = self.scale is not None and self.start == "latest"
+        late = self.sharded is not None and self.start == "latest"
         return (
             None if not late else "expected start = 'earliest': a partition that is added would lose its first events"
         )
@@ -234,7 +234,7 @@ class ModelConfig(LearnSettings):
     @rule("scale", "history", "frozen_version")
     def _shards_begin_alike(self) -> str | None:
         given = " and no ".join(key for key in ("history", "frozen_version") if getattr(self, key))
-        return f"expected no {given}, which every shard would have" if self.scale is not None and given else None
+        return f"expected no {given}, which every shard would have" if self.sharded is not None and given else None
 
     @rule("weights", "encoder")
     def _weights_are_of_a_module(self) -> str | None:
@@ -245,6 +245,11 @@ class ModelConfig(LearnSettings):
     def _there_is_an_encoder(self) -> str | None:
         given = self.encoder_arguments or self.encoder_columns
         return "missing; encoder_arguments and encoder_columns need one" if given and self.encoder == IDENTITY else None
+
+    @property
+    def sharded(self) -> ScaleParams | None:
+        """`[model.scale]` where each partition of its topic is learned by itself; None: it is learned whole."""
+        return self.scale if self.scale is not None and self.scale.by == "partition" else None
 
     @property
     def served_name(self) -> str:

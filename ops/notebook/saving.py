@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, Snapshot
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Snapshot
 from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.parts.settings import keys_of
 from thalweg.ops.config.config import parse

@@ -163,8 +163,8 @@ def replay(
             told.add(text)
             notice(text)
 
-    if model.scale is not None:
-        once(_one_model(model.name, by_key=model.scale.answers == "key"))
+    if model.sharded is not None:
+        once(_one_model(model.name, by_key=model.sharded.answers == "key"))
     read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes, notice=once)
     return replay_events(
         model,

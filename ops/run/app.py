@@ -22,6 +22,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.champions.losses import losses_of
+from thalweg.ops.run.learners.shares import has_groups
 from thalweg.ops.run.shards.averaging import averaging_meta, siblings_of
 from thalweg.ops.run.shards.publishing import merges, shard_publisher
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
@@ -52,6 +53,7 @@ from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.relay.local import GENERATION
+from thalweg.stream.shards.created_first import CreatedFirst
 from thalweg.stream.shards.names import shard_of
 from thalweg.stream.sources.files import FileError, read_events
 from thalweg.stream.standby.marks import kept_generation
@@ -162,7 +164,9 @@ def open_configured_log(config: Config) -> Log:
         records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
     )
     reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
-    return open_log(section.url, section.kafka, retention, reading, section.client)
+    log = open_log(section.url, section.kafka, retention, reading, section.client)
+    scaled = {model.topic: model.name for model in config.model if model.sharded is not None}
+    return CreatedFirst(log, scaled) if scaled and has_groups(section.url) else log
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:

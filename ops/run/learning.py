@@ -38,6 +38,7 @@ from thalweg.ops.run.shards.publishing import merges
 from thalweg.ops.run.shards.running import RunningShard, membership, must_pass_nothing_over
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.ops.run.shards.warm import Followed, WarmShards
+from thalweg.ops.run.shards.whole import FirstPartition
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.learners.pages import metrics_page
@@ -48,6 +49,7 @@ from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
+from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.log import Log
 from thalweg.stream.merging.merger import Merger
 from thalweg.stream.merging.publisher import ShardPublisher
@@ -115,7 +117,7 @@ class Learning:
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         self._mergers: list[tuple[Merger, SupervisedThread]] = []
-        self._sharded: dict[str, TopicPartitions] = {}
+        self._topics: dict[str, TopicPartitions] = {}
         self._warm: WarmShards | None = None
         if self._objects is not None and config.service.followed:
             self._warm = WarmShards(config, source, self._objects, live, registry, metrics, number)
@@ -123,15 +125,19 @@ class Learning:
         places = homes(config)
         self._mine = [model for model in config.model if number in places[model.name]]
         for model in self._mine:
+            if config.service.role == "standby" and model.sharded is None:  # it takes over shards alone
+                continue
             if model.scale is not None:
-                self._sharded[model.name] = TopicPartitions(model.name, model.topic, source.bounds)
+                self._topics[model.name] = TopicPartitions(model.name, model.topic, source.bounds)
+            if model.scale is not None and model.sharded is None:
+                self._add(model, "owner", self._own_whole, partial(self._ended, model.name))
+                continue
+            if model.sharded is not None:
                 self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
                 if self._warm is not None:
-                    self._warm.add(model, self._sharded[model.name].numbers)
+                    self._warm.add(model, self._topics[model.name].numbers)
                 if merges(model) and not config.service.sends:  # else where it is served
                     self._mergers.append(self._merger(model))
-                continue
-            if config.service.role == "standby":  # it has no owner by a group
                 continue
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
@@ -155,7 +161,7 @@ class Learning:
     def start(self) -> None:
         """Start learning."""
         self._reports.start()
-        for topic in self._sharded.values():
+        for topic in self._topics.values():
             topic.start()
         if self._warm is not None:
             self._warm.start()
@@ -170,7 +176,7 @@ class Learning:
     def close(self) -> None:
         """Stop each part after what it is doing, save unsaved changes, and release resources."""
         self._stopping.set()
-        for topic in self._sharded.values():
+        for topic in self._topics.values():
             topic.close()
         for thread in self._threads:
             thread.stop()
@@ -189,7 +195,7 @@ class Learning:
     def _merger(self, model: ModelConfig) -> tuple[Merger, SupervisedThread]:
         """What merges the shards of a model."""
         merger = build_merger(
-            self._config, model, self._live, self._registry, partitions=self._sharded[model.name].numbers
+            self._config, model, self._live, self._registry, partitions=self._topics[model.name].numbers
         )
         return merger, SupervisedThread(
             merger.run, self._registry.register("merger", model.name), f"merger-{model.name}"
@@ -293,7 +299,38 @@ class Learning:
                 self._warm.give_back(shard_name(model.name, number))
 
         join = membership(self._config, model, self._source, self._number)
-        run(Shards(model.name, join, make, forget, health, topic=self._sharded[model.name]))
+        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name]))
+
+    def _own_whole(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        """Learn a model while its group assigns it to this process."""
+        if (problem := self._cannot_go_on.get(model.name)) is not None:
+            raise problem
+        must_pass_nothing_over(self._config, model)
+
+        def make(number: int, commit: Commit, before: Shard | None) -> Shard:
+            return RunningShard(
+                self._config,
+                model,
+                number,
+                self._registry,
+                before,
+                lambda whole, stop, run: self._learn_from(whole, self._source, stop, run),
+                partial(self._source.bounds, model.topic),
+                partial(self._part_ended, "learner", model.name),
+                whole=True,
+            )
+
+        def forget(number: int) -> None:
+            self._registry.forget(model.name, but=["owner"])
+            self._reports.forget(model.name)
+
+        take_part = membership(self._config, model, self._source, self._number)
+
+        def join(listener: GroupListener) -> GroupMember:
+            return take_part(FirstPartition(listener))
+
+        health = self._registry.register("owner", model.name)
+        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name]))
 
     def _learn_from(
         self,
@@ -307,7 +344,7 @@ class Learning:
         with alone(lock, self._registry.register("learner", model.name), stopping) as ours:
             if not ours:
                 return
-            if shard_of(model.name) is None:
+            if model.scale is None:
                 self._tell_beginning(model)
             if self._objects is None:
                 self._learn_here(model, source, run)
@@ -376,7 +413,7 @@ class Learning:
             uploading.stop()
             if not uploading.join(self._config.service.drain_seconds):
                 log.warning("the last snapshot is not in the object store", model=model.name)
-        if lost and shard_of(model.name) is not None:
+        if lost and model.scale is not None:
             raise lost[0]  # the group knows whose it is: who it is assigned to takes it back, the other one is told
         if lost:  # started again, it would take the state back from who has it now
             raise ConfigurationError([str(lost[0])])

@@ -48,14 +48,14 @@ from thalweg.stream.publication.live_folder import live_folder
 
 def by_key(model: ModelConfig, source: Log) -> ByKey | None:
     """How the shards of a model answer on a server; None: one learner's versions answer, or those of a merged model."""
-    if model.scale is None or model.scale.answers != "key":
+    if model.sharded is None or model.sharded.answers != "key":
         return None
 
     def topic() -> Topic:
         numbers = [partition.number for partition in source.bounds(model.topic)]
         return Topic(max(numbers, default=-1) + 1, source.identity(model.topic))
 
-    return ByKey(topic=topic, without_key=model.scale.without_key)
+    return ByKey(topic=topic, without_key=model.sharded.without_key)
 
 
 def location_of(

@@ -148,17 +148,23 @@ def changes(config: Config) -> Iterator[str]:
                 f"that in `challengers` of alias {aliases[0]!r}; `thalweg promote CONFIG --alias {aliases[0]} --model "
                 "NAME` lets it answer."
             )
-        elif model.scale is not None:
+        elif model.sharded is not None:
             yield (
                 "  Its shards are blocked until the old settings are put back: give the changed model another name, "
                 "and it learns the topic from the start."
+            )
+        elif model.scale is not None:
+            yield (
+                "  The model is blocked until the old settings are put back: give the changed one another name, and it "
+                "learns the topic from the start."
             )
         else:
             yield "  The model is blocked until the old settings are put back, or on_change is 'successor'."
 
 
 def successors_of(config: Config, model: ModelConfig) -> bool:
-    """Whether a changed model gets a successor: not where an alias already says which models answer, nor for shards."""
+    """Whether a changed model gets a successor: not where an alias already says which models answer, nor for what moves
+    between hosts."""
     return (
         model.scale is None
         and model.on_change == "successor"
@@ -198,7 +204,7 @@ def _saved(config: Config, model: ModelConfig) -> Generation | None:
 def _folder_of_state(config: Config, model: ModelConfig) -> Path:
     """The folder of its snapshots: of a scaled model, that of any shard, since all have the same settings."""
     folder = Path(config.service.state_dir)
-    shards = sorted(folder.glob(f"{shard_name(model.name, 0)[:-1]}*")) if model.scale is not None else []
+    shards = sorted(folder.glob(f"{shard_name(model.name, 0)[:-1]}*")) if model.sharded is not None else []
     return next((path for path in shards if shard_of(path.name)), folder / model.name)
 
 

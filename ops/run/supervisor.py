@@ -325,7 +325,9 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
         # the effective configuration comes last: a plug-in may have printed something when imported
         table = tomllib.loads(text[text.rindex("\n[service]\n") :])
         service: dict[str, Any] = table["service"]
-    scaled = has_groups(table["log"]["url"]) and any(model.get("scale") for model in table["model"])
+    scaled = has_groups(table["log"]["url"]) and any(
+        model.get("scale", {}).get("by") == "partition" for model in table["model"]
+    )
     return service | {"learners": process_count(service["learners"], len(table["model"]), scaled=scaled)}
 
 

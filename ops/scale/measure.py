@@ -103,7 +103,7 @@ def measure(config: Config, model: ModelConfig, seconds: float) -> Costs:
         return Costs(
             model=model.name,
             learner=model.learner,
-            scaled=model.scale is not None,
+            scaled=model.sharded is not None,
             events=ran.events,
             batch_events=size,
             block_events=ran.events / len(ran.rates),

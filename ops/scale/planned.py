@@ -37,10 +37,10 @@ def run(
 
 
 def _pace(model: ModelConfig) -> Pace:
-    merging = model.scale is not None and model.scale.answers == "merge"
+    merging = model.sharded is not None and model.sharded.answers == "merge"
     return Pace(
         snapshot_events=model.snapshot_events,
         snapshot_seconds=model.snapshot_seconds,
         publish_share=model.publish_share,
-        merge_seconds=model.scale.merge_seconds if model.scale is not None and merging else None,
+        merge_seconds=model.sharded.merge_seconds if model.sharded is not None and merging else None,
     )

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from thalweg.memory.exchange.commands import CommandQueue
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.ops.serve.commands import command
 from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.models import Models, ServedModel

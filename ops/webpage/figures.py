@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.telemetry.status import LOWER_IS_BETTER
 from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles

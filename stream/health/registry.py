@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -239,13 +239,13 @@ class HealthRegistry:
                 )
         return found
 
-    def forget(self, model: str, component: str | None = None) -> None:
-        """Forget a component, or all, of a model that is not this process's any more."""
+    def forget(self, model: str, component: str | None = None, but: Collection[str] = ()) -> None:
+        """Forget a component, or all but those named, of a model that is not this process's any more."""
         with self._lock:
             self._handles = {
                 place: handle
                 for place, handle in self._handles.items()
-                if place[1] != model or component not in (None, place[0])
+                if place[1] != model or component not in (None, place[0]) or place[0] in but
             }
 
     def report(self) -> tuple[ComponentHealth, ...]:

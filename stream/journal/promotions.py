@@ -152,7 +152,9 @@ class Promotions:
         content = file.read()
         end = content.rfind(b"\n") + 1
         file.truncate(end)  # what a killed writer has left
-        made = Promotion(content.count(b"\n"), champion, cause, configured, self._clock(), evidence)
+        newest = max((one.number for one in _whole(content, self._path)), default=-1)
+        number = max(content.count(b"\n"), newest + 1)  # the newest lines alone may be here, as other hosts tell them
+        made = Promotion(number, champion, cause, configured, self._clock(), evidence)
         try:
             file.write(_line(made))
             file.flush()

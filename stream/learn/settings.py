@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.models.contract.layouts import KEY as LAYOUTS
 from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole

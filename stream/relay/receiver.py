@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,7 +32,7 @@ SILENT_SECONDS = 10.0
 host is away."""
 _LOOK_SECONDS = 1.0
 """Between two looks where the store tells of what is new …"""
-_QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.1, 0.5, 5.0
+_QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.03, 0.5, 5.0
 """… and where it does not: quickly while there was a new version lately."""
 _LONGEST_WAIT_SECONDS = 2.0
 _AGAIN_SECONDS = 10.0
@@ -75,7 +75,7 @@ class ModelReceiver:
         self._landing: Landing | None = None
         self._looked_at: float | None = None
         self.heard_at: float | None = None
-        """Monotonic seconds of the last announcement that was taken; None: there was none."""
+        """Monotonic seconds of the last announcement that was taken, or other sign of life; None: there was none."""
         self._refused: tuple[Order | None, float, str] | None = None
         self._unusable: tuple[str, float, str] | None = None
         """SHA-256 of a content that was refused, when, and why."""
@@ -111,6 +111,10 @@ class ModelReceiver:
         self._stopping.set()
         self._changed.set()
 
+    def heard(self) -> None:
+        """Its learner's host was heard of otherwise: a large version may be long on its way. Any thread may call it."""
+        self.heard_at = self._ticks()
+
     def notice(self) -> None:
         """There is something new. Any thread may call it."""
         self._changed.set()
@@ -125,7 +129,8 @@ class ModelReceiver:
             if self._refused is not None and self._ticks() - self._refused[1] < _AGAIN_SECONDS:
                 after = max((one for one in (have, self._refused[0]) if one is not None), default=None)
             began = self._ticks()
-            found = self._read(after)
+            known = self._known(self._landing.sha256)
+            found = self._read(after, known)
             if found is not None:
                 self._publish(self._landing, found, self._ticks())
             self._looked_at = began
@@ -143,20 +148,27 @@ class ModelReceiver:
         self._tell("")
         return True
 
-    def _read(self, after: Order | None) -> Found | None:
+    def _known(self, here: str) -> list[str]:
+        """The contents that need not come again: the one here, and the one that was refused lately."""
+        if self._unusable is not None and self._ticks() - self._unusable[1] >= _AGAIN_SECONDS:
+            self._unusable = None
+        return [one for one in (here, "" if self._unusable is None else self._unusable[0]) if one]
+
+    def _read(self, after: Order | None, known: Collection[str]) -> Found | None:
         try:
-            return self._board.read(self._model, after)
+            return self._board.read(self._model, after, known)
         except Poisoned as error:
             self._refuse(None, str(error))
 
     def _publish(self, landing: Landing, found: Found, read_at: float) -> None:
         announced = found.announced
         if self._identity and announced.identity and announced.identity != self._identity:
-            self._refuse(
-                announced.order,
+            why = (
                 f"version {announced.version} from {announced.sender} was made under other settings than those here: "
-                "give both hosts one configuration, and restart the one that has the old",
+                "give both hosts one configuration, and restart the one that has the old"
             )
+            self._unusable = announced.sha256, self._ticks(), why
+            self._refuse(announced.order, why)
         content = None if announced.sha256 == landing.sha256 else self._received(landing, found)
         now = self._ticks()
         ages = [] if found.age_seconds is None else [found.age_seconds + now - read_at]
@@ -167,9 +179,8 @@ class ModelReceiver:
     def _received(self, landing: Landing, found: Found) -> Path:
         """The file of a version, whole and sound. Raises Refused, BoardUnavailable, OSError."""
         announced = found.announced
-        sha256, since, why = self._unusable or ("", 0.0, "")
-        if sha256 == announced.sha256 and self._ticks() - since < _AGAIN_SECONDS:
-            self._refuse(announced.order, why)  # announced again: it is not fetched again so soon
+        if self._unusable is not None and self._unusable[0] == announced.sha256:
+            self._refuse(announced.order, self._unusable[2])  # announced again: it is not fetched again so soon
         path = landing.incoming()
         try:
             return self._checked(landing, found, path)
@@ -243,7 +254,7 @@ class ModelReceiver:
         silent = None if self.heard_at is None else self._ticks() - self.heard_at
         if problem:
             self._health.degraded(f"{self._served()} is served: {problem}")
-        elif silent is None and self._served() == "no version":
+        elif self._served() == "no version":
             self._health.waiting("no version is announced yet; its learner is starting or not running")
         elif silent is None or silent > SILENT_SECONDS:
             since = "" if silent is None else f" for {silent:.0f} s"

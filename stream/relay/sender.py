@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import structlog
@@ -54,6 +54,7 @@ class ModelSender:
         note: What else is told of the model.
         clock: Unix seconds.
         ticks: Monotonic seconds.
+        moves: Whether a group may give it to another host, as it may every shard: that is no trouble.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class ModelSender:
         note: Callable[[Order], bytes] | None = None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        moves: bool = False,
     ) -> None:
+        self._moves = moves or shard_of(model) is not None
         self._model, self._board, self._identity, self._health, self._note = model, board, identity, health, note
         self._clock, self._ticks = clock, ticks
         self._local = LocalModel(folder)
@@ -75,6 +78,7 @@ class ModelSender:
         self._number = self._version = -1
         self._sent_at = self._noted_at = -BEAT_SECONDS
         self._not_before = 0.0
+        self._here = self._overtaken = False
         self._problem = ""
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -112,6 +116,7 @@ class ModelSender:
     def step(self) -> bool:
         """Announce the newest version if that is due; whether one was announced. Raises BoardUnavailable."""
         slot, now = self._local.newest(), self._ticks()
+        self._here = slot is not None
         if slot is None:
             self._tell("")
             return False
@@ -141,18 +146,31 @@ class ModelSender:
             return False
         except (Overtaken, TooLarge) as error:
             moved = isinstance(error, Overtaken) and error.newer.generation > order.generation
-            self._tell("" if moved and shard_of(self._model) is not None else str(error))  # the group has assigned it
+            self._tell("" if moved and self._moves else str(error))
             self._version, self._number, self._sent_at = slot.info.version, slot.number, now
             self._not_before = now + BEAT_SECONDS
+            self._overtaken = isinstance(error, Overtaken)
             return False
         self._order, self._version, self._number, self._sent_at = order, slot.info.version, slot.number, now
         self._not_before = now + max(_PACE_SECONDS, 2 * (self._ticks() - now))
         self._local.sent()
+        self._overtaken = False
         self._tell("")
-        if self._note is not None and now - self._noted_at >= BEAT_SECONDS:
+        self._tell_note(BEAT_SECONDS)
+        return True
+
+    def keep_alive(self) -> None:
+        """Tell what else is known of the model where sending a version keeps `step` from it: its learner runs all the
+        same. Any thread may call it. Raises BoardUnavailable.
+        """
+        if self._here and not self._overtaken:
+            self._tell_note(2 * BEAT_SECONDS)
+
+    def _tell_note(self, due_seconds: float) -> None:
+        order, now = self._order, self._ticks()
+        if self._note is not None and order is not None and now - self._noted_at >= due_seconds:
             self._noted_at = now
             self._board.note(self._model, self._note(order))
-        return True
 
     def _next(self, generation: int) -> Order:
         """The order of the next announcement. Raises BoardUnavailable."""
@@ -211,6 +229,7 @@ class Sender:
         note: What else is told of a model, with the order of its newest announcement; None: nothing.
         tell: Tells what this host knows of models, published or not; called about once a second. Raises
             BoardUnavailable. None: nothing is told.
+        moving: Models, besides shards, that a group may give to another host.
     """
 
     def __init__(
@@ -221,7 +240,9 @@ class Sender:
         registry: HealthRegistry,
         note: Callable[[str, Order], bytes] | None = None,
         tell: Callable[[], None] | None = None,
+        moving: Collection[str] = (),
     ) -> None:
+        self._moving = frozenset(moving)
         self._told, self._tell = -BEAT_SECONDS, tell
         self._live, self._board, self._identity, self._registry, self._note = live, board, identity, registry, note
         self._health = registry.register(COMPONENT, silent_seconds=_SILENT_SECONDS)
@@ -263,6 +284,8 @@ class Sender:
             if self._tell is not None and time.monotonic() - self._told >= BEAT_SECONDS:
                 self._told = time.monotonic()
                 self._tell()
+            for sender, _ in self._models.values():
+                sender.keep_alive()
             self._health.running()
         except BoardUnavailable as error:
             self._health.waiting(str(error))
@@ -273,7 +296,9 @@ class Sender:
                 continue
             health = self._registry.register(COMPONENT, model, silent_seconds=_SILENT_SECONDS)
             note = None if self._note is None else self._noted(model, self._note)
-            sender = ModelSender(model, self._live / model, self._board, identity, health, note)
+            sender = ModelSender(
+                model, self._live / model, self._board, identity, health, note, moves=model in self._moving
+            )
             thread = SupervisedThread(sender.run, health, f"{COMPONENT}-{model}", longest_wait_seconds=5.0)
             self._models[model] = sender, thread
             thread.start()

@@ -1,17 +1,18 @@
-"""`[model.scale]`: a model that learns each partition of its topic by itself, on as many processes as there are."""
+"""`[model.scale]`: a model that several processes share, by the partitions of its topic or whole."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from thalweg.models.parts.settings import Positive, Settings, Whole, rule
 
 
 class ScaleParams(Settings):
-    """`[model.scale]`: a shard for each partition of the topic, learned by whichever learner process owns it."""
+    """`[model.scale]`: what Kafka assigns to one learner process at a time, and to another when that one ends."""
 
-    by: Literal["partition"] = "partition"
-    """What a shard is: the events of one partition of the topic."""
+    by: Literal["partition", "topic"] = "partition"
+    """`partition`: each partition of the topic is learned by itself, as a shard; `topic`: the model is learned as ever,
+    from all of them, by one process at a time: when its host ends, another goes on with its state."""
     answers: Literal["merge", "key"] = "merge"
     """`merge`: the shards are merged into one model, for learners whose states can be; `key`: each shard answers for
     the keys of its partition, for any learner."""
@@ -30,11 +31,23 @@ class ScaleParams(Settings):
         sound = not self.average_every or self.answers == "key"
         return None if sound else "expected answers = 'key' with it: merged shards are one model already"
 
+    @rule("by", "answers", "merge_seconds", "without_key")
+    def _one_model_is_not_put_together(self) -> str | None:
+        given = [key for key in ("answers", "merge_seconds", "without_key") if getattr(self, key) != _usual(key)]
+        return f"expected by = 'partition' with {given[0]}" if self.by == "topic" and given else None
+
     @rule("merge_seconds", "answers")
     def _merged_shards_wait(self) -> str | None:
-        usual = type(self).model_fields["merge_seconds"].default
-        return None if self.answers == "merge" or self.merge_seconds == usual else "expected answers = 'merge' with it"
+        return (
+            None
+            if self.answers == "merge" or self.merge_seconds == _usual("merge_seconds")
+            else "expected answers = 'merge' with it"
+        )
 
     @rule("without_key", "answers")
     def _keys_answer(self) -> str | None:
         return None if self.answers == "key" or self.without_key == "refuse" else "expected answers = 'key' with it"
+
+
+def _usual(key: str) -> Any:
+    return ScaleParams.model_fields[key].default

@@ -127,7 +127,7 @@ class ShardCopy:
         try:
             head = self._remote.head(*newest)
             there = self.folder / str(head.version) / "manifest.json"
-            fetched = not there.is_file() or there.read_text() != head.manifest
+            fetched = not there.is_file() or there.read_text(encoding="utf-8") != head.manifest
             if fetched:
                 self._remote.restore(head, self.folder)
         except DamagedHead as error:

@@ -39,7 +39,7 @@ def mark_copied(folder: Path, generation: int) -> None:
 
 def _read(path: Path) -> int | None:
     try:
-        return int(json.loads(path.read_text()))
+        return int(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.stream.chain import Chain
 from tests.stream.learn.test_processor import event
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.records import Partition
 from thalweg.stream.journal.file_journal import FileJournal

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.samples import sample
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Manifest, UnknownVersion
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.ops.config.config import load

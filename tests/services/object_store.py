@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 from moto.server import ThreadedMotoServer
@@ -15,11 +18,16 @@ from tests.services.ports import free_port
 
 
 class S3Server:
-    """A real server of the S3 protocol, in a thread; `stop` and `start` are an outage that loses nothing."""
+    """A real server of the S3 protocol, in a thread; `stop` and `start` are an outage that loses nothing, and `fault`
+    is one while it is there: `slow` (half a second a request), `full` (it takes nothing more), `failing` (500s),
+    `unconditional` (it creates what is there already, as stores that know no conditions do).
+    """
+
+    SLOW_SECONDS = 0.5
 
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._port = free_port()
+        self._port, self.fault = free_port(), ""
         self.endpoint = f"http://127.0.0.1:{self._port}"
         bucket = f"states-{self._port}"  # moto keeps what there is in the process, whatever server it was put to
         self.url = f"s3://{bucket}/thalweg"
@@ -41,6 +49,21 @@ class S3Server:
 
     def start(self) -> None:
         self._server.start()
+        server: Any = self._server._server
+        server.app = partial(self._answer, server.app)
+
+    def _answer(self, app: Any, environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        fault = self.fault
+        if fault == "slow":
+            time.sleep(self.SLOW_SECONDS)
+        if fault == "unconditional":
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        failed = {"failing": "500 Internal Server Error", "full": "507 Insufficient Storage"}.get(fault)
+        if failed is None or (fault == "full" and environ["REQUEST_METHOD"] in ("GET", "HEAD", "DELETE")):
+            return app(environ, start)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start(failed, [("Content-Length", "0")])
+        return [b""]
 
     def stop(self) -> None:
         self._server.stop()

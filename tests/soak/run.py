@@ -145,7 +145,7 @@ def _small_disk(place: Path, stack: ExitStack, verdict: Verdict) -> Path | None:
 def _under_load(load: Load, mishaps: Mishaps, verdict: Verdict, seconds: float) -> None:
     began = time.monotonic()
     calm = began + seconds * 2 / 3
-    watched = {role: _Watched() for role in ("server", "learner")}
+    watched = {role: Watched() for role in ("server", "learner")}
     with load.asking():
         while (now := time.monotonic()) < began + seconds:
             load.turn()
@@ -156,7 +156,7 @@ def _under_load(load: Load, mishaps: Mishaps, verdict: Verdict, seconds: float) 
     verdict.resources = {role: one.found for role, one in watched.items()}
 
 
-class _Watched:
+class Watched:
     """What the newest process of a role takes, from `SETTLE_SECONDS` after it was first seen."""
 
     def __init__(self) -> None:
@@ -209,13 +209,13 @@ def _check(running: Service, load: Load, supervisor: Process, verdict: Verdict) 
         problems.append(f"undeclared errors: {bugs}")
     if load.backwards:
         problems.append(f"versions went back {len(load.backwards)} times: {load.backwards[:3]}")
-    problems += [line for role, found in verdict.resources.items() for line in _leaks(role, found)]
+    problems += [line for role, found in verdict.resources.items() for line in leaks(role, found)]
     if "Traceback" in running.text():
         place = running.text().index("Traceback")
         problems.append(f"a traceback in the output: …{running.text()[max(0, place - 300) : place + 1500]}")
 
 
-def _leaks(role: str, found: list[Resources]) -> Iterator[str]:
+def leaks(role: str, found: list[Resources]) -> Iterator[str]:
     """What grew, and went on growing: the lowest of the last third against that of the first and that of the second; of
     open files also the highest, because an outage must leave none behind. Connections that are opened when they are
     first needed grow once.

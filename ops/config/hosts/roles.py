@@ -24,9 +24,9 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
         text = f"{role!r} needs a way between the hosts: store.url of a Redis, or service.state_url; got neither"
         yield Mistake(("service", "role"), text)
     models = [one for one in table.get("model", []) if isinstance(one, dict) and "name" in one]
-    scaled = [one["name"] for one in models if one.get("scale") is not None]
+    scaled = [one["name"] for one in models if isinstance(one.get("scale"), dict)]
     if scaled and not _of(table, "service").get("state_url"):
-        text = f"missing: shards of model {_named(scaled)} move between hosts, their versions with their owners' states"
+        text = f"missing: model {_named(scaled)} moves between hosts, and its versions with the state of its owner"
         yield Mistake(("service", "state_url"), text)
     if role == "standby":
         if not scaled:

@@ -12,11 +12,24 @@ def host_warnings(config: Config) -> Iterator[str]:
     service = config.service
     scaled = [model.name for model in config.model if model.scale is not None]
     whole = [model.name for model in config.model if model.scale is None]
+    sharded = [model.name for model in config.model if model.sharded is not None]
+    alone = [name for name in scaled if name not in sharded]
     if not scaled:
         return
-    if service.role == "all" and service.state_url and config.log.url.startswith("kafka:"):
+    if alone and not service.state_url:
         yield (
-            f"service.role: 'all' answers for {_models(scaled)} from the partitions that this host learns itself, and "
+            f"{_models(alone)} by = 'topic' without service.state_url: a host that takes over begins anew, at the "
+            "first record of the topic"
+        )
+    shared = service.role == "all" and service.state_url and config.log.url.startswith("kafka:")
+    if shared and alone:
+        yield (
+            f"service.role: 'all' answers for {_models(alone)} from what this host has learned itself, which stands "
+            "still while another learns: give hosts that learn service.role = 'learn', and those that answer 'serve'"
+        )
+    if shared and sharded:
+        yield (
+            f"service.role: 'all' answers for {_models(sharded)} from the partitions that this host learns itself, and "
             "where other hosts learn, too, from no others: give hosts that learn service.role = 'learn', and those "
             "that answer 'serve'"
         )
@@ -26,7 +39,7 @@ def host_warnings(config: Config) -> Iterator[str]:
         yield (
             f"{_models(whole)} without [model.scale]: of several hosts that learn, the one that claimed it last "
             "learns it, the others refuse it and stay not ready, and none takes over before a restart: give it "
-            "[model.scale], too"
+            "[model.scale], too, with by = 'topic' where it is to stay one model"
         )
 
 

@@ -45,7 +45,8 @@ def homes(config: Config) -> dict[str, tuple[int, ...]]:
     every = tuple(range(1, count + 1))
     shared = has_groups(config.log.url)
     return {
-        model.name: every if shared and model.scale is not None else place[model.served_name] for model in config.model
+        model.name: every if shared and model.sharded is not None else place[model.served_name]
+        for model in config.model
     }
 
 
@@ -56,7 +57,7 @@ def has_groups(log_url: str) -> bool:
 
 def _count(config: Config) -> int:
     names = {model.served_name for model in config.model}
-    scaled = has_groups(config.log.url) and any(model.scale is not None for model in config.model)
+    scaled = has_groups(config.log.url) and any(model.sharded is not None for model in config.model)
     return process_count(config.service.learners, len(names), scaled=scaled)
 
 

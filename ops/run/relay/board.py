@@ -54,12 +54,13 @@ def build_sender(config: Config, live: Path, registry: HealthRegistry) -> Sender
     """The sender of a learner process. Raises ConfigurationError."""
     config = with_successors(config, record=False, blocked={})
     known = identities(config)
-    sharded = {model.name for model in config.model if model.scale is not None}
+    sharded = {model.name for model in config.model if model.sharded is not None}
 
     def identity(name: str) -> str | None:
         shard = shard_of(name)
         return None if name in sharded else known.get(shard[0] if shard else name)
 
-    board, notes = open_board(config), LocalNotes(config, live)
+    board, notes = open_board(config), LocalNotes(config, live, health=registry.register("relayed_status"))
     host = instance_of(config)
-    return Sender(live, board, identity, registry, notes.of, lambda: notes.tell(board, host))
+    moving = [model.name for model in config.model if model.scale is not None]
+    return Sender(live, board, identity, registry, notes.of, lambda: notes.tell(board, host), moving)

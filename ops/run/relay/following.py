@@ -109,7 +109,7 @@ class Follower:
 
     def wanted(self) -> dict[str, str]:
         """What is received, by name with the hash of its settings: of a model that is learned in shards, the shards."""
-        sharded = [model for model in self._config.model if model.scale is not None]
+        sharded = [model for model in self._config.model if model.sharded is not None]
         if sharded and time.monotonic() - self._counted >= _COUNT_SECONDS:
             self._counted = time.monotonic()
             for model in sharded:
@@ -124,7 +124,8 @@ class Follower:
     def look(self) -> None:
         """Read what is told of each model. Raises BoardUnavailable and OSError."""
         for model in self.wanted():
-            self._notes.look(model)
+            if self._notes.look(model) and (receiver := self._receiver.models.get(model)) is not None:
+                receiver.heard()
         for one in self._config.model:
             self._notes.look_at_hosts(one.name)
         for name in self._notes.keep_files():

@@ -7,6 +7,7 @@ ages, so that clocks need not agree.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from thalweg.memory.relay.announced import Order
 from thalweg.memory.relay.board import MOST_NOTE_BYTES, BoardUnavailable, VersionBoard
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.successors import aliases_folder, generations_path, promotions_path
-from thalweg.stream.health.registry import ComponentHealth, Condition, joined
+from thalweg.stream.health.registry import ComponentHealth, Condition, Health, joined
 from thalweg.stream.relay.receiver import COMPONENT as RELAY
 from thalweg.stream.relay.receiver import SILENT_SECONDS
 from thalweg.stream.shards.names import shard_of
@@ -30,6 +31,8 @@ from thalweg.stream.shards.names import shard_of
 log = structlog.get_logger(__name__)
 
 _MOST_FILE_BYTES = 256 << 10
+_NEWEST_BYTES = 64 << 10
+"""Of a file of promotions, which grows by a line with each, the newest lines up to this size are told."""
 _MOST_COMPONENTS = 200
 _LOOK_SECONDS = 0.5
 
@@ -50,6 +53,7 @@ class LocalNotes:
         live: The live folder.
         clock: Unix seconds.
         ticks: Monotonic seconds.
+        health: Says what is too large to be told.
     """
 
     def __init__(
@@ -58,8 +62,11 @@ class LocalNotes:
         live: Path,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        health: Health | None = None,
     ) -> None:
         self._config, self._live, self._clock, self._ticks = config, live, clock, ticks
+        self._health = health or Health("relayed_status")
+        self._untold: dict[str, str] = {}
         self._lock = threading.Lock()
         self._looked = -_LOOK_SECONDS
         self._components: list[dict[str, Any]] = []
@@ -70,10 +77,11 @@ class LocalNotes:
         self._look()
         now = self._clock()
         components = [one for one in self._components if one.get("model") in (model, "")]
+        files, large = self._files(model)
         note: dict[str, Any] = {
             "order": order,
             "components": [{**one, "since": now - float(one.get("since", now))} for one in components],
-            "files": dict(self._files(model)),
+            "files": files,
         }
         status = self._tables.get(model)
         if status is not None:
@@ -83,7 +91,20 @@ class LocalNotes:
             content = json.dumps({**note, **left_out}, separators=(",", ":")).encode()
             if len(content) <= MOST_NOTE_BYTES:
                 break
+        what = [*large, *(f"{name} of model {model!r}" for name in left_out)]
+        self._tell_untold(model, f"too large to be told to other hosts: {', '.join(what)}" if what else "")
         return content
+
+    def _tell_untold(self, model: str, problem: str) -> None:
+        with self._lock:
+            if problem and problem != self._untold.get(model):
+                log.error("not everything is told to other hosts", model=model, problem=problem)
+            self._untold[model] = problem
+            problems = [one for one in self._untold.values() if one]
+        if problems:
+            self._health.degraded("; ".join(dict.fromkeys(problems)))
+        else:
+            self._health.running()
 
     def tell(self, board: VersionBoard, host: str) -> None:
         """Note the parts of every model's shards on this host, and of a model whose learner has failed: there may be no
@@ -116,12 +137,27 @@ class LocalNotes:
                         newest[name] = status
             self._tables = newest
 
-    def _files(self, model: str) -> Iterator[tuple[str, str]]:
+    def _files(self, model: str) -> tuple[dict[str, str], list[str]]:
+        """The files of aliases and successors, and those that are too large."""
+        found, large = {}, []
         for name in alias_files(self._config, model):
             with suppress(OSError, UnicodeDecodeError):
                 path = aliases_folder(self._config) / name
-                if path.stat().st_size <= _MOST_FILE_BYTES:
-                    yield name, path.read_text(encoding="utf-8")
+                text = _newest_lines(path) if path.suffix == ".jsonl" else path.read_text(encoding="utf-8")
+                if len(text) > _MOST_FILE_BYTES:
+                    large.append(f"{path} ({len(text):,} characters, at most {_MOST_FILE_BYTES:,})")
+                else:
+                    found[name] = text
+        return found, large
+
+
+def _newest_lines(path: Path) -> str:
+    """The end of a file of lines. Raises OSError, UnicodeDecodeError."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _NEWEST_BYTES))
+        content = file.read()
+    return (content if size <= _NEWEST_BYTES else content.partition(b"\n")[2]).decode()
 
 
 def _tables(live: Path, pattern: str) -> Iterator[dict[str, Any]]:
@@ -198,7 +234,7 @@ class RemoteNotes:
         self._config, self._board, self._clock, self._ticks = config, board, clock, ticks
         self._known: dict[str, tuple[float, bytes, Note]] = {}
         self._hosts: dict[tuple[str, str], tuple[float, bytes, tuple[ComponentHealth, ...]]] = {}
-        self._sharded = {model.name for model in config.model if model.scale is not None}
+        self._sharded = {model.name for model in config.model if model.sharded is not None}
 
     def look(self, model: str) -> bool:
         """Read what is told of a model; whether there is anything new. Raises BoardUnavailable."""

@@ -26,7 +26,7 @@ def must_be_one(config: Config, name: str, *, elsewhere: bool = False, asks: str
         asks: What precedes the shards of a model that has some.
     """
     model = config.find(name)
-    if model.scale is None:
+    if model.sharded is None:
         return
     shard, folder = shard_of(name), Path(config.service.state_dir)
     whole = name if shard is None else shard[0]
@@ -55,7 +55,7 @@ def must_be_one(config: Config, name: str, *, elsewhere: bool = False, asks: str
 def passed_over(config: Config, model: ModelConfig) -> str:
     """What a model would pass over and begin anew, as `[model.scale]` was put in or taken out; empty: nothing."""
     folder = Path(config.service.state_dir)
-    if model.scale is not None:
+    if model.sharded is not None:
         if not (folder / model.name / "journal").exists():
             return ""
         return (

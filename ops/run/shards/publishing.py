@@ -15,7 +15,7 @@ from thalweg.stream.shards.params import ScaleParams
 
 def merges(model: ModelConfig) -> bool:
     """Whether the shards of a model, or of a shard's model, are merged."""
-    return model.scale is not None and model.scale.answers == "merge"
+    return model.sharded is not None and model.sharded.answers == "merge"
 
 
 def shard_publisher(

@@ -52,6 +52,7 @@ class RunningShard:
         learn: Learns it.
         reachable: Asks the log anything. Raises LogError.
         ended: Called on its thread when it ends for good, with the error, or None after a return.
+        whole: Whether it is the model itself, which goes with this partition.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class RunningShard:
         learn: Learn,
         reachable: Callable[[], object],
         ended: Callable[[BaseException | None], None] = lambda error: None,
+        *,
+        whole: bool = False,
     ) -> None:
-        shard = model.model_copy(update={"name": shard_name(model.name, number)})
+        shard = model if whole else model.model_copy(update={"name": shard_name(model.name, number)})
         health = registry.register("learner", shard.name, silent_seconds=config.service.silent_seconds)
 
         def build(run: Callable[[Part], None]) -> None:
@@ -111,8 +114,8 @@ class RunningShard:
 
 
 def group_of(model: ModelConfig) -> str:
-    """The consumer group whose members share the partitions of a model."""
-    return f"thalweg.{model.name}"
+    """The consumer group whose members share the partitions of a model, or of which one learns the whole."""
+    return f"thalweg.{model.name}" if model.sharded is not None else f"thalweg.{model.name}.owner"
 
 
 def instance_of(config: Config, process: int = 1) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.by_key.keys import record_keys
 from thalweg.ops.serve.commands import command

@@ -8,7 +8,8 @@ from copy import deepcopy
 import numpy as np
 import structlog
 
-from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.schema import Array
 from thalweg.stream.health.registry import Health

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,8 @@ import redis
 
 from tests.services.object_store import s3
 from tests.services.processes import until
-from thalweg.memory.objects.objects import Objects
+from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
+from thalweg.memory.relay import object_board
 from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order, Poisoned, decode
 from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard, Overtaken, TooLarge, VersionBoard
 from thalweg.memory.relay.object_board import ObjectBoard
@@ -174,7 +177,7 @@ def test_pieces_that_versions_share_are_sent_once_and_old_ones_deleted(tmp_path:
 
     assert pieces.sent_bytes == len(LARGE) + 9 * PIECE_BYTES
     assert len(objects.names("m/relay")) == 3 + 3
-    assert len(objects.names("m/announced")) == 2
+    assert len(objects.names("m/announced")) == 4
 
 
 def test_a_superseded_owner_deletes_no_piece_of_the_new_one(tmp_path: Path) -> None:
@@ -341,3 +344,150 @@ def test_what_hosts_note_stands_side_by_side(board: VersionBoard) -> None:
 
     assert board.hosts_noted("m") == {"one": b"3", "two": b"2"}
     assert board.hosts_noted("n") == {}
+
+
+@pytest.mark.parametrize("board", ["memory", "redis", "redis and objects"], indirect=True)
+def test_content_that_the_follower_has_is_not_sent_to_it_again(board: VersionBoard) -> None:
+    one = announced(SMALL, 1, 1, 1)
+    board.offer(one, lambda: SMALL)
+
+    known, unknown = (board.read("m", None, [sha256]) for sha256 in (one.sha256, "0" * 64))
+
+    assert known is not None
+    assert unknown is not None
+    assert (known.announced, known.content) == (unknown.announced, None)
+    assert unknown.content == SMALL
+
+
+def test_redis_writes_no_content_that_the_follower_has(empty_redis: str) -> None:
+    """A version is announced every second; of each the follower knows the content."""
+    board, content = RedisBoard(empty_redis), LARGE[: 1 << 20]
+    one = announced(content, 1, 1, 1)
+    board.offer(one, lambda: content)
+    client = redis.Redis.from_url(empty_redis)
+    before = client.info("stats")["total_net_output_bytes"]
+
+    for _ in range(3):
+        board.read("m", None, ["0" * 64, one.sha256])
+
+    assert client.info("stats")["total_net_output_bytes"] - before < 100_000
+
+
+def large(number: int) -> bytes:
+    return np.random.default_rng(number).bytes(2 * PIECE_BYTES)
+
+
+@pytest.mark.parametrize("where", ["redis", "objects"])
+def test_pieces_of_versions_that_cannot_be_announced_do_not_pile_up(
+    where: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large contents can be put while their announcements are refused: by a Redis without its replicas, say."""
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    board: VersionBoard
+    with monkeypatch.context() as refusing:
+        if where == "redis":
+            client = redis.Redis.from_url(request.getfixturevalue("empty_redis"))
+            board = RedisBoard(request.getfixturevalue("empty_redis"), Pieces(objects))
+        else:
+            board = ObjectBoard(objects, Pieces(objects))
+        board.offer(announced(large(0), 1, 1, 0), lambda: large(0))
+        if where == "redis":
+            client.config_set("min-replicas-to-write", 1)
+            request.addfinalizer(lambda: client.config_set("min-replicas-to-write", 0))
+        else:
+            refusing.setattr(objects, "put", lambda name, content: _put_pieces_only(tmp_path, name, content))
+        for number in range(1, 9):
+            with pytest.raises(BoardUnavailable):
+                board.offer(announced(large(number), 1, 1, number), lambda number=number: large(number))  # type: ignore[misc]
+
+            assert len(objects.names("m/relay")) <= 2 + 2 * 2
+            found = content_of(board)
+            assert found is not None
+            assert found[1] == large(0)
+        if where == "redis":
+            client.config_set("min-replicas-to-write", 0)
+
+    board.offer(announced(large(8), 1, 1, 9), lambda: large(8))
+    found = content_of(board)
+    assert found is not None
+    assert found[1] == large(8)
+
+
+def _put_pieces_only(folder: Path, name: str, content: bytes) -> None:
+    if "/announced/" in name:
+        raise ObjectsUnavailable("refused")
+    Objects(f"file:{folder / 'objects'}").put(name, content)
+
+
+def test_pieces_of_an_announcement_whose_answer_was_lost_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    board = ObjectBoard(objects, Pieces(objects))
+    names = objects.names
+    with monkeypatch.context() as lost:
+        lost.setattr("thalweg.memory.relay.object_board._CHECK_SECONDS", 0.0)
+        for number in range(1, 6):
+            if number == 2:  # all later ones fail before they are made
+                lost.setattr(objects, "put", lambda name, content: _put_pieces_only(tmp_path, name, content))
+            looks = iter([names, lambda prefix: (_ for _ in ()).throw(ObjectsUnavailable("lost"))])
+            lost.setattr(objects, "names", lambda prefix: next(looks)(prefix))  # noqa: B023 - used within the turn
+            with pytest.raises(BoardUnavailable):
+                board.offer(announced(large(number), 1, 1, number), lambda number=number: large(number))  # type: ignore[misc]
+
+    found = content_of(board)
+    assert found is not None
+    assert found[1] == large(1)
+
+
+def test_what_hosts_noted_that_are_gone_is_deleted(tmp_path: Path) -> None:
+    """A host that is replaced has another name: else its notes would stay for ever."""
+    objects, folder = Objects(f"file:{tmp_path / 'objects'}"), tmp_path / "objects" / "m" / "announced-hosts"
+    for host in ("gone", "late", "here"):
+        ObjectBoard(objects, Pieces(objects)).note_host("m", host, b"1")
+    for host, ago in (("gone", 3700.0), ("late", 3500.0)):
+        at = time.time() - ago
+        os.utime(folder / host, (at, at))
+
+    ObjectBoard(objects, Pieces(objects)).note_host("m", "here", b"2")
+
+    assert {path.name for path in folder.iterdir()} == {"here", "late"}
+
+
+def test_between_lists_a_follower_of_an_object_store_asks_for_the_next_announcement_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list costs more, and tells of what another sender has announced."""
+    monkeypatch.setattr(object_board, "_LIST_SECONDS", 3600.0)
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    sender, follower = ObjectBoard(objects, Pieces(objects)), ObjectBoard(objects, Pieces(objects))
+    sender.offer(announced(SMALL, 1, 1, 1), lambda: SMALL)
+    assert content_of(follower) is not None
+    with monkeypatch.context() as counted:
+        counted.setattr(objects, "names", lambda prefix: pytest.fail("it lists"))
+        for _ in range(3):
+            assert follower.read("m", Order(1, 1, 1)) is None
+
+    sender.offer(announced(SMALL, 1, 1, 2), lambda: SMALL)
+    assert read_order(follower, Order(1, 1, 1)) == (1, 1, 2)
+
+    sender.offer(announced(SMALL, 2, 1, 1), lambda: SMALL)
+    objects.put(f"m/announced/{1:016d}-{1:016d}-{3:016d}", announced(LARGE, 1, 1, 3).encode() + b"\nlate")
+    assert read_order(follower, Order(1, 1, 2)) == (2, 1, 1)  # what the superseded one writes late is not taken
+
+
+def test_what_another_sender_has_announced_is_found_by_the_next_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_board, "_LIST_SECONDS", 0.05)
+    objects = Objects(f"file:{tmp_path / 'objects'}")
+    board = ObjectBoard(objects, Pieces(objects))
+    board.offer(announced(SMALL, 1, 1, 1), lambda: SMALL)
+    assert content_of(board) is not None
+
+    board.offer(announced(SMALL, 1, 2, 0), lambda: SMALL)
+
+    until("it to be found", lambda: read_order(board, Order(1, 1, 1)) == (1, 2, 0))
+
+
+def read_order(board: VersionBoard, after: Order) -> Order | None:
+    found = board.read("m", after)
+    return None if found is None else found.announced.order

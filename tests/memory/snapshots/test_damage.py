@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.memory.snapshots import pieces, snapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots import pieces
+from thalweg.memory.snapshots.manifest import Manifest, record_sha256
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.proto.records import Partition
 
@@ -148,7 +149,7 @@ def test_a_manifest_with_a_right_checksum_and_wrong_content_is_set_aside(
     file = tmp_path / "m" / "2" / "manifest.json"
     record = {**json.loads(file.read_text()), **wrong}
     del record["manifest_sha256"]
-    file.write_text(json.dumps({**record, "manifest_sha256": snapshots._record_sha256(record)}))
+    file.write_text(json.dumps({**record, "manifest_sha256": record_sha256(record)}))
 
     newest = kept.newest()
 
@@ -161,7 +162,7 @@ def test_what_a_later_version_adds_to_a_manifest_is_ignored(kept: FolderSnapshot
     file = tmp_path / "m" / "2" / "manifest.json"
     record = {**json.loads(file.read_text()), "colour": "blue"}
     del record["manifest_sha256"]
-    file.write_text(json.dumps({**record, "manifest_sha256": snapshots._record_sha256(record)}))
+    file.write_text(json.dumps({**record, "manifest_sha256": record_sha256(record)}))
 
     newest = kept.newest()
 

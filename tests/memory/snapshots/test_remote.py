@@ -13,8 +13,9 @@ import pytest
 
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.snapshots import remote
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import DamagedHead, RemoteSnapshots, Superseded
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Manifest, Snapshots, UnknownVersion
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.records import Partition
 

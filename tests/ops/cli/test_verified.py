@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.ops.cli.verified import compared
 from thalweg.stream.learn.rebuild import Rebuilt

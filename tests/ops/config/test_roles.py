@@ -57,7 +57,7 @@ def test_requests_that_wait_for_labels_must_be_where_learners_join_them(tmp_path
 def test_shards_need_a_place_of_their_states(tmp_path: Path) -> None:
     for role in ("learn", "serve"):
         (line,) = mistakes(tmp_path, host(role, KAFKA, REDIS, model='scale.by = "partition"\n'))
-        assert line.startswith("service.state_url: missing: shards of model 'digits'")
+        assert line.startswith("service.state_url: missing: model 'digits' moves between hosts")
 
 
 def test_what_hosts_need_is_told_beside_what_is_wrong_otherwise(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.samples import sample
 from tests.services import warm
 from tests.services.kafka import Broker
 from tests.services.processes import stop
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.ops.run.app import new_learner, settings_of
 from thalweg.stream.journal.file_journal import FileJournal

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from thalweg.memory.exchange.commands import CommandQueue, InMemoryCommandQueue
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge

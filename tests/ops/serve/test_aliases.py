@@ -17,7 +17,8 @@ from tests.ops.serve.serving import FEATURES, events
 from tests.services.processes import until
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.exchange.pending import InMemoryPending
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, UnknownVersion
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.nearest_mean import NearestMean
 from thalweg.models.ridge.learner import Ridge

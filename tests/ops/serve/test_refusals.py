@@ -18,7 +18,8 @@ from tests.ops.serve.serving import FEATURES, events, new_learner
 from tests.ops.telemetry.test_metrics import samples
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.exchange.pending import InMemoryPending
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.ops.serve.serving import RunningServer, served
 from tests.services.processes import PATIENCE
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.telemetry.latency_window import SLICE_SECONDS, SLICES, Recent
 from thalweg.ops.telemetry.status import STATUS_FILE, Statuses

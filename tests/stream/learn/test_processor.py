@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tests.services.processes import PATIENCE
 from tests.stream.chain import Chain, ChainPredictor
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Position, Records

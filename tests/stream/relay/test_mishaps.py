@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stream.relay.test_relay import Pair, offered
+from tests.services.processes import until
+from tests.stream.relay.test_relay import Pair, in_real_time, offered
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.relay import pieces
 from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order
 from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard
 from thalweg.memory.relay.pieces import Pieces
+from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.relay.landing import Landing
 from thalweg.stream.relay.receiver import ModelReceiver
+from thalweg.stream.relay.sender import ModelSender, Sender
 
 
 @pytest.fixture
@@ -120,3 +125,83 @@ def test_a_sender_that_starts_deletes_nothing_before_it_has_announced(
     assert [one.name for one in store.names("m/relay") if f"{1:016d}-{1:016d}" in one.name]
     later.prune(second)
     assert not [one.name for one in store.names("m/relay") if f"{1:016d}-{1:016d}" in one.name]
+
+
+def test_neither_a_content_that_is_here_nor_one_that_was_refused_is_read_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents: list[bytes | None] = []
+    read = InMemoryBoard.read
+
+    def noted(*arguments: Any) -> Any:
+        found = read(*arguments)
+        contents.extend([] if found is None else [found.content])
+        return found
+
+    monkeypatch.setattr(InMemoryBoard, "read", noted)
+    pair.publish(1)
+    for _ in range(3):
+        pair.step()
+    assert [content is None for content in contents] == [False, True, True]
+    assert pair.problem() == ""
+
+    for name, others in (("damaged", {}), ("other settings", {"identity": "other"})):
+        contents.clear()
+        for _ in range(3):
+            offered(pair, name.encode(), 1 << 50, 1, int(pair.here.ticks), **others)  # type: ignore[arg-type]
+            pair.receiver.look()
+            pair.wait(1.0)
+        assert [content is None for content in contents] == [False, True, True], name
+        assert name in pair.problem()
+
+
+def test_a_learner_is_heard_of_while_a_version_of_it_takes_long_to_send(tmp_path: Path) -> None:
+    pair, sent, registry = in_real_time(tmp_path), threading.Event(), HealthRegistry()
+    board = pair.board
+    offer, notes = board.offer, iter(range(1000))
+
+    def slowly(announced: Announced, content: Callable[[], bytes]) -> None:
+        sent.wait()
+        offer(announced, content)
+
+    board.offer = slowly  # type: ignore[method-assign]
+    sender = Sender(pair.source.parent, board, lambda name: "i", registry, lambda model, order: b"%d" % next(notes))
+    pair.publish(1)
+    sender.start()
+    try:
+        until("it to be told twice", lambda: board.noted("m") == b"1")
+        assert board.newest("m") is None
+    finally:
+        sent.set()
+        sender.close()
+
+
+def test_no_note_of_a_learner_that_was_overtaken_hides_those_of_the_new_one(pair: Pair) -> None:
+    sender = ModelSender(
+        "m", pair.source, pair.board, "i", Health(), lambda order: b"late", pair.here, lambda: pair.here.ticks
+    )
+    pair.publish(1)
+    sender.step()
+    assert pair.board.noted("m") == b"late"
+
+    offered(pair, b"new", 7, 1, 1)
+    pair.board.note("m", b"new")
+    for _ in range(5):
+        pair.wait(1.0)
+        sender.step()
+        sender.keep_alive()
+
+    assert pair.board.noted("m") == b"new"
+
+
+def test_a_learner_that_is_heard_of_otherwise_is_well(pair: Pair) -> None:
+    pair.publish(1)
+    pair.step()
+    pair.wait(20.0)
+    pair.receiver.look()
+    assert "nothing is heard" in pair.problem()
+
+    pair.receiver.heard()
+    pair.receiver.look()
+
+    assert pair.problem() == ""

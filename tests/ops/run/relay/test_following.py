@@ -40,8 +40,8 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.process_health import HealthFile
 from thalweg.ops.telemetry.status import Statuses
-from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
-from thalweg.stream.journal.promotions import Promotions
+from thalweg.stream.health.registry import ComponentHealth, Condition, Health, HealthRegistry
+from thalweg.stream.journal.promotions import Promotions, before
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.publication.live_folder import live_folder
@@ -461,7 +461,7 @@ def test_a_note_writes_no_file_but_those_of_aliases(tmp_path: Path) -> None:
     notes = RemoteNotes(config, board)
     names = ["../../../x", "/tmp/x", "x.toml", ".identity", "a.generations.json", "x.jsonl"]
     aliases_folder(config).parent.mkdir()
-    before = set(tmp_path.rglob("*"))
+    there = set(tmp_path.rglob("*"))
     told = {"order": [1, 1, 1], "components": [], "files": dict.fromkeys(names, "")}
     board.note("a", json.dumps(told).encode())
     notes.look("a")
@@ -469,7 +469,7 @@ def test_a_note_writes_no_file_but_those_of_aliases(tmp_path: Path) -> None:
     assert sorted(notes.keep_files()) == ["a.generations.json", "x.jsonl"]
 
     folder = aliases_folder(config)
-    assert set(tmp_path.rglob("*")) - before == {folder, folder / "a.generations.json", folder / "x.jsonl"}
+    assert set(tmp_path.rglob("*")) - there == {folder, folder / "a.generations.json", folder / "x.jsonl"}
 
 
 def test_an_old_note_of_one_member_takes_no_promotion_back(tmp_path: Path) -> None:
@@ -488,3 +488,56 @@ def test_an_old_note_of_one_member_takes_no_promotion_back(tmp_path: Path) -> No
         notes.keep_files()
         assert (aliases_folder(config) / "x.jsonl").read_text() == f"promoted {then}"
         assert notes.keep_files() == []
+
+
+def test_what_a_learner_tells_besides_versions_is_a_sign_of_life(tmp_path: Path) -> None:
+    server, board = host(tmp_path, "serve"), InMemoryBoard()
+    follower = Follower(server, live_of(server), board, JoinedRegistry())
+    follower.start()
+    try:
+        until("it to be followed", lambda: follower._receiver.models)
+        board.note("a", LocalNotes(server, live_of(server)).of("a", Order(1, 1, 1)))
+        until("it to be heard of", lambda: follower._receiver.models["a"].heard_at is not None)
+    finally:
+        follower.close()
+
+
+def test_of_many_promotions_the_newest_travel(tmp_path: Path) -> None:
+    """The file grows with each, and who answers follows from its end."""
+    learner, server = (host(tmp_path, role, ALIAS, **TWO) for role in ("learn", "serve"))
+    board, health = InMemoryBoard(), Health()
+    made = Promotions(promotions_path(learner, "x"))
+    newest = made.settle("a", ["a", "b"])[-1]
+    for model in ("b", "a", "b"):
+        newest = made.promote_tested(model, newest, {"why": "x" * 50_000})
+    told = LocalNotes(learner, live_of(learner), health=health)
+    for model in ("b", "a", "b") * 20:
+        newest = made.promote(model, newest)
+    assert promotions_path(learner, "x").stat().st_size > 128 << 10
+
+    board.note("a", told.of("a", Order(1, 1, 1)))
+    keep_aliases(server, board)
+
+    found = Promotions(promotions_path(server, "x")).read()
+    assert found == made.read()[-len(found) :]
+    assert len(found) > 50
+    assert before(found) == before(made.read()) == "a"
+    assert health.now().well
+    there = Promotions(promotions_path(server, "x")).promote("a", found[-1])  # the host learns from now on
+    assert there.number == newest.number + 1
+
+
+def test_what_is_too_large_to_be_told_is_named(tmp_path: Path) -> None:
+    learner, health = host(tmp_path, "learn", **TWO), Health()
+    aliases_folder(learner).mkdir(parents=True)
+    path = aliases_folder(learner) / "a.generations.json"
+    path.write_text("x" * (300 << 10))
+    notes = LocalNotes(learner, live_of(learner), health=health)
+
+    for model in ("a", "b"):
+        notes.of(model, Order(1, 1, 1))
+
+    assert "a.generations.json (307,200 characters" in health.now().reason
+    path.write_text("[]")
+    notes.of("a", Order(1, 1, 2))
+    assert health.now().well

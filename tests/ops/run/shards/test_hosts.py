@@ -20,8 +20,9 @@ from tests.samples import FEATURES, events
 from tests.services import warm
 from tests.services.processes import until
 from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Mergeable, capability
 from thalweg.models.contract.learner import Predictor

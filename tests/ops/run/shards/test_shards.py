@@ -15,8 +15,9 @@ from tests.services.processes import until
 from tests.stream.log.partitions import PartitionedLog
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import new_learner

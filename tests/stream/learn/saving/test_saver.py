@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.services.processes import PATIENCE
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
