@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import structlog
 
-from thalweg.memory.snapshots.snapshots import Manifest, software
+from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.snapshots import software
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.records import Partition
 from thalweg.stream.exceptions import first_line
