@@ -1,4 +1,4 @@
-"""What a newcomer types first: tables of kinds that no default was chosen on, columns inferred, nothing set, row by row.
+"""What a newcomer types first: tables of kinds that no default was chosen on, columns inferred, nothing set, by rows.
 
 Beside ridge stand estimators of River at their defaults: a linear model behind scaling and one-hot columns, a forest of
 five trees, and naive controls. Figures are accuracy in %, or the root mean squared error as a share of the label's
