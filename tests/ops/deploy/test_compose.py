@@ -115,6 +115,15 @@ def test_the_service_is_given_a_configuration_that_it_takes_at_the_ports_of_the_
     assert SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"] in mounts("kafka")
 
 
+def test_the_page_about_it_calls_the_model_that_it_serves() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    (section,) = re.findall(r"^## Everything together$(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    source = mounts("thalweg")[SERVICES["thalweg"]["command"][1]]
+
+    assert set(re.findall(r"--model (\S+)", section)) == {load(ROOT / source, {}).model[0].name}
+    assert set(re.findall(r"`(examples/\S+?)`", section)) == {source.removeprefix("./")}
+
+
 @pytest.mark.prometheus
 def test_prometheus_finds_its_rules_and_the_service(tmp_path: Path) -> None:
     for target, source in mounts("prometheus").items():  # laid out as in its container
@@ -173,10 +182,17 @@ def test_the_image_runs_as_nobody_special_and_asks_the_service_how_it_is() -> No
     assert user is not None
     assert user[1] != "root"
     assert last.index("useradd") < last.index("\nUSER ") < last.index("\nENTRYPOINT ")
-    assert f"install -d -o {user[1]} {SERVICES['thalweg']['environment']['THALWEG_SERVICE__STATE_DIR']}" in last
+    # -m 0700: what it learns from events is none of others' on its machine
+    assert f"install -d -m 0700 -o {user[1]} {SERVICES['thalweg']['environment']['THALWEG_SERVICE__STATE_DIR']}" in last
     assert health is not None
     assert exposed is not None
     assert set(exposed[1].split()) == {port.split(":")[2] for port in SERVICES["thalweg"]["ports"]}
     assert health[1] in exposed[1].split()
-    for path in re.findall(r"-c (\S+)", DOCKERFILE.partition("\nFROM python:3.11-slim\n")[0]):
-        assert (ROOT / path).exists(), path
+
+
+def test_the_image_is_built_from_files_that_there_are_its_dependencies_before_the_source() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+
+    assert copied[0].split() == ["pyproject.toml", "ops/dev/constraints.txt"]
+    assert all((ROOT / path).exists() for entry in copied for path in entry.split())
+    assert DOCKERFILE.index(copied[0]) < DOCKERFILE.index("pip install") < DOCKERFILE.index("COPY . .")

@@ -149,8 +149,8 @@ def test_an_append_that_no_broker_takes_says_so_and_the_next_one_is_taken(
     kafka_broker.stop()
 
     with pytest.raises(
-        LogError,
-        match=r"(?i)topic 't': Kafka rejected the records: Kafka at 127.0.0.1:\d+ is out of reach: .*refused",
+        LogError,  # refused or timed out: that depends on how busy the machine is
+        match=r"(?i)topic 't': Kafka rejected the records: Kafka at \S+ is out of reach: .*(refused|timed out)",
     ):
         log.append("t", [Message(b"lost"), Message(b"lost")])
     kafka_broker.start()
