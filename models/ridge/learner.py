@@ -1,5 +1,4 @@
-"""Analytic ridge: after every prefix of the stream the head is the ridge solution on that prefix; nothing is forgotten
-by accident, and as much as you like on purpose.
+"""Analytic ridge: after every prefix of the stream the head is the ridge solution on that prefix.
 
 Source: Zhuang et al., "Online Analytic Exemplar-Free Continual Learning with Large Models for Imbalanced Autonomous
 Driving Task" (arXiv:2405.17779): frozen random ReLU layer, recursive ridge head, pseudo-features for rare classes.
@@ -160,8 +159,9 @@ class Ridge:
 
     def inputs_moved(self, move: Move) -> None:
         """As of `Rescalable`; heads are solved at once."""
-        if self._standardiser is None and self._learned:
+        if self.params.standardise is False and self._learned:
             self._re_express(move)
+            self._sums.move_moments(move)
             self._must_refresh = True
             self._refresh_if_due(1)
             self._recall(anyway=True)

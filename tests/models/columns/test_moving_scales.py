@@ -92,3 +92,16 @@ def test_a_move_takes_features_of_before_to_those_of_after() -> None:
     np.testing.assert_array_equal(np.concatenate(parts), plain.learn(batch).inputs["features"])
     assert stage.state().sha256() == plain.state().sha256()
     assert len(parts) > 15
+
+
+@pytest.mark.parametrize("given", [{"balance": "pseudo_features"}, {"standardise": "solved", "forgetting": 1}])
+def test_what_is_kept_beside_the_sums_moves_too_or_nothing_does(given: dict[str, object]) -> None:
+    columns = columns_of({f"x{i}": "numeric" for i in range(3)})
+    learner = make_learner("ridge", LearnerContext(inputs=column_specs(columns), params=given, columns=columns))
+    x = np.random.default_rng(3).standard_normal((600, 3)) + np.linspace(0, 8, 600)[:, None]
+    right = x[:, 0] > x[:, 1]
+
+    said = answers(learner, classes(x, right), 10, "label")
+
+    yes = learner.predictor().classes.index("yes")
+    assert np.mean(((said == yes) == right)[200:]) > 0.9
