@@ -35,7 +35,7 @@ class Linear:
             first: The first of the inputs; random features stand before it.
             decays: λ of each of M decays.
         """
-        self._first, self._constant = first, size - first - 1
+        self.first, self._constant = first, size - first - 1
         self._recursion = Recursion(size - first, decays)
         self.heads: Floats | None = None
         """(M, L, C); None before the first solve."""
@@ -50,7 +50,7 @@ class Linear:
         """
         self._begin(losses)
         self._recursion.stop()
-        parts = [member.from_feature(self._first) for member in members]
+        parts = [member.from_feature(self.first) for member in members]
         self.heads = np.array([solve(one.gram, one.cross, gamma(one), self._constant) for one in parts])
 
     def renew(self, members: Sequence[Statistics], gamma: Gamma, most: int, losses: Floats) -> None:
@@ -59,7 +59,7 @@ class Linear:
         `most`: as of `Recursion.renew`. `losses`: as of `solve`.
         """
         self._begin(losses)
-        parts = [member.from_feature(self._first) for member in members]
+        parts = [member.from_feature(self.first) for member in members]
         if self.heads is None or not self._recursion.active:
             self.heads = self._recursion.begin(parts, gamma, self._constant)
             return
@@ -93,7 +93,7 @@ class Linear:
         if self.heads is None:
             return None
         self.heads = self._grown(rows.targets.shape[1])
-        return np.asarray(rows.targets - np.matmul(rows.features[:, self._first :], self.heads))
+        return np.asarray(rows.targets - np.matmul(rows.features[:, self.first :], self.heads))
 
     def learn(self, rows: Rows, errors: Floats) -> None:
         """One Woodbury step with rows whose errors are known, if there are such steps now."""
@@ -101,7 +101,7 @@ class Linear:
         if self.heads is None or not steps.active:
             return
         steps.grow(rows.targets.shape[1])
-        of_inputs = Rows(rows.features[:, self._first :], rows.targets, rows.weights)
+        of_inputs = Rows(rows.features[:, self.first :], rows.targets, rows.weights)
         if not steps.has_room(len(rows.features)) or not steps.add(of_inputs, errors, self.heads):
             steps.stop()  # until heads are solved again
         steps.waiting = 0  # the sums are those of all features, to which they are added from there
@@ -114,7 +114,7 @@ class Linear:
         """Add the heads, by weights (M,), to the rows of the inputs in a head (D, C) over all features, in place."""
         if self.heads is not None:
             columns = min(self.heads.shape[2], head.shape[1])
-            head[self._first :, :columns] += np.tensordot(weights, self.heads[:, :, :columns], axes=1)
+            head[self.first :, :columns] += np.tensordot(weights, self.heads[:, :, :columns], axes=1)
 
     def _grown(self, columns: int) -> Floats:
         assert self.heads is not None

@@ -53,6 +53,7 @@ class Mixture:
         self.losses: Floats = np.zeros(members)
         """(M,): decayed sums of squared errors."""
         self._linear = linear
+        self._first = 0 if linear is None else linear.first  # of the features that the head beside is over
         self._fade = 1.0 - 1.0 / horizon_events
         self._horizon = horizon_events
         self._unit_free = unit_free
@@ -81,7 +82,7 @@ class Mixture:
         of_linear = None if linear is None else linear.errors(rows)
         if self._beside is not None and self._few and rows.codes is not None:
             mixed = features @ self.weighted(heads) if errors is None else targets - self._mixed(errors, of_linear)
-            self._beside.learn(features, rows.codes, rows.weights, mixed, targets.shape[1])
+            self._beside.learn(features[:, self._first :], rows.codes, rows.weights, mixed, targets.shape[1])
         if self._discriminant is not None and rows.codes is not None:
             self._discriminant.score(features, rows.codes, features @ self.weighted(heads))
         if linear is not None and of_linear is not None:
@@ -153,7 +154,8 @@ class Mixture:
         """
         beside = self._beside
         if beside is not None and beside.believed and beside.columns == heads.shape[2]:
-            return beside.head(constant)
+            head = beside.head(None if constant is None else -1)
+            return np.pad(head, ((self._first, 0), (0, 0))) if self._first else head
         other = None if self._discriminant is None else self._discriminant.head(heads.shape[2])
         return self.weighted(heads) if other is None else other
 
@@ -216,7 +218,7 @@ def mixture_of(params: Params, features: FeatureMap) -> Mixture:
         len(params.forgetting),
         params.mixture_horizon_events,
         unit_free=params.task == "regression",
-        beside=PassiveAggressive(size) if classes else None,
+        beside=PassiveAggressive(size - (features.expansion if apart else 0)) if classes else None,
         discriminant=Discriminant() if classes and size >= WIDE and features.bias else None,
         linear=Linear(size, features.expansion, params.forgetting) if apart else None,
     )
