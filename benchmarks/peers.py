@@ -178,10 +178,10 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     part = scale.of(1, quick=2, tiny=200)
     x, y = drifting_classes(400_000 // part)
     plain: dict[str, Any] = {"expansion": 0, "forgetting": 0.9997}
-    mine = [Mine({}, 64, 10), Mine(plain, 64), Mine(plain, 1024)]
+    mine = [Mine({}, 64, 2), Mine({}, 256, 2), Mine(plain, 64), Mine(plain, 1024)]
     peers = [
-        Peer("river", 20_000 // part, (), (None, None, 100.0)),
-        Peer("vowpal_wabbit", 200_000 // part, (), (None, None, 10.0)),
+        Peer("river", 20_000 // part, (), (None, None, None, 100.0)),
+        Peer("vowpal_wabbit", 200_000 // part, (), (None, 1.0, None, 10.0)),
         Peer("vowpal_wabbit_loop", 50_000 // part),
     ]
     results = compared("drifting classes", x, ClassLabels(y, CLASSES), mine, peers, scale)

@@ -25,13 +25,15 @@ log = structlog.get_logger("audit")
 
 FILE = "audit.jsonl"
 """Name of the file in the state folder."""
+FILE_OF_REFUSED = "audit-refused.jsonl"
+"""Of the calls that were refused: beside it, so that they cannot push out what was done."""
 MOST_BYTES = 16 << 20
 MOST_FILES = 5
 """The present one and those under a number."""
 _LONGEST_TEXT = 500
 
-Outcome: TypeAlias = Literal["done", "failed", "unanswered"]
-"""`unanswered`: nobody said in time what came of it; it may have been done."""
+Outcome: TypeAlias = Literal["done", "failed", "unanswered", "refused"]
+"""`unanswered`: nobody said in time what came of it; it may have been done. `refused`: the caller may not."""
 Kind: TypeAlias = Literal["token", "anonymous", "os_user", "service"]
 
 
@@ -144,3 +146,8 @@ class _Turn:
 def audit_log(state_dir: str | Path, *, told: bool = True) -> AuditLog:
     """The audit log of a service with this state folder."""
     return AuditLog(Path(state_dir) / FILE, told=told)
+
+
+def refused_log(state_dir: str | Path) -> AuditLog:
+    """The audit log of its refused calls, which the log stream has already."""
+    return AuditLog(Path(state_dir) / FILE_OF_REFUSED, told=False)

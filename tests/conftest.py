@@ -26,6 +26,7 @@ from thalweg.models.parts.user_modules import allow  # noqa: E402
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client  # noqa: E402
 from thalweg.stream.log.log import Log, LogError, Reading  # noqa: E402
 from thalweg.stream.log.open import open_log  # noqa: E402
+from thalweg.stream.publication.live_folder import remove_orphans  # noqa: E402
 
 Opener: TypeAlias = Callable[..., Log]
 
@@ -70,6 +71,12 @@ def pytest_runtest_teardown() -> None:
         structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     allow(None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Remove what the last tests have published: a service removes such folders when it starts, and none follows."""
+    remove_orphans()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

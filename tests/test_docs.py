@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from benchmarks.__main__ import NAMES
+from thalweg.ops.cli.main import app
 from thalweg.ops.config.config import load
 from thalweg.ops.dev.configuration_table import parameter_tables, tables
 
@@ -63,6 +66,32 @@ def test_decision_records_are_numbered_without_gaps() -> None:
     assert [record.name[:4] for record in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
     for number, record in enumerate(records, 1):
         assert record.read_text().startswith(f"# {number}. "), record.name
+
+
+def commands(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Each command, and its options but for those that all have."""
+    for part, inside in getattr(command, "commands", {}).items():
+        yield from commands(inside, (*name, part))
+    if not hasattr(command, "commands"):
+        shown = [one for one in command.params if not getattr(one, "hidden", False)]
+        options = {option for one in shown for option in one.opts if option.startswith("--")}
+        yield name, options - {"--help", "--log-format"}
+
+
+COMMANDS = [*commands(get_command(app))]
+
+
+@pytest.mark.parametrize(("name", "options"), COMMANDS, ids=[" ".join(name) for name, _ in COMMANDS])
+def test_the_table_of_commands_has_every_option(name: tuple[str, ...], options: set[str]) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    rows = [row.split(" | ")[0] for row in page.splitlines() if re.match(rf"\| `thalweg {name[0]}\b", row)]
+
+    known = set(re.findall(r"--[a-z-]+", " ".join(rows)))
+
+    assert rows, name
+    assert options - known == set()
+    if len(name) == 1:
+        assert known - options == set()
 
 
 COMMAND = re.compile(r"python -m benchmarks(?:\.| --\w+ | )(\w+)")

@@ -81,40 +81,63 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(given))
         except ValidationError as error:
-            raise ParamsError({dotted(one.place): one.text for one in mistakes(cls, error)}) from None
+            texts: dict[str, list[str]] = {}
+            for one in mistakes(cls, error):
+                texts.setdefault(dotted(one.place), []).append(one.text)
+            raise ParamsError({place: "; ".join(all_of_it) for place, all_of_it in texts.items()}) from None
 
     @model_validator(mode="wrap")
     @classmethod
     def _with_rules(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Validate, and run the rules, including those of valid fields if others are invalid."""
         before: list[ErrorDetails] = []
+        partly = False
         try:
             made = handler(given)
         except ValidationError as error:
             if not isinstance(given, dict):
                 raise
             before = error.errors(include_url=False)
-            made = cls._without({str(one["loc"][0]) for one in before}, given)
+            made, partly = cls._without([one["loc"] for one in before], given)
         broken = []
         for method in cls._rules:
             fields: tuple[str, ...] = method.__dict__["fields"]
-            if made.__dict__.keys() >= set(fields) and (text := method(made)):
+            try:
+                text = method(made) if made.__dict__.keys() >= set(fields) else None
+            except AttributeError:  # it looks at a key of a table within, which is invalid itself
+                if not partly:
+                    raise
+                continue
+            if text:
                 broken.append(InitErrorDetails(type=_custom(text), loc=(fields[0],), input=given))
         if before or broken:
             raise ValidationError.from_exception_data(cls.__name__, [*map(_again, before), *broken])
         return made
 
     @classmethod
-    def _without(cls, wrong: set[str], given: dict[str, Any]) -> Self:
-        """An instance with only the valid fields of a table, converted, for the rules."""
+    def _without(cls, places: list[Place], given: dict[str, Any]) -> tuple[Self, bool]:
+        """An instance with only the valid fields of a table, converted, for the rules; and whether it holds tables
+        whose fields are not all valid: those are there with the others.
+        """
+        wrong = {str(place[0]) for place in places}
         fields: dict[str, Any] = {
             key: (field.annotation, field) for key, field in cls.model_fields.items() if key not in wrong
         }
         right = subset_model(cls.__name__, __base__=_Undescribed, **fields)
         made = cls.model_construct(**right.model_validate({k: v for k, v in given.items() if k in fields}).__dict__)
+        partly = False
         for key in wrong:
             made.__dict__.pop(key, None)
-        return made
+            inside = [place[1:] for place in places if str(place[0]) == key]
+            kind = _plain(cls.model_fields[key].annotation) if key in cls.model_fields else None
+            if (
+                isinstance(given.get(key), dict)
+                and isinstance(kind, type)
+                and issubclass(kind, Settings)
+                and all(inside)
+            ):
+                made.__dict__[key], partly = kind._without(inside, given[key])[0], True
+        return made, partly
 
 
 class _Undescribed(Settings, use_attribute_docstrings=False):
@@ -134,7 +157,7 @@ def mistakes(
     kind: type[Settings], error: ValidationError, is_secret: Callable[[Place], bool] = lambda _: False
 ) -> list[Mistake]:
     """The mistakes in a table, given its type; values at secret places are masked."""
-    found: dict[Place, str] = {}
+    found: dict[Place, list[str]] = {}
     expected: dict[Place, dict[str, None]] = {}
     for one in error.errors(include_url=False):
         place, hint = _walk(kind, one["loc"])
@@ -143,19 +166,19 @@ def mistakes(
             table.not_yet.get(str(place[-1]), "") if isinstance(table, type) and issubclass(table, Settings) else ""
         )
         if one["type"] == "missing":
-            found[place] = "missing; it has no default"
+            found[place] = ["missing; it has no default"]
         elif one["type"] == "extra_forbidden":
-            found[place] = not_yet or nearest(str(place[-1]), table.model_fields)
+            found[place] = [not_yet or nearest(str(place[-1]), table.model_fields)]
         elif one["type"] == "rule":
-            found.setdefault(place, one["msg"])
+            found.setdefault(place, []).append(one["msg"])  # several rules may be broken at one place
         elif one["type"] == "value_error":  # raised by a validator of the class itself
-            found[place] = str(one["ctx"]["error"])
+            found[place] = [str(one["ctx"]["error"])]
         else:  # for a union, each member has its expectation
             wanted = expected.setdefault(place, {})
             wanted[_expected(one, hint)] = None
             got = "***" if is_secret(place) else f"{one['input']!r:.60}"
-            found[place] = f"expected {' or '.join(wanted)}, got {got}" + (f"; {not_yet}" if not_yet else "")
-    return [Mistake(place, text) for place, text in found.items()]
+            found[place] = [f"expected {' or '.join(wanted)}, got {got}" + (f"; {not_yet}" if not_yet else "")]
+    return [Mistake(place, text) for place, texts in found.items() for text in texts]
 
 
 def keys_of(kind: type[Settings]) -> list[str]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.schema import Array
+from thalweg.models.parts.selection import Selected, select_classes, select_numbers
+from thalweg.proto.event import Batch, NumberLabels
+from thalweg.proto.schema import Array, InputError, Schema
 
 
 class Classes:
@@ -71,3 +73,19 @@ class Classes:
         """Restore from the names and `events`; copies."""
         self.table = {name: code for code, name in enumerate(names)}
         self.events, self._seen = np.array(events), None
+
+
+def select(inputs: Array, batch: Batch, schema: Schema, table: dict[str, int], most: int) -> Selected:
+    """The valid labelled events of a batch with inputs (N, F); new classes are added to `table`, up to `most`.
+
+    Raises:
+        InputError: Labels are of the other kind.
+    """
+    labels, numbers = batch.labels, schema.label == "number"
+    if labels is None:
+        return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
+    if isinstance(labels, NumberLabels) != numbers:
+        raise InputError(f"labels: expected {schema.label}, got {type(labels).__name__}")
+    if isinstance(labels, NumberLabels):
+        return select_numbers(inputs, labels, batch.weights, schema.label_width)
+    return select_classes(inputs, labels, batch.weights, table, most)

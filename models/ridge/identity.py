@@ -18,6 +18,8 @@ def identity(params: Params, specs: Mapping[str, TensorSpec], seed: int) -> Mapp
     values = params.model_dump() | {"forgetting": list(params.forgetting)}
     if not params.half_life_seconds:  # states written before there was one do not say so
         del values["half_life_seconds"]
+    if params.rest_expansion:  # likewise; such a state has learned every event with random features
+        del values["rest_expansion"]
     return {"learner": "ridge", "version": VERSION, "params": values, "inputs": inputs, "seed": seed}
 
 

@@ -5,13 +5,14 @@ Driving Task" (arXiv:2405.17779): frozen random ReLU layer, recursive ridge head
 Ours differs (docs/learners/ridge.md counts how): sums G = Σhhᵀ and Q = Σhyᵀ are the state and are solved by Cholesky;
 inputs are standardised, and sums re-expressed when the scale moves; events may fade, at several rates at once, the
 served head being the mixture that did best lately, while classes that no longer come are kept at clocks of their own;
-class names need not be known, targets may be numbers; few events are learned by Woodbury steps at all decays at once.
+class names need not be known, targets may be numbers; few events are learned by Woodbury steps at all decays at once;
+the random layer rests where the inputs alone are right as often.
 Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (2 D² + 2 D C) bytes a decay, + 8 D F.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +25,12 @@ from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.running_scale import Move, RunningScale
-from thalweg.models.parts.selection import Selected, select_classes, select_numbers
+from thalweg.models.parts.selection import Selected
 from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
-from thalweg.models.ridge.classes import Classes
+from thalweg.models.ridge.classes import Classes, select
 from thalweg.models.ridge.clocks import PAUSE, pauses_within
+from thalweg.models.ridge.heads.inputs_alone import InputsAlone
 from thalweg.models.ridge.heads.mixture import mixture_of
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
@@ -42,8 +44,8 @@ from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.models.ridge.sums import Sums, below
 from thalweg.models.ridge.targets import Targets
-from thalweg.proto.event import Batch, ClassLabels, NumberLabels
-from thalweg.proto.schema import Array, InputError, Schema
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, Schema
 
 Floats = NDArray[np.float64]
 
@@ -56,20 +58,21 @@ class Ridge:
     """
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
-    params_type = Params
+    params_type, defaults_behind_columns = Params, staticmethod(defaults_behind_columns)
     takes_device, gains_from_gpu, state_version = True, staticmethod(gains_from_gpu), VERSION
     merged_defaults, merge_mistakes = staticmethod(merged_defaults), staticmethod(merge_mistakes)
-    defaults_behind_columns = staticmethod(defaults_behind_columns)
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
         self._columns = InputColumns(context.inputs)
+        numbers = p.task == "regression"
+        self.schema = Schema(self._columns.specs, "number", p.targets) if numbers else Schema(self._columns.specs)
         self._context, self._seed = replace(context, params=p.model_dump(), device="cpu"), context.seed
         self._classes = Classes()
         self._map = feature_map(p, self._columns.width, context)
         self._standardiser = RunningScale(self._columns.width) if p.standardise is True else None
         self._targets: Targets | None = None
-        if p.task == "regression":
+        if numbers:
             self._targets = Targets(p.targets, None if p.additive else p.target_clip, centred=p.bias)
         make, self.computed_on = placed_sums(context)
         self._sums = Sums(self._map.size, self._columns.width, p, make)
@@ -78,16 +81,12 @@ class Ridge:
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
         self._mixture = mixture_of(p, self._map)
+        self._alone = InputsAlone(p, self._map, on_gpu=bool(self.computed_on))
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = self._since_refresh = self._head_events = self._skipped = self._faded = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
-
-    @property
-    def schema(self) -> Schema:
-        numbers = self.params.task == "regression"
-        return Schema(self._columns.specs, "number" if numbers else "class", self.params.targets if numbers else 1)
 
     def learn(self, batch: Batch) -> None:
         if self._merged:
@@ -101,16 +100,16 @@ class Ridge:
         if self._recursion.active and not self._schedule.recursive(self._sums.columns, events):
             self._sums.settle()
         self._mixture.begin(events, late=batch.served is not None)
-        for part in self._stretches(events, codes):
-            some = Rows(
-                self._taken(inputs[part]),
-                targets[part] if self._targets is None else self._targets.take(targets[part]),
-                None if weights is None else weights[part],
-                None if codes is None else codes[part],
-                inputs[part],
-            )
-            self._learn(some)
+        pauses = self._absent is not None and codes is not None and pauses_within(codes)
+        scale = self._standardiser or self._targets  # both change after the same events
+        for part in self._sums.stretches(events, PAUSE if pauses else CHUNK, scale):
+            y = targets[part] if self._targets is None else self._targets.take(targets[part])
+            w = None if weights is None else weights[part]
+            c = None if codes is None else codes[part]
+            self._learn(Rows(self._taken(inputs[part]), y, w, c, inputs[part]), self._learned + part.start)
             self._rescale()
+            if self._alone.may_turn(done := self._learned + part.stop):
+                self._turn(done, events)
         self._learned += events
         self._since_refresh += events
         if codes is not None:
@@ -119,10 +118,16 @@ class Ridge:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
         must = self._must_refresh
         self._refresh_if_due(events)
-        self._recall(anyway=must)
+        if not self._alone.rests:
+            self._recall(anyway=must)
         self._sums.drop_denormals(summed)
 
-    def _learn(self, rows: Rows) -> None:
+    def _learn(self, rows: Rows, before: int) -> None:
+        if self._alone.involved:
+            other = None if self._alone.rests else self._mixture.served(self._heads, self._map.constant)
+            self._must_refresh |= self._alone.learn(rows, other, before)
+            if other is None:
+                return
         recursion = self._recursion
         if recursion.active and not recursion.has_room(len(rows.features)):
             self._renew()
@@ -156,48 +161,30 @@ class Ridge:
     def _re_express(self, move: Move) -> None:
         clocks = None if self._absent is None else self._absent.clocks
         self._sums.rescale(Rescaling(self._map, move, self.params.clip), clocks)
+        if self._alone.answers:
+            self._alone.rescale(Rescaling(self._alone.map, move, self.params.clip))
 
     def inputs_moved(self, move: Move) -> None:
         """As of `Rescalable`; heads are solved at once."""
         if self.params.standardise is False and self._learned:
             self._re_express(move)
             self._sums.move_moments(move)
-            self._must_refresh = True
-            self._refresh_if_due(1)
+            self.refresh()
             self._recall(anyway=True)
 
     def _take(self, batch: Batch) -> Selected:
         """The valid labelled events of a batch; registers new classes."""
         inputs = self._columns.gather(batch.inputs)
-        if isinstance(batch.labels, NumberLabels) != (self.params.task == "regression") and batch.labels is not None:
-            raise InputError(f"labels: expected {self.schema.label}, got {type(batch.labels).__name__}")
-        if isinstance(batch.labels, NumberLabels):
-            return select_numbers(inputs, batch.labels, batch.weights, self.params.targets)
-        if batch.labels is None:
-            return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
-        table = self._classes.table
-        known = len(table)
-        selected = select_classes(inputs, batch.labels, batch.weights, table, self.params.max_classes)
-        if len(table) > known:
+        known = len(self._classes.table)
+        selected = select(inputs, batch, self.schema, self._classes.table, self.params.max_classes)
+        if (columns := len(self._classes.table)) > known:
             self._classes.grow()
-            self._sums.grow(len(table))
+            self._sums.grow(columns)
             if self._absent is not None:
-                self._absent.grow(len(table))
+                self._absent.grow(columns)
+            self._alone.grow(columns, self._learned)
             self._must_refresh = True
         return selected
-
-    def _stretches(self, events: int, codes: NDArray[np.int32] | None) -> Iterator[slice]:
-        if events == 1:
-            yield slice(0, 1)
-            return
-        most = PAUSE if self._absent is not None and codes is not None and pauses_within(codes) else CHUNK
-        if self._recursion.active:
-            most = min(most, self._recursion.most)
-        for start in range(0, events, most):  # bounds memory for any micro-batch size
-            count = min(most, events - start)
-            scale = self._standardiser or self._targets  # both change after the same events
-            for part in [slice(0, count)] if scale is None else scale.stretches(count):
-                yield slice(start + part.start, start + part.stop)
 
     def _taken(self, inputs: Array) -> Floats:
         """(n, D) features of inputs (n, F), after their scale is updated."""
@@ -205,7 +192,7 @@ class Ridge:
             return self._features(inputs)
         z, stepped = self._standardiser.take(inputs, self.params.clip)
         self._must_refresh |= stepped
-        return self._map.features(z)
+        return (self._alone.map if self._alone.rests else self._map).features(z)
 
     def _features(self, inputs: Array) -> Floats:
         """(n, D) features of inputs (n, F) under the current scale."""
@@ -216,13 +203,12 @@ class Ridge:
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Decays all sums at once; their regular decay stays."""
         self._sums.fade(1.0 / factor)
+        self._alone.fade(1.0 / factor, self._learned)
         if self._absent is not None:
             self._absent.clocks.fade(1.0 / factor)
         self._faded += 1
         if self._learned:
             self.refresh()
-
-    # Heads
 
     @property
     def _heads(self) -> Floats:
@@ -236,14 +222,20 @@ class Ridge:
         self._solved, self._merged = heads, False
 
     def _refresh_if_due(self, events: int) -> None:
-        wanted = self._schedule.recursive(self._sums.columns, events)
+        alone = self._alone
+        schedule = alone.schedule if alone.rests else self._schedule
+        wanted = not alone.rests and schedule.recursive(self._sums.columns, events)
         if not (self._must_refresh or (wanted and self.params.refresh_events == "auto")):
             weights = [member.class_weight for member in self._members]
-            if not self._schedule.due(weights, self._since_refresh, self._learned):
+            if not schedule.due(weights, self._since_refresh, self._learned):
                 return
         if not wanted:
             self.refresh()
             return
+        if alone.answers:
+            alone.solve(self._members, self._learned, anyway=self._must_refresh)
+        elif alone.trying:
+            alone.dismiss(self._learned)  # a trial is for micro-batches; row by row it would cost too much
         if not self._recursion.active:
             self._heads = self._recursion.begin(self._members, self._gamma, self._map.constant)
             self._mixture.renew(self._members, self._gamma, 0)  # 0: all anew
@@ -261,9 +253,20 @@ class Ridge:
     def refresh(self) -> None:
         """Solve for new heads from everything learned so far."""
         self._sums.settle()
-        self._heads = np.array([self._solve(member) for member in self._members])
-        self._mixture.solve(self._members, self._sums.slowest, self._gamma, self._map.constant)
+        if self._alone.involved:
+            self._alone.solve(self._members, self._learned, anyway=self._must_refresh)
+        if not self._alone.rests:
+            self._heads = np.array([self._solve(member) for member in self._members])
+            self._mixture.solve(self._members, self._sums.slowest, self._gamma, self._map.constant)
         self._refreshed()
+
+    def _turn(self, done: int, events: int) -> None:
+        """Begin or end a trial, if that is due after so many events, in a micro-batch of `events`."""
+        small = self._schedule.recursive(self._sums.columns, events)
+        if self._alone.trying:
+            self._sums.settle()
+        away = self._absent is not None and self._absent.head is not None
+        self._must_refresh |= self._alone.turn(done, self._members, steady=not small and not away)
 
     def _refreshed(self) -> None:
         self._since_refresh, self._must_refresh, self._head_events = 0, False, self._learned
@@ -298,14 +301,13 @@ class Ridge:
 
     def _present(self) -> Floats:
         """W (D, C) for what is asked now; a copy."""
-        return self._mixture.served(self._heads, self._map.constant)
+        alone = self._alone.head(self._sums.columns)
+        return self._mixture.served(self._heads, self._map.constant) if alone is None else alone
 
     @classmethod
     def predictor_from(cls, state: State) -> RidgePredictor:
         """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return RidgePredictor.of(state)
-
-    # State
 
     def state(self) -> State:
         tensors = {"heads": self._heads, **self._mixture.tensors(), "class_events": self._classes.events}
@@ -325,12 +327,10 @@ class Ridge:
         if self._standardiser is not None:
             tensors |= {f"scale.{name}": array for name, array in self._standardiser.tensors().items()}
             meta["scale"] = [self._standardiser.events, self._standardiser.next_step]
-        if self._targets is not None:
-            tensors |= {f"targets.{name}": array for name, array in self._targets.tensors().items()}
-            meta["targets"] = self._targets.meta()
-        if self._absent is not None:
-            tensors |= {f"absent.{name}": array for name, array in self._absent.tensors().items()}
-            meta["absent"] = self._absent.meta()
+        for part, kept in (("targets", self._targets), ("absent", self._absent), ("alone", self._alone)):
+            if kept is not None and (counted := kept.meta()) is not None:
+                tensors |= {f"{part}.{name}": array for name, array in kept.tensors().items()}
+                meta[part] = counted
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
@@ -346,7 +346,8 @@ class Ridge:
         self._mixture.restore(tensors)
         if self._map.expansion:
             self._map = self._map.of(tensors["projection"], tensors["offsets"])
-        self._sums.restore(tensors, self._learned)
+        self._alone.restore(below("alone.", tensors), meta.get("alone"), len(meta["classes"]))
+        self._sums.restore(tensors, self._learned - self._alone.rested)
         if self._standardiser is not None:
             self._standardiser.restore(below("scale.", tensors), *meta["scale"])
         if self._targets is not None:
@@ -396,5 +397,5 @@ class Ridge:
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:
-        found = len(self._classes.table), self._skipped, self._excess.events
-        return dict(zip(("classes", "skipped_events", "excess_class_events"), map(float, found), strict=True))
+        classes, excess = float(len(self._classes.table)), float(self._excess.events)
+        return {"classes": classes, "skipped_events": float(self._skipped), "excess_class_events": excess}

@@ -41,6 +41,10 @@ class Params(Settings):
     64 by default, or 0 with one decay, and the layer sees numbers and times alone: it would answer what never came
     before, such as a new category, at random. Beside several decays, linear heads learn as well and are weighed."""
 
+    rest_expansion: bool = True
+    """Whether random features rest where the inputs alone are right as often: both are compared after 4,096 events and
+    then ever more rarely. Classification with several decays, `standardise`, `direct` and `bias` only."""
+
     offsets: bool = True
     """Random offsets inside the ReLU, U(-1, 1). The published method has none; without them (and without
     `standardise`) all features are homogeneous in the input."""

@@ -7,7 +7,7 @@ looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from thalweg.models.parts.half_life import HalfLife
 from thalweg.models.parts.running_scale import Move
+from thalweg.models.parts.standardise import Standardiser
 from thalweg.models.ridge.clocks import ClassClocks
 from thalweg.models.ridge.heads.recursion import Recursion
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
+from thalweg.models.ridge.targets import Targets
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
 
@@ -83,6 +85,18 @@ class Sums:
     def of_their_age(self, batch: Batch) -> Batch:
         """Events with the weights that they have in the sums now."""
         return batch if self.half_life is None else replace(batch, weights=self.half_life.weights(batch))
+
+    def stretches(self, events: int, most: int, scale: Standardiser | Targets | None) -> Iterator[slice]:
+        """Consecutive parts of the next events, to be learned at once: of at most `most` events, under one scale."""
+        if events == 1:
+            yield slice(0, 1)
+            return
+        if self.recursion.active:
+            most = min(most, self.recursion.most)
+        for start in range(0, events, most):  # bounds memory for any micro-batch size
+            count = min(most, events - start)
+            for part in [slice(0, count)] if scale is None else scale.stretches(count):
+                yield slice(start + part.start, start + part.stop)
 
     def add(self, rows: Rows) -> None:
         """Add events to the sums; none may wait."""

@@ -26,7 +26,6 @@ from thalweg.ops.cli.options import (
     Role,
     TimeColumn,
     TimeUnit,
-    Version,
     answering,
     finite,
     load,
@@ -35,6 +34,7 @@ from thalweg.ops.cli.options import (
 )
 from thalweg.ops.cli.remote.new_token import token
 from thalweg.ops.cli.remote.predict_command import predict
+from thalweg.ops.cli.snapshot_commands import snapshot
 from thalweg.ops.run.stop_request import StopRequest
 from thalweg.ops.scale.command import scale
 
@@ -49,6 +49,7 @@ app = typer.Typer(
 app.command()(token)
 app.command()(predict)
 app.add_typer(scale, name="scale")
+app.add_typer(snapshot, name="snapshot")
 
 
 def main() -> None:
@@ -318,19 +319,6 @@ def promote(
     run(load(config), alias, model, back=back, force=force)
 
 
-snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
-app.add_typer(snapshot, name="snapshot")
-
-
-@snapshot.command("list")
-def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogFormat.console) -> None:
-    """List the snapshots, oldest first."""
-    log_as(log_format)
-    from thalweg.ops.cli import snapshot as cli_snapshot
-
-    cli_snapshot.list_versions(*answering(config, model))
-
-
 @app.command()
 def init(
     origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A file as for replay, or a topic.")],
@@ -363,56 +351,3 @@ def init(
         mapping=given,
         registry_url=registry,
     )
-
-
-@snapshot.command()
-def show(
-    config: ConfigPath,
-    model: ModelName,
-    version: Annotated[int | None, typer.Argument(min=0, help="Default: the newest.")] = None,
-    log_format: Form = LogFormat.console,
-) -> None:
-    """Print the manifest of a snapshot."""
-    log_as(log_format)
-    from thalweg.ops.cli import snapshot as cli_snapshot
-
-    cli_snapshot.show(*answering(config, model), version)
-
-
-@snapshot.command()
-def verify(
-    config: ConfigPath,
-    model: ModelName,
-    version: Annotated[int | None, typer.Argument(min=0, help="Default: all snapshots.")] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Rebuild the state from the log and compare.")] = False,
-    log_format: Form = LogFormat.console,
-) -> None:
-    """Verify every hash; with --replay, rebuild the state from the log and compare."""
-    log_as(log_format)
-    from thalweg.ops.cli import snapshot as cli_snapshot
-
-    cli_snapshot.verify(*answering(config, model), version, from_log=replay)
-
-
-@snapshot.command()
-def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
-    """Roll back to a snapshot; the service must be running."""
-    log_as(log_format)
-    from thalweg.ops.cli import operator
-
-    operator.rollback(*answering(config, model), version)
-
-
-@snapshot.command()
-def export(
-    config: ConfigPath,
-    version: Version,
-    model: ModelName,
-    to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
-    log_format: Form = LogFormat.console,
-) -> None:
-    """Verify a snapshot and copy it to a new folder."""
-    log_as(log_format)
-    from thalweg.ops.cli import snapshot as cli_snapshot
-
-    cli_snapshot.export(*answering(config, model), version, to)

@@ -140,25 +140,38 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place], *, devices: bool) ->
         inside = {str(place[2]) for place in wrong if place[:2] == ("model", number) and len(place) > 2}
         if "name" not in inside and names.count(model["name"]) > 1:
             yield Mistake(("model", number, "name"), "another model has this name")
-        for one in (*learner_mistakes(model, inside), *(device_mistakes(model, inside) if devices else ())):
+        sound = _with_sound_scale(model, {place[3:] for place in wrong if place[:3] == ("model", number, "scale")})
+        usable = inside - {"scale"} if sound is not model else inside
+        for one in (*learner_mistakes(sound, usable), *(device_mistakes(model, inside) if devices else ())):
             yield Mistake(("model", number, *one.place), one.text)
     yield from _alias_mistakes(table.get("alias", []), [model for _, model in tables], wrong)
     yield from role_mistakes(table, wrong)
 
 
+def _with_sound_scale(model: dict[str, Any], wrong: set[Place]) -> dict[str, Any]:
+    """A model's table with the valid keys of its `[model.scale]`; the table itself where all are, or none is known."""
+    given = model.get("scale")
+    if not wrong or not isinstance(given, dict) or ("answers",) in wrong:
+        return model
+    return {**model, "scale": {key: value for key, value in given.items() if (key,) not in wrong}}
+
+
 def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place]) -> Iterator[Mistake]:
-    """Mistakes of aliases that depend on the models; skips aliases in which something is wrong already."""
+    """Mistakes of aliases that depend on the models, of the keys that are not wrong already."""
     by_name = {str(model.get("name")): model for model in models}
     given = [alias.get("name") for alias in aliases if isinstance(alias, dict)] if isinstance(aliases, list) else []
     for number in range(len(given)):
-        if any(place[:2] == ("alias", number) for place in wrong):
+        if not isinstance(aliases[number], dict):
             continue
-        alias = AliasConfig.of(aliases[number])
-        if alias.name in by_name or given.count(alias.name) > 1:
+        inside = {str(place[2]) for place in wrong if place[:2] == ("alias", number) and len(place) > 2}
+        alias = AliasConfig.model_construct(**{key: aliases[number][key] for key in aliases[number].keys() - inside})
+        if "name" not in inside and (alias.name in by_name or given.count(alias.name) > 1):
             other = "a model" if alias.name in by_name else "another alias"
             yield Mistake(("alias", number, "name"), f"{other} has this name")
-        for key, names in (("champion", [alias.champion]), ("challengers", alias.challengers)):
-            for name in names:
+        for key in ("champion", "challengers"):
+            if {"champion", key} & inside:  # each challenger is held against the champion
+                continue
+            for name in [alias.champion] if key == "champion" else alias.challengers:
                 place = ("alias", number, key)
                 if name not in by_name:
                     near = get_close_matches(name, by_name, n=1)
@@ -171,7 +184,7 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
                     break
                 elif alias.champion in by_name:
                     yield from _other_topics(place, by_name[name], by_name[alias.champion])
-        if alias.promotion == "auto":
+        if alias.promotion == "auto" and not inside & {"champion", "challengers", "promotion"}:
             others = [AliasConfig.of(one) for at, one in enumerate(aliases) if at != number and _is_sound(wrong, at)]
             yield from _test_mistakes(number, alias, others)
 

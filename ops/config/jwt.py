@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from thalweg.memory.audit import AuditLog
 from thalweg.models.parts.settings import NotNegative, Settings, rule
 from thalweg.ops.serve.access.jwt_keys import KeySet, KeysUnusable, is_trusted, read_keys
 from thalweg.stream.health.registry import HealthRegistry
@@ -35,12 +36,12 @@ class JwtConfig(Settings):
     leeway_seconds: NotNegative = 30.0
     """How far the clocks of issuer and service may differ."""
 
-    def verifier(self, registry: HealthRegistry) -> JwtTokens:
-        """What verifies tokens; its thread reports its health to `registry`."""
+    def verifier(self, registry: HealthRegistry, audit: AuditLog) -> JwtTokens:
+        """What verifies tokens; its thread reports its health to `registry`, and each change of the keys to `audit`."""
         from thalweg.ops.serve.access.jwt_tokens import JwtSettings, JwtTokens  # the library is an extra
 
         settings = JwtSettings(**{one.name: getattr(self, one.name) for one in fields(JwtSettings)})
-        return JwtTokens(settings, KeySet(self.keys, self.issuer, registry))
+        return JwtTokens(settings, KeySet(self.keys, self.issuer, registry, audit=audit))
 
     @rule("issuer")
     def _issuer_can_be_used(self) -> str | None:

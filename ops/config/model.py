@@ -233,7 +233,7 @@ class ModelConfig(LearnSettings):
 
     @rule("scale", "history", "frozen_version")
     def _shards_begin_alike(self) -> str | None:
-        given = next((key for key in ("history", "frozen_version") if getattr(self, key)), "")
+        given = " and no ".join(key for key in ("history", "frozen_version") if getattr(self, key))
         return f"expected no {given}, which every shard would have" if self.scale is not None and given else None
 
     @rule("weights", "encoder")

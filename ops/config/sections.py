@@ -167,7 +167,8 @@ class ServiceConfig(Settings):
         free = [name for name in ("grpc", "http") if getattr(self, name).endswith(":0")]
         if self.servers == 1 or not free:
             return None
-        return f"expected 1 where service.{free[0]} has port 0: servers share one port, got {self.servers}"
+        places = " and ".join(f"service.{name}" for name in free)
+        return f"expected 1 where port 0 is given, in {places}: servers share one port, got {self.servers}"
 
     @rule("token_file")
     def _tokens_can_be_read(self) -> str | None:
@@ -239,17 +240,21 @@ class ServiceConfig(Settings):
     @rule("hosts")
     def _hosts_are_names(self) -> str | None:
         wrong = [host for host in self.hosts if not re.fullmatch(_HOST, host)]
-        return f"expected names without scheme and port, got {wrong[0]!r}" if wrong else None
+        return f"expected names without scheme and port, got {_listed(wrong)}" if wrong else None
 
     @rule("allowed_modules")
     def _modules_are_names(self) -> str | None:
         wrong = [one for one in self.allowed_modules or () if not all(part.isidentifier() for part in one.split("."))]
-        return f"expected names of modules, got {wrong[0]!r}" if wrong else None
+        return f"expected names of modules, got {_listed(wrong)}" if wrong else None
 
     @rule("origins")
     def _origins_are_origins(self) -> str | None:
         wrong = [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s?#]+", origin)]
-        return f"expected http://HOST[:PORT] or https://HOST[:PORT], got {wrong[0]!r}" if wrong else None
+        return f"expected http://HOST[:PORT] or https://HOST[:PORT], got {_listed(wrong)}" if wrong else None
+
+
+def _listed(wrong: list[str]) -> str:
+    return f"{', '.join(map(repr, wrong)):.200}"
 
 
 class RegistryConfig(Settings):

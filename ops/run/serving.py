@@ -6,7 +6,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from thalweg.memory.audit import audit_log
+from thalweg.memory.audit import audit_log, refused_log
 from thalweg.memory.exchange.commands import CommandQueue, StoreDamaged
 from thalweg.memory.exchange.reopened import check_store
 from thalweg.memory.snapshots.state import State
@@ -22,6 +22,7 @@ from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
+from thalweg.ops.serve.access.refusals import RefusedCalls
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.by_key.partitions import Topic
@@ -193,7 +194,8 @@ def build_server(
         telemetry=telemetry,
         tokens=service.tokens(registry, audit),
         certificates=service.certificates(registry, audit),
-        jwts=service.jwt.verifier(registry) if service.jwt is not None else None,
+        jwts=service.jwt.verifier(registry, audit) if service.jwt is not None else None,
+        refused=RefusedCalls(refused_log(service.state_dir)),
         access=AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         ),

@@ -12,6 +12,7 @@ import grpc
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.ops.config.addresses import listen, not_listening
 from thalweg.ops.serve.access.access import READ_ONLY, Access, AccessSettings
+from thalweg.ops.serve.access.refusals import Refusals, RefusedCalls
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.bounds.byte_budget import ByteBudget
@@ -63,6 +64,7 @@ class Server:
         tokens: Who may do what; None: no token is required.
         access: Settings about callers.
         jwts: Verifies JSON Web Tokens; started and closed with the server. None: there are none.
+        refused: Records refused calls; None: nobody does.
         certificates: For TLS on both interfaces; None: plain text.
         statuses: The learners' reports.
         health: The health of all parts; None: of this process alone.
@@ -85,6 +87,7 @@ class Server:
         tokens: Tokens | None = None,
         access: AccessSettings | None = None,
         jwts: JwtTokens | None = None,
+        refused: RefusedCalls | None = None,
         certificates: Certificates | None = None,
         statuses: Statuses | None = None,
         health: ServiceHealth | None = None,
@@ -107,8 +110,9 @@ class Server:
         )
         self._threads = self._gates.threads()
         limit_lines("grpc", "grpc._server")
-        self._jwts, self._files = jwts, [one.look for one in (tokens, certificates) if one is not None]
-        door = Access(tokens, access, jwts, telemetry.refused)
+        self._jwts, self._refused = jwts, refused
+        self._looking = [one.look for one in (tokens, certificates, refused) if one is not None]
+        door = Access(tokens, access, jwts, Refusals(telemetry.refused, refused))
         self._grpc = grpc.server(self._threads, options=options_of(limits))
         answering = inference.InferenceService(core, telemetry, workers)
         teaching = learning.LearningService(models, source, commands, statuses=statuses, rows=rows)
@@ -218,6 +222,8 @@ class Server:
         if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
             self._threads.shutdown(wait=False)
         self._http.close()
+        if self._refused is not None:
+            self._refused.record()
         self._models.close()
         self._telemetry.close()
 
@@ -227,7 +233,7 @@ class Server:
             due = (now := time.monotonic()) - checked >= _LEARNING_SECONDS
             checked = now if due else checked
             self._update_health(learning_too=due)
-            for look in self._files if due else ():
+            for look in self._looking if due else ():
                 look()
             self._gates.half_open.expire()
             self._gates.half_open.relieve()

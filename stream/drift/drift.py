@@ -21,9 +21,10 @@ from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch
 from thalweg.stream.drift.digest import Digest, Digests
 from thalweg.stream.drift.harm import Harm
-from thalweg.stream.drift.inputs import ColumnsWatch, Moved, columns_watch
+from thalweg.stream.drift.inputs import ColumnsWatch
 from thalweg.stream.drift.methods.river import preload
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.sampled import SampledColumns, columns_watch
 from thalweg.stream.drift.seasons.rows import TimedRows
 from thalweg.stream.drift.signs import SIGNALS, Observed, Sign, is_news, kind_of, name_of, outdated, watching
 from thalweg.stream.drift.unlabelled.rested import (
@@ -33,6 +34,7 @@ from thalweg.stream.drift.unlabelled.rested import (
     resting_columns,
     resting_signal,
 )
+from thalweg.stream.drift.windows import Moved
 
 Floats = NDArray[np.float64]
 
@@ -63,11 +65,11 @@ class DriftWatch:
         self._unlabelled = 0
         self._loss_bounded: bool | None = None
         self._signals: dict[str, SignalWatch] = {}
-        self._inputs: ColumnsWatch | None = None
+        self._inputs: SampledColumns | None = None
         self._predictions: Rested[ColumnsWatch, Moved] | None = None
         self._width = inputs = len(names) - predictions
         if inputs and params.inputs:
-            self._inputs = columns_watch(params, names[:inputs], categorical[:inputs])
+            self._inputs = SampledColumns(columns_watch(params, names[:inputs], categorical[:inputs]))
         if predictions and params.inputs:
             of_predictions = partial(columns_watch, params, names[inputs:], categorical[inputs:])
             self._predictions = resting_columns(predictions, params.reference_events, of_predictions)
@@ -130,7 +132,7 @@ class DriftWatch:
     def scores(self) -> dict[tuple[str, str], float]:
         """By detector and signal, the ratio of its statistic to its threshold: an alarm at 1 and above."""
         found: dict[tuple[str, str], float] = {}
-        watched: list[tuple[str, SignalWatch | ColumnsWatch]] = [*self._watched_signals().items()]
+        watched: list[tuple[str, SignalWatch | ColumnsWatch | SampledColumns]] = [*self._watched_signals().items()]
         for signal, watch in [*watched, *self._watched_columns().items()]:
             found |= {(detector, signal): score for detector, score in watch.scores().items()}
         return found
@@ -243,9 +245,9 @@ class DriftWatch:
         watch = self._confidence.watch
         return self._signals if watch is None else {**self._signals, "confidence": watch}
 
-    def _watched_columns(self) -> dict[str, ColumnsWatch]:
+    def _watched_columns(self) -> dict[str, ColumnsWatch | SampledColumns]:
         predictions = None if self._predictions is None else self._predictions.watch
-        found = {"inputs": self._inputs, "predictions": predictions}
+        found: dict[str, ColumnsWatch | SampledColumns | None] = {"inputs": self._inputs, "predictions": predictions}
         return {signal: columns for signal, columns in found.items() if columns is not None}
 
     def _signal(self, name: str) -> SignalWatch:
@@ -287,7 +289,7 @@ class DriftWatch:
     ) -> list[tuple[int, str, Sign]]:
         found: list[tuple[int, str, Sign]] = []
         if self._inputs is not None:
-            moves = self._inputs.feed(seen.columns[:, : self._width], worse, seen.times)
+            moves = self._inputs.feed(seen.columns[:, : self._width], self._events + 1, worse, seen.times)
             found += [(moved.rows, "inputs", moved) for moved in moves]
         if self._predictions is not None:
             rows = TimedRows.of(seen.times, seen.columns[:, self._width :])

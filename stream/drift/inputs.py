@@ -13,42 +13,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.drift.calm import Calm
-from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.reference import BINS, FOURIER, SHORT, STEP, TESTS, Reference, hashed
 from thalweg.stream.drift.seasons.columns import SeasonalColumns
 from thalweg.stream.drift.seasons.rows import TimedRows
 from thalweg.stream.drift.seasons.seasons import EVERY, Prepared
-from thalweg.stream.drift.windows import Windows, told
+from thalweg.stream.drift.windows import Moved, Windows, told
 
 Floats = NDArray[np.float64]
 
 _LONG = 16  # steps
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The distribution of the columns has changed."""
-
-    test: str
-    score: float
-    """Logarithm of the p-value in units of that of the level: above 1."""
-    rows: int
-    """How many rows the watch had seen at that test."""
-    since: int
-    """Estimated number of rows before the change, to 64 rows."""
-    distance: float
-    """Largest Kolmogorov-Smirnov distance of a column, within [0, 1]."""
-    columns: tuple[tuple[str, float], ...]
-    """The columns that drifted most, with their distances."""
-    news: bool = True
-    """Whether a column moved that had been calm; else all of them have been moving for a while."""
 
 
 class ColumnsWatch:
@@ -105,6 +84,16 @@ class ColumnsWatch:
         """Number of columns."""
         return len(self._names)
 
+    @property
+    def seasonal(self) -> bool:
+        """Whether seasons are taken out of the columns."""
+        return self._seasons.adopted
+
+    @property
+    def rows(self) -> int:
+        """Number of rows so far."""
+        return self._rows
+
     def feed(self, rows: NDArray[np.float32], worse: Sequence[int] = (), times: Floats | None = None) -> list[Moved]:
         """Feed rows (N, F), NaN where there is no value; changes found, in order. Those that are news start a new
         reference.
@@ -148,13 +137,16 @@ class ColumnsWatch:
         scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
         return scores | ({"mmd": joint} if "mmd" in self._tests else {})
 
-    def most_moved(self, rows: int) -> tuple[tuple[str, float], ...]:
-        """The columns farthest from the reference at this number of rows, with their distances; at a level of 0.01.
-
-        `rows` is within the last call of `feed`.
+    @property
+    def trail(self) -> Sequence[tuple[int, Floats]]:
+        """Of the tests in the last call of `feed`, the number of rows and the distances of the columns (F,); first
+        those from before it, with 0 for the number.
         """
-        distances = [distances for tested, distances in self._trail if tested <= rows]
-        found = told(distances[-1], self._rows_of(SHORT)) if distances else ()
+        return self._trail
+
+    def farthest(self, distances: Floats) -> tuple[tuple[str, float], ...]:
+        """The columns farthest from the reference, with their distances, of these (F,); at a level of 0.01."""
+        found = told(distances, self._rows_of(SHORT))
         return tuple((self._names[column], distance) for column, distance in found)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -388,16 +380,3 @@ class ColumnsWatch:
         away = np.flatnonzero(toward < 0)
         last = int(away[-1]) + 1 if len(away) else 0
         return STEP * max(1, len(by_step) - last)
-
-
-def columns_watch(params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
-    """A watch of these columns as configured."""
-    return ColumnsWatch(
-        names,
-        categorical,
-        params.inputs,
-        reference_rows=params.reference_events,
-        false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
-        calm_rows=params.calm_events,
-        follow_rows=params.follow_events,
-    )

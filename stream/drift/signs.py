@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.drift.detectors import Fired
-from thalweg.stream.drift.inputs import Moved
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.windows import Moved
 
 SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
 """`twin` is the loss of the frozen baseline; states, alarms and metrics keep that older name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +15,25 @@ from thalweg.stream.drift.reference import Reference
 Floats = NDArray[np.float64]
 
 _TOLD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The distribution of the columns has changed."""
+
+    test: str
+    score: float
+    """Logarithm of the p-value in units of that of the level: above 1."""
+    rows: int
+    """How many rows the watch had seen at that test."""
+    since: int
+    """Estimated number of rows before the change, to 64 rows."""
+    distance: float
+    """Largest Kolmogorov-Smirnov distance of a column, within [0, 1]."""
+    columns: tuple[tuple[str, float], ...]
+    """The columns that drifted most, with their distances."""
+    news: bool = True
+    """Whether a column moved that had been calm; else all of them have been moving for a while."""
 
 
 class Windows:

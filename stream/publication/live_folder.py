@@ -44,7 +44,7 @@ def live_folder(state_dir: Path) -> Path:
         location.unlink(missing_ok=True)
         location.mkdir(exist_ok=True)
         return location
-    _remove_orphans()
+    remove_orphans()
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
     target = _SHARED / f"thalweg-{os.getuid()}-{name}"
     _make_private(target)
@@ -118,7 +118,7 @@ def _in_use(mark: Path) -> bool:
     return False
 
 
-def _remove_orphans() -> None:
+def remove_orphans() -> None:
     """Remove this user's folders in shared memory whose state folder no longer exists.
 
     Nothing is said: they belong to nothing that still exists, nor to the service that starts.

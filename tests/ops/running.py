@@ -144,7 +144,13 @@ class Service:
             )
 
     def learned(self) -> int:
-        return int(self.predict().parameters["learned_events"].int64_param)
+        """Events in the version that is served; 0 while none is: a server may be up before its learner publishes."""
+        try:
+            return int(self.predict().parameters["learned_events"].int64_param)
+        except grpc.RpcError as error:
+            if "no version is published yet" not in str(error.details()):  # type: ignore[attr-defined]
+                raise
+            return 0
 
     def published(self, pid: int) -> int:
         """Events in the version that this process published; 0 if it has not."""

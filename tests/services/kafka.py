@@ -160,6 +160,7 @@ class Broker:
         else:
             self.stop()
         self._output.close()
+        shutil.rmtree(self._folder / "data", ignore_errors=True)  # that of the run's broker lies in no test's folder
 
     def _keep_archive(self) -> None:
         """Move the archive of loaded classes to the cache, for later brokers; without one they start more slowly."""
@@ -180,6 +181,7 @@ class Broker:
             *archive,
             *more,
             f"-Dlog4j2.configurationFile={self._folder / 'log4j2.xml'}",
+            f"-Djava.io.tmpdir={self._folder}",  # a killed broker leaves the libraries there that it has unpacked
             "-cp",
             f"{JARS}/*",
         ]

@@ -15,7 +15,8 @@ from typing import IO
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST, _LAST = 10_000, 65_535
 _LEAST = 1000
-_held: list[IO[str]] = []
+_mine: set[int] = set()
+_locks: dict[int, IO[bytes]] = {}
 
 
 def free_port() -> int:
@@ -23,21 +24,28 @@ def free_port() -> int:
 
     A port that the kernel chose for a moment may be given away again before a service listens there: to another test
     process, or to any connection that needs a port of its own. This one lies outside the kernel's range for
-    connections, and a locked file keeps other test processes, also of other checkouts, from it.
+    connections, and a lock on its byte of a file keeps other test processes, also of other checkouts, from it.
     """
-    folder = Path(tempfile.gettempdir()) / f"thalweg-test-ports-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
+    process = os.getpid()
+    if process not in _locks:  # a forked process has no locks of its parent's
+        path = Path(tempfile.gettempdir()) / f"thalweg-test-ports-{os.getuid()}.locks"
+        _locks[process] = path.open("ab")  # closed by no one: that would give up all of its locks
     for port in _in_some_order():
-        file = (folder / str(port)).open("w")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            socket.create_server(("127.0.0.1", port)).close()
+            if port not in _mine:
+                fcntl.lockf(_locks[process], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+                socket.create_server(("127.0.0.1", port)).close()
+                _mine.add(port)
+                return port
         except OSError:  # another process has the lock, or something else listens
-            file.close()
             continue
-        _held.append(file)
-        return port
     raise RuntimeError("no port is free")
+
+
+def give_back(port: int) -> None:
+    """Leave a port of this process to others."""
+    _mine.discard(port)
+    fcntl.lockf(_locks[os.getpid()], fcntl.LOCK_UN, 1, port)
 
 
 def _in_some_order() -> Iterator[int]:

@@ -42,6 +42,7 @@ class RegistryServer:
         (jar,) = FOLDER.glob("*-runner.jar")
         options = ["-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         settings = [f"-Dquarkus.http.port={self.port}", "-Dquarkus.http.host=127.0.0.1"]
+        settings.append(f"-Djava.io.tmpdir={self._folder}")
         with (self._folder / "registry").open("wb") as output:
             self._process = subprocess.Popen(
                 ["java", *options, *settings, "-jar", str(jar)], stdout=output, stderr=output, cwd=self._folder
@@ -54,7 +55,7 @@ class RegistryServer:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(f"{self.url}/subjects", timeout=5).close()
+            urllib.request.urlopen(f"{self.url}/subjects", timeout=PATIENCE).close()
         except OSError:
             return False
         return True

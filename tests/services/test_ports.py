@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import ports
-from tests.services.ports import free_port
+from tests.services.ports import free_port, give_back
 
 ANOTHER = """
 import sys
@@ -29,9 +29,8 @@ def another_process_gets(*of: int) -> str:
 
 
 def test_a_port_belongs_to_the_process_that_was_given_it_also_while_nothing_listens() -> None:
-    mine, free = free_port(), ports._held.pop()  # known to be free, for the other process to take
-    other = free_port()
-    free.close()
+    mine, other = free_port(), free_port()
+    give_back(mine)  # known to be free, for the other process to take
 
     assert another_process_gets(other) == "no port is free"
     assert another_process_gets(other, mine) == str(mine)
@@ -39,8 +38,8 @@ def test_a_port_belongs_to_the_process_that_was_given_it_also_while_nothing_list
 
 def test_a_port_where_something_listens_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     taken, free = free_port(), free_port()
-    for _ in range(2):
-        ports._held.pop().close()
+    give_back(taken)
+    give_back(free)
     monkeypatch.setattr(ports, "_in_some_order", lambda: iter([taken, free]))
 
     with socket.create_server(("127.0.0.1", taken)):

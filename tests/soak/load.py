@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from tests.samples import FEATURES, sample
 from thalweg.ops.cli.produce import messages
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2
+from thalweg.proto.records import Position
 from thalweg.stream.log.log import LogError, Message
 
 EVENTS_A_SECOND = 150
@@ -67,15 +69,16 @@ class Load:
             self._send()
             assert time.monotonic() < deadline, "the log takes no records"
 
-    def joined_ids(self) -> set[str]:
-        """Of the events in the topic of joined events."""
+    def joined_ids(self, until: Position | None = None) -> set[str]:
+        """Of the events in the topic of joined events; only of those up to a position, where it is given."""
         topic, found = "m.joined", set()
         bounds = self.running.log.bounds(topic)
         reader, count = self.running.log.reader([topic], {}), sum(end - first for first, end in bounds.values())
         while count > 0:
             for run in reader.poll(1.0):
                 count -= len(run)
-                found |= {thalweg_pb2.Event.FromString(value).id for value in run.values if value}
+                end = len(run) if until is None else bisect_right(run.offsets, until.get(run.partition, -1))
+                found |= {thalweg_pb2.Event.FromString(value).id for value in run.values[:end] if value}
         reader.close()
         return found
 

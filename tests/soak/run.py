@@ -191,6 +191,8 @@ def _check(running: Service, load: Load, supervisor: Process, verdict: Verdict) 
         problems.append(f"the service ended with {code}")
     kept = running.snapshots().manifests()
     learned = kept[-1].events_learned if kept else 0
+    joined = len(load.joined_ids(kept[-1].offsets if kept else {}))  # a label may have been joined since
+    wanted = len(load.sent_ids) + joined
     figures |= {"events": len(load.sent_ids), "redelivered": load.redelivered, "joined": joined, "learned": learned}
     if learned != wanted:
         problems.append(f"{learned} events in the last snapshot, expected {wanted}: each once")

@@ -8,11 +8,12 @@ from typing import Any, Literal
 from thalweg.models.parts.settings import Mistake, Place
 
 ServiceRole = Literal["all", "learn", "serve"]
+_LOOKED_AT: set[Place] = {("service", "role"), ("service", "state_url"), ("log", "url"), ("store", "url")}
 
 
 def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]:
     """The mistakes of a configuration whose learners and servers share no disk; skips what is wrong already."""
-    if {place[0] for place in wrong} & {"service", "log", "store"}:
+    if any(place in _LOOKED_AT or place in {one[:1] for one in _LOOKED_AT} for place in wrong):
         return
     role = _of(table, "service").get("role", "all")
     if role == "all":
@@ -25,9 +26,7 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
     models = [one for one in table.get("model", []) if isinstance(one, dict) and "name" in one]
     scaled = [one["name"] for one in models if one.get("scale") is not None]
     if scaled and not _of(table, "service").get("state_url"):
-        text = (
-            f"missing: shards of model {scaled[0]!r} move between hosts, and their versions with their owners' states"
-        )
+        text = f"missing: shards of model {_named(scaled)} move between hosts, their versions with their owners' states"
         yield Mistake(("service", "state_url"), text)
     if role != "serve":
         return
@@ -40,10 +39,14 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
     late = [one["name"] for one in models if one.get("labels_topic")]
     if late and not by_redis:
         text = (
-            f"expected redis://… where service.role is 'serve': requests of model {late[0]!r} wait for their labels in "
-            f"the store, learners on other hosts join them, and {store.partition(':')[0]}: is on this host"
+            f"expected redis://… where service.role is 'serve': requests of model {_named(late)} wait for their labels "
+            f"in the store, learners on other hosts join them, and {store.partition(':')[0]}: is on this host"
         )
         yield Mistake(("store", "url"), text)
+
+
+def _named(models: list[Any]) -> str:
+    return ", ".join(map(repr, models))
 
 
 def _of(table: dict[str, Any], section: str) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from thalweg.memory.audit import audit_log
+from thalweg.memory.audit import audit_log, refused_log
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.serve.access.access import Access, AccessSettings
+from thalweg.ops.serve.access.refusals import Refusals, RefusedCalls
 from thalweg.ops.serve.http_api.guarded import guarded
 from thalweg.ops.serve.http_api.routes import HANDLERS
 from thalweg.ops.serve.http_api.server import HttpServer
@@ -50,12 +51,13 @@ class Monitor:
         self._learners, models = LearnerProcesses(live, homes(config)), Models([])
         self._health = ServiceHealth(models, self._registry, self._learners, live=live)
         self._telemetry = ServerMetrics(live, models, self._health)
-        jwts = service.jwt.verifier(self._registry) if service.jwt is not None else None
+        jwts = service.jwt.verifier(self._registry, audit) if service.jwt is not None else None
         settings = AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         )
         tokens = service.tokens(self._registry, audit)
-        access = Access(tokens, settings, jwts, self._telemetry.refused)
+        self._refused = RefusedCalls(refused_log(service.state_dir))
+        access = Access(tokens, settings, jwts, Refusals(self._telemetry.refused, self._refused))
         self._keys = None if jwts is None else jwts.keys
         routes = [
             Route("/healthz", self._healthz),
@@ -67,7 +69,7 @@ class Monitor:
         limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
         application = Starlette(routes=guarded(routes, access), exception_handlers=HANDLERS)
         certificates = service.certificates(self._registry, audit)
-        self._files = [one.look for one in (tokens, certificates) if one is not None]
+        self._looking = [one.look for one in (tokens, certificates, self._refused) if one is not None]
         self._http = HttpServer(application, service.http, limits, self._telemetry.refused, certificates)
         self.port = self._http.port
 
@@ -84,8 +86,10 @@ class Monitor:
         self._http.start()
 
     def look(self) -> None:
-        """Tell of a token file or a certificate that has changed and cannot be used. Called several times a second."""
-        for look in self._files:
+        """Tell of a token file or a certificate that has changed and cannot be used, and of refused calls. Called
+        several times a second.
+        """
+        for look in self._looking:
             look()
 
     def close(self) -> None:
@@ -93,6 +97,7 @@ class Monitor:
         if self._keys is not None:
             self._keys.close()
         self._http.close()
+        self._refused.record()
         self._telemetry.close()
 
     async def _healthz(self, request: Request) -> Response:

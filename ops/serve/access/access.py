@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 import grpc
 
-from thalweg.ops.serve.access.callers import CALLER, NONE_CAME, NOT_KNOWN, Caller, Grant, Identity, NotVerified, told
+from thalweg.memory.audit import Actor
+from thalweg.ops.serve.access.callers import CALLER, NONE_CAME, NOT_KNOWN, Caller, Grant, Identity, NotVerified
 from thalweg.ops.serve.access.origins import Origins, is_loopback
 from thalweg.ops.serve.access.rates import Rates
+from thalweg.ops.serve.access.refusals import Refusals
 from thalweg.ops.serve.access.roles import ROLES, Row
 from thalweg.ops.serve.access.tokens import ANONYMOUS, Tokens
 from thalweg.ops.serve.errors import Forbidden, RateExceeded
@@ -52,7 +54,7 @@ class Access:
         tokens: Who may do what. Without them and without `jwts` the last column of the table of roles holds.
         settings: Hosts, origins and rates.
         jwts: Verifies tokens of an issuer; None: there are none.
-        refused: Called with the reason of each refusal: `unauthenticated`, `forbidden`, `host`, `origin`, `rate`.
+        refusals: Told of each refusal; None: nobody is.
         clock: Seconds.
     """
 
@@ -61,17 +63,17 @@ class Access:
         tokens: Tokens | None = None,
         settings: AccessSettings | None = None,
         jwts: VerifiesTokens | None = None,
-        refused: Callable[[str], None] = lambda reason: None,
+        refusals: Refusals | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = settings or AccessSettings()
         self._tokens, self._jwts = tokens, jwts
         self._tokenless = tokens is None and jwts is None
-        self._refused = refused
+        self._refusals = refusals or Refusals()
         self._origins = Origins(settings.hosts, settings.origins)
         self._rates = Rates(settings.requests_per_second, clock)
         self._is_open = self._tokenless and not settings.requests_per_second
-        self._anyone = Caller(_EVERYTHING, NONE_CAME, refused, ANONYMOUS)
+        self._anyone = Caller(_EVERYTHING, NONE_CAME, self._refusals, ANONYMOUS)
 
     def enter_grpc(self, row: Row, context: grpc.ServicerContext) -> None:
         """Admit a call of gRPC before its message is read, and make its caller that of this thread.
@@ -128,15 +130,15 @@ class Access:
             CALLER.set(None)
             return
         if host := self._origins.wrong_host(headers, arrived_at):
-            self._refused("host")
-            told(peer, "the host is none of this service's", call=row.call, host=f"{host!r:.80}")
+            by, why = Actor(f"{ANONYMOUS} {_address(peer)}", "anonymous"), "the host is none of this service's"
+            self._refusals.tell("host", by, why, peer=peer, call=row.call, host=f"{host!r:.80}")
             raise Forbidden(
                 f"host {host!r:.80} is none of this service's: reach it by address, or add it to service.hosts"
             )
         caller = self._caller(headers.get("authorization"), certificate, peer)
         if not reads and caller.anonymous and self._origins.is_foreign_page(headers):
-            self._refused("origin")
-            told(peer, "a web page of another origin", call=row.call, origin=f"{headers.get('origin', '')!r:.80}")
+            origin, why = f"{headers.get('origin', '')!r:.80}", "a web page of another origin"
+            self._refusals.tell("origin", caller.actor(), why, peer=peer, call=row.call, origin=origin)
             more = "and this service has no token_file" if self._tokenless else "or add its origin to service.origins"
             raise Forbidden(f"requests from web pages of other origins need a token, {more}")
         if self._tokenless:
@@ -164,7 +166,7 @@ class Access:
         if not self._tokenless:
             identity, why = self._identity(authorization, certificate)
         key = f"{ANONYMOUS} {_address(peer)}" if why else identity.name
-        return Caller(identity, why, self._refused, key, peer)
+        return Caller(identity, why, self._refusals, key, peer)
 
     def _identity(self, authorization: str | None, certificate: str | None) -> tuple[Identity, str]:
         """Who calls, and why it is nobody in particular, as `Tokens.identity` has it."""
@@ -186,8 +188,8 @@ class Access:
     def _admit(self, row: Row, caller: Caller, peer: str) -> None:
         assert row.role is not None
         if wait := self._rates.wait_seconds(caller.key, caller.identity.rate):
-            self._refused("rate")
-            told(peer, "it calls too often", call=row.call, caller=caller.identity.name)
+            name = caller.identity.name
+            self._refusals.tell("rate", caller.actor(), "it calls too often", peer=peer, call=row.call, caller=name)
             raise RateExceeded(f"{caller.identity.name!r} may not call more often; retry in {max(0.01, wait):.2f} s")
         if not caller.may_for_some(row.role):
             caller.refuse(row.role, what=row.call, for_any=bool(row.model))

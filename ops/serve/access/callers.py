@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-import structlog
-
 from thalweg.memory.audit import Actor
+from thalweg.ops.serve.access.refusals import Refusals
 from thalweg.ops.serve.access.roles import Role
-from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.ops.serve.errors import Forbidden, Unauthenticated
-
-log = RareLog(structlog.get_logger(__name__))
 
 NONE_CAME, NOT_KNOWN = "none came", "the one that came is not known"
 """Why a caller is anonymous: it continues "a token is required, and …"."""
@@ -50,9 +46,7 @@ class Identity:
 def actor() -> Actor:
     """Who calls, for the audit log: the name of its token or certificate, or else its address."""
     caller = CALLER.get()
-    if caller is None:
-        return Actor("unknown", "anonymous")
-    return Actor(caller.key, "anonymous") if caller.anonymous else Actor(caller.identity.name, "token")
+    return Actor("unknown", "anonymous") if caller is None else caller.actor()
 
 
 class Caller(NamedTuple):
@@ -61,14 +55,18 @@ class Caller(NamedTuple):
     identity: Identity
     anonymous: str
     """Why it is nobody in particular: a sentence continues "a token is required, and …"; empty: it has a token."""
-    refused: Callable[[str], None]
-    """Called with the reason of each refusal."""
+    refusals: Refusals
+    """Told of each refusal."""
     key: str = ""
     """What its rate is counted under."""
     peer: str = ""
     """Its address, for the log."""
     barred: str = ""
     """Why it may neither make a model learn nor act on one, whatever its identity may: it is a web page, say."""
+
+    def actor(self) -> Actor:
+        """Who it is, for the audit log: the name of its token or certificate, or else its address."""
+        return Actor(self.key, "anonymous") if self.anonymous else Actor(self.identity.name, "token")
 
     def may(self, role: Role, model: str | None = None) -> bool:
         """Whether it has this role for this model; None: for all models."""
@@ -103,21 +101,20 @@ class Caller(NamedTuple):
     def refuse(self, role: Role, model: str | None = None, what: str = "", *, for_any: bool = False) -> None:
         """Raise the refusal of a call that takes this role; `for_any`: for any model. Raises as `require`."""
         what = what or "this call"
-        called = {"call": what, "role": role, **({} if model is None else {"model": f"{model:.80}"})}
+        called = {"role": role, **({} if model is None else {"model": f"{model:.80}"})}
+        tell = partial(self.refusals.tell, by=self.actor(), peer=self.peer, call=what, **called)
         if self.barred and role in ("learn", "operate"):
-            self.refused("forbidden")
-            told(self.peer, "not for web pages or other machines without a token_file", problem=self.barred, **called)
+            why = "not for web pages or other machines without a token_file"
+            tell(reason="forbidden", why=why, problem=self.barred)
             raise Forbidden(f"{what} takes the role {role}; {self.barred}")
         where = f" for model {model!r:.80}" if model is not None else "" if for_any else " for all models"
         if self.anonymous:
-            self.refused("unauthenticated")
-            told(self.peer, _REASONS.get(self.anonymous, _NOT_ACCEPTED), problem=self.anonymous, **called)
+            tell(reason="unauthenticated", why=_REASONS.get(self.anonymous, _NOT_ACCEPTED), problem=self.anonymous)
             raise Unauthenticated(
                 f"a token is required: {what} takes the role {role}{where}, and {self.anonymous}; "
                 "send `Authorization: Bearer TOKEN`"
             )
-        self.refused("forbidden")
-        told(self.peer, "the caller lacks the role", caller=self.identity.name, **called)
+        tell(reason="forbidden", why="the caller lacks the role", caller=self.identity.name)
         raise Forbidden(f"{what} takes the role {role}{where}; {self.identity.name!r} has {self._has()}")
 
     def _has(self) -> str:
@@ -126,11 +123,6 @@ class Caller(NamedTuple):
             listed = ", ".join(sorted(roles))
             parts.append(listed + (f" for {', '.join(sorted(models))}" if models is not None else ""))
         return "; ".join(parts) or "no role"
-
-
-def told(peer: str, why: str, **fields: str) -> None:
-    """Log a refused call. `why`: one of few texts, each of which is logged only now and then."""
-    log.warning(f"refused a call: {why}", **fields, peer=peer)
 
 
 CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)

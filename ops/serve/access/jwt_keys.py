@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from thalweg.memory.audit import Actor, AuditLog, Outcome
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 
@@ -39,15 +40,22 @@ class KeySet:
         issuer: The issuer's URL.
         registry: Where it reports its health, as `jwt_keys`.
         soon_seconds: Shortest time between two fetches.
+        audit: Where a change of the keys is recorded, and that they cannot be fetched any more; None: nowhere.
     """
 
     def __init__(
-        self, source: str, issuer: str, registry: HealthRegistry | None = None, soon_seconds: float = _SOON_SECONDS
+        self,
+        source: str,
+        issuer: str,
+        registry: HealthRegistry | None = None,
+        soon_seconds: float = _SOON_SECONDS,
+        audit: AuditLog | None = None,
     ) -> None:
         self._source, self._issuer, self._soon = source, issuer, soon_seconds
         self._is_file = bool(source) and not urlsplit(source).scheme
         self._every = _FILE_SECONDS if self._is_file else _URL_SECONDS
         self._health: Health = (registry or HealthRegistry()).register("jwt_keys", silent_seconds=_SILENT_SECONDS)
+        self._audit, self._failing = audit, False
         self._keys: tuple[Mapping[str, Any], ...] = ()
         self._why = "they have not been fetched yet"
         self._wanted, self._stopping = threading.Event(), threading.Event()
@@ -84,15 +92,27 @@ class KeySet:
             found = read_keys(self._source, self._issuer)
         except KeysUnusable as error:
             self._why = str(error)
+            if not self._failing:  # told once, however often it is tried
+                self._record("failed", str(error))
+            self._failing = True
             if self._keys:
                 self._health.degraded(f"cannot fetch the keys of JWTs; the previous ones stay valid: {error}")
             else:
                 self._health.waiting(f"cannot fetch the keys of JWTs: {error}")  # a restart would not help
             return
         if found != self._keys:
-            log.info("fetched the keys of JWTs", keys=[str(key.get("kid", "")) for key in found])
+            names = [str(key.get("kid", "")) for key in found]
+            log.info("fetched the keys of JWTs", keys=names)
+            if self._keys:  # the first ones are those that the service starts with
+                self._record("done", f"keys {', '.join(names)}")
             self._keys = found
+        self._failing = False
         self._health.running()
+
+    def _record(self, outcome: Outcome, detail: str) -> None:
+        if self._audit is not None:
+            by = Actor("a change of the file" if self._is_file else "the issuer", "service")
+            self._audit.record("reload_jwt_keys", by, outcome, subject=self._source or self._issuer, detail=detail)
 
     def _keep(self) -> None:
         while not self._stopping.is_set():

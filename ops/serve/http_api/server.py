@@ -23,7 +23,7 @@ from thalweg.ops.serve.tls.http_context import HANDSHAKE_SECONDS, NewestContext
 
 log = structlog.get_logger(__name__)
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 _QUIET_SECONDS = 0.3  # for the callers of kept connections to send what they have begun
 _BACKLOG = 128  # connections that wait to be accepted; also how often asyncio tries to accept when it cannot
 _LARGEST_HEAD_BYTES = 32 << 10

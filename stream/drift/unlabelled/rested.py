@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.drift.detectors import Fired, SignalWatch
-from thalweg.stream.drift.inputs import ColumnsWatch, Moved
+from thalweg.stream.drift.inputs import ColumnsWatch
 from thalweg.stream.drift.seasons.rows import TimedRows
+from thalweg.stream.drift.windows import Moved
 
 W = TypeVar("W")
 F = TypeVar("F")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,13 +20,21 @@ from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.proto.event import Batch, ClassLabels, join
 
-_FOLDER = TemporaryDirectory()
+_folders: list[Path] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with TemporaryDirectory(dir=tmp_path_factory.getbasetemp()) as folder:
+        _folders[:] = [Path(folder)]
+        yield
+    key_file.cache_clear()
 
 
 @cache
 def key_file() -> Path:
     """Keys for all learners here."""
-    path = Path(_FOLDER.name) / "keys.npy"
+    path = _folders[0] / "keys.npy"
     np.save(path, batch(200, 9).inputs["features"])
     return path
 

@@ -53,6 +53,53 @@ class Params(Settings):
         return f"expected short ones, got {{{', '.join(long)}}}" if long and self.share > 0.1 else None
 
 
+class Outer(Settings):
+    """With a table whose own mistakes hide none of those beside it."""
+
+    inner: Inner | None = None
+    first: str = ""
+    second: str = ""
+    short: bool = False
+
+    @rule("inner", "first")
+    def _no_first(self) -> str | None:
+        return "expected no first beside it" if self.inner is not None and self.first else None
+
+    @rule("inner", "second")
+    def _no_second(self) -> str | None:
+        return "expected no second beside it" if self.inner is not None and self.second else None
+
+    @rule("inner", "short")
+    def _is_short(self) -> str | None:
+        sound = self.inner is None or not self.short or len(self.inner.sizes) < 3
+        return None if sound else "expected a short one"
+
+
+@pytest.mark.parametrize(
+    ("inner", "inside", "text"),
+    [
+        ({"sizes": [1], "size": 2}, "inner.size", "no such key; did you mean sizes?"),
+        ({"sizes": [0]}, "inner.sizes[0]", "expected at least 1, got 0"),
+        ({}, "inner.sizes", "missing; it has no default"),
+    ],
+)
+def test_the_mistakes_within_a_table_and_all_of_those_about_it_are_told_at_once(
+    inner: dict[str, Any], inside: str, text: str
+) -> None:
+    with pytest.raises(ParamsError) as caught:
+        Outer.of({"inner": inner, "first": "a", "second": "b", "short": True})
+
+    beside = "expected no first beside it; expected no second beside it"
+    assert caught.value.mistakes == {inside: text, "inner": beside}
+
+
+def test_what_is_no_table_is_told_as_that_and_no_rule_looks_at_it() -> None:
+    with pytest.raises(ParamsError) as caught:
+        Outer.of({"inner": 3, "first": "a"})
+
+    assert caught.value.mistakes == {"inner": "expected a table, got 3"}
+
+
 def mistakes(**given: Any) -> dict[str, str]:
     with pytest.raises(ParamsError) as caught:
         Params.of({"classes": 3, **given})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.cli.test_main import CONFIG, thalweg
+from thalweg.ops.cli import produce
 from thalweg.ops.cli.produce import append_events, run_length
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import Schema, TensorSpec
@@ -39,6 +40,36 @@ def csv_with_bad_lines(folder: Path, events: int) -> Path:
     lines = [f"{row},1,u" + ("\nx,1,u" if row % 700 == 3 else "") for row in range(events)]
     path.write_text("\n".join(["a,b,label", *lines, ""]))
     return path
+
+
+class Clock:
+    """Goes on only while somebody sleeps."""
+
+    now = 1.7e9
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_events_are_produced_as_fast_as_asked_for_and_no_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, log = Clock(), InMemoryLog()
+    monkeypatch.setattr(produce, "time", clock)
+    path = tmp_path / "stream.csv"
+    path.write_text("a,b,label\n" + "1,2,u\n" * 100)
+
+    told = list(append_events(log, "t", path, SCHEMA, CsvMapping(), 400, 1, None))
+
+    assert sum(count for count, _ in told) == 100
+    (records,) = log.reader(["t"], {}).poll(1.0)
+    happened = [json.loads(value or b"")["time"] for value in records.values]
+    assert happened == pytest.approx([1.7e9 + row // 20 * 20 / 400 for row in range(100)], abs=1e-6)
 
 
 @pytest.mark.parametrize("batch_events", [64, 10, 1500])

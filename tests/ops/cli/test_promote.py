@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import tomllib
-import urllib.request
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.ops.caller import Caller
 from tests.ops.running import service
-from tests.samples import FEATURES
 from tests.services import warm
 from tests.services.processes import PATIENCE, stop, until
 from thalweg.memory.audit import os_user
@@ -70,6 +68,13 @@ def alias(name: str = "fraud", champion: str = "a", challengers: tuple[str, ...]
         (alias() + 'promotion = "auto"\nalpha = 1\n', "alias.fraud.alpha: expected"),
         (alias() + 'promotion = "auto"\nloss = "rmse"\n', "alias.fraud.loss: expected"),
         (alias() + 'promotion = "automatic"\n', "alias.fraud.promotion: expected"),
+        # what is wrong otherwise is told as well
+        (alias("a") + "alpha = 1\n", "alias.a.name: a model has this name"),
+        (alias(champion="aa") + "alph = 1\n", "alias.fraud.champion: no model is called 'aa'"),
+        (
+            alias(challengers=("zzz",)) + 'promotion = "automatic"\n',
+            "alias.fraud.challengers: no model is called 'zzz'",
+        ),
     ],
 )
 def test_mistakes_of_an_alias_are_told(tmp_path: Path, text: str, mistake: str) -> None:
@@ -162,50 +167,28 @@ def test_over_a_change_a_promotion_and_a_kill_of_the_server_nothing_is_refused_o
         running.start()
         until("both to have learned", lambda: running.metric("thalweg_learned_events", model_name="m@2") == 80)
         until("readiness", running.ready)
-        body = json.dumps(
-            {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": [0.5] * FEATURES}]}
-        ).encode()
-        seen: list[int] = []
-        failed: list[BaseException] = []
-        done = threading.Event()
-
-        def ask() -> Any:
-            url = f"http://127.0.0.1:{running.ports['http']}/v2/models/m/infer"
-            with urllib.request.urlopen(url, body, timeout=PATIENCE) as answer:
-                return json.loads(answer.read())["parameters"]["state_version"]
-
-        def keep_asking() -> None:
-            try:
-                while not done.is_set():
-                    seen.append(ask())
-            except BaseException as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=keep_asking)
-        thread.start()
-        until("some answers", lambda: len(seen) > 50 or failed)
-        promoted = warm.run("promote", str(running.path), "--model", "m", timeout=PATIENCE)
-        assert promoted.returncode == 0, promoted.stderr
-        assert "m: m@2 answers in place of m (promotion 1)" in promoted.stdout
-        until("the successor answers", lambda: seen[-1] > 10**12 or failed)
-        done.set()
-        thread.join()
-        assert not failed
-        assert seen == sorted(seen)
+        with Caller(running, "m") as caller:
+            until("some answers", lambda: len(caller.seen) > 50 or caller.failed)
+            promoted = warm.run("promote", str(running.path), "--model", "m", timeout=PATIENCE)
+            assert promoted.returncode == 0, promoted.stderr
+            assert "m: m@2 answers in place of m (promotion 1)" in promoted.stdout
+            until("the successor answers", lambda: caller.seen[-1] > 10**12 or caller.failed)
+        assert not caller.failed
+        assert caller.seen == sorted(caller.seen)
         running.kill("server")
-        until("an answer of the successor again", lambda: (_or_nothing(ask) or 0) > 10**12)
+        until("an answer of the successor again", lambda: (_or_nothing(caller.ask) or 0) > 10**12)
         running.send(20)
         until("both to learn on", lambda: running.metric("thalweg_learned_events", model_name="m@2") == 100)
         until("both to learn on", lambda: running.metric("thalweg_learned_events", model_name="m") == 100)
         back = warm.run("promote", str(running.path), "--model", "m", "--back", timeout=PATIENCE)
         assert back.returncode == 0, back.stderr
-        until("the version before answers", lambda: ask() > 2 * 10**12)
+        until("the version before answers", lambda: caller.ask() > 2 * 10**12)
         assert running.metric("thalweg_promotions_total", alias="m") == 2
 
 
-def _or_nothing(ask: Any) -> int | None:
+def _or_nothing(ask: Callable[[], int]) -> int | None:
     try:
-        return int(ask())
+        return ask()
     except OSError:
         return None
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.ops.serve.serving import served
+from tests.services.processes import PATIENCE
 from thalweg.ops.config.addresses import listen, split
 from thalweg.ops.serve.settings import Addresses
 
@@ -63,7 +64,7 @@ def test_all_addresses_of_ipv6_are_those_of_ipv4_too(tmp_path: Path) -> None:
         for host in ("127.0.0.1", "[::1]"):
             assert httpx.get(f"http://{host}:{parts.server.http_port}/healthz").status_code == 200
             with grpc.insecure_channel(f"{host}:{parts.server.grpc_port}") as channel:
-                grpc.channel_ready_future(channel).result(timeout=20)
+                grpc.channel_ready_future(channel).result(timeout=PATIENCE)
 
 
 @ipv6
@@ -71,6 +72,6 @@ def test_one_address_of_ipv6_is_no_other(tmp_path: Path) -> None:
     with served(tmp_path, addresses=Addresses(grpc="[::1]:0", http="[::1]:0")) as parts:
         assert httpx.get(f"http://[::1]:{parts.server.http_port}/healthz").status_code == 200
         with grpc.insecure_channel(f"[::1]:{parts.server.grpc_port}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=20)
+            grpc.channel_ready_future(channel).result(timeout=PATIENCE)
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{parts.server.http_port}/healthz")

@@ -60,6 +60,16 @@ def test_shards_need_a_place_of_their_states(tmp_path: Path) -> None:
         assert line.startswith("service.state_url: missing: shards of model 'digits'")
 
 
+def test_what_hosts_need_is_told_beside_what_is_wrong_otherwise(tmp_path: Path) -> None:
+    text = host("serve", 'url = "sqlite:log.db"').replace("[service]", '[service]\ngrcp = 1\nhosts = ["a:1", "b:2"]')
+
+    told = mistakes(tmp_path, text)
+
+    assert "service.hosts: expected names without scheme and port, got 'a:1', 'b:2'" in told
+    for place in ("service.grcp", "service.role", "log.url"):
+        assert len([line for line in told if line.startswith(f"{place}: ")]) == 1, told
+
+
 def test_there_is_no_other_role(tmp_path: Path) -> None:
     (line,) = mistakes(tmp_path, host("both"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,36 @@ def test_a_scaled_model_needs_no_more_than_the_table(tmp_path: Path) -> None:
 def test_what_shards_cannot_have_is_refused(tmp_path: Path, given: str, text: str) -> None:
     assert text in mistakes(tmp_path, MODEL + given + '[model.scale]\nanswers = "key"\n')
     assert text not in mistakes(tmp_path, MODEL + given)
+
+
+def test_all_that_shards_cannot_have_is_told_at_once_also_beside_a_key_that_is_unknown(tmp_path: Path) -> None:
+    unwanted = 'labels_topic = "l"\nstart = "latest"\nhistory = "h.csv"\nfrozen_version = 3\n'
+    scale = '[model.scale]\nshards = 3\nwithout_key = "mean"\n'
+
+    told = mistakes(tmp_path, MODEL + unwanted + "params.forgetting = 0.9\n" + scale).splitlines()
+
+    for text in (
+        "scale.shards: no such key",
+        "scale.without_key: expected answers = 'key' with it",
+        "scale: expected a model whose labels arrive with their events, got a labels_topic",
+        "scale: expected start = 'earliest'",
+        "scale: expected no history and no frozen_version",
+        "params.forgetting: events are forgotten by their number",
+    ):
+        assert len([line for line in told if f"model.m.{text}" in line]) == 1, text
+
+
+def test_what_is_told_of_a_scaled_model_is_all_that_is_to_be_mended(tmp_path: Path) -> None:
+    """Each line is mended in turn: none appears that was not there before."""
+    lines = ['labels_topic = "l"', 'start = "latest"', "[model.scale]", "shards = 3", 'without_key = "mean"']
+    seen: list[set[str]] = []
+    for mended in ('labels_topic = "l"', "shards = 3", 'start = "latest"', 'without_key = "mean"'):
+        seen.append(set(mistakes(tmp_path, MODEL + "\n".join(lines)).splitlines()))
+        lines.remove(mended)
+
+    assert mistakes(tmp_path, MODEL + "\n".join(lines)) == ""
+    assert [len(one) for one in seen] == [4, 3, 2, 1]
+    assert all(later < earlier for earlier, later in pairwise(seen))
 
 
 def test_scaled_models_are_not_promoted_by_a_test(tmp_path: Path) -> None:

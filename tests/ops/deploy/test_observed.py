@@ -19,6 +19,7 @@ from tests.ops.deploy.test_dashboards import DASHBOARDS, expressions
 from tests.ops.deploy.test_rules import ALERTS, FOLDER, RECORDED
 from tests.ops.running import WAIT, Service, service, until
 from tests.samples import events
+from tests.services.processes import PATIENCE
 from tests.services.prometheus import PrometheusServer
 from thalweg.ops.cli.produce import messages
 from thalweg.proto import inference_pb2 as pb
@@ -106,7 +107,9 @@ class World:
             self._asked += 1
             number = np.array([self._asked % 7])
             self._ask("shop", f"r{self._asked}", user=number, item=number)
-            self.learning.Label(thalweg_pb2.LabelRequest(model="shop", id=f"r{self._asked}", number=1.0), timeout=20)
+            self.learning.Label(
+                thalweg_pb2.LabelRequest(model="shop", id=f"r{self._asked}", number=1.0), timeout=PATIENCE
+            )
 
     def _ask(self, model: str, event_id: str = "", **inputs: Any) -> pb.ModelInferResponse:
         request = pb.ModelInferRequest(model_name=model)
@@ -116,7 +119,7 @@ class World:
             request.raw_input_contents.append(array.tobytes())
         if event_id:
             request.parameters["event_id"].string_param = event_id
-        return self.inference.ModelInfer(request, timeout=20, wait_for_ready=True)
+        return self.inference.ModelInfer(request, timeout=PATIENCE, wait_for_ready=True)
 
 
 def drifted_and_rolled_back(world: World, prometheus: PrometheusServer) -> None:
@@ -124,14 +127,14 @@ def drifted_and_rolled_back(world: World, prometheus: PrometheusServer) -> None:
     running = world.running
     world.produce(1500)
     until("the stream to be learned", lambda: running.metric("thalweg_learned_events", model_name="m") == 1500)
-    kept = world.learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=20).version
+    kept = world.learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=PATIENCE).version
     until(
         "Prometheus to have seen no alarm", lambda: prometheus.query('thalweg_drift_alarms_total{model_name="m"} == 0')
     )
     world.turned = True
     world.produce(600)
     until("an alarm", lambda: running.metric("thalweg_drift_feature_distance", model_name="m") is not None)
-    world.learning.Rollback(thalweg_pb2.RollbackRequest(model="m", version=kept), timeout=20)
+    world.learning.Rollback(thalweg_pb2.RollbackRequest(model="m", version=kept), timeout=PATIENCE)
     until("the rollback", lambda: running.metric("thalweg_rollbacks_total", model_name="m", cause="operator"))
     seen = "thalweg_rollbacks_total > 0 and on (model_name) thalweg_drift_alarms_total > 0"
     until("Prometheus to have seen both, before the process that counted is no more", lambda: prometheus.query(seen))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tests.models.small_networks import SIDE, convolutional
 from tests.ops.running import Service, service, until
-from tests.services.processes import stop
+from tests.services.processes import PATIENCE, stop
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 
@@ -25,7 +25,7 @@ def asked(stub: inference_pb2_grpc.GRPCInferenceServiceStub, images: np.ndarray)
     request = pb.ModelInferRequest(model_name="m")
     request.inputs.add(name="image", datatype="FP32", shape=images.shape)
     request.raw_input_contents.append(images.astype(np.float32).tobytes())
-    return stub.ModelInfer(request, timeout=20, wait_for_ready=True)
+    return stub.ModelInfer(request, timeout=PATIENCE, wait_for_ready=True)
 
 
 def adapted(running: Service) -> float:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.ops.running import Service, service, until
 from tests.samples import FEATURES
-from tests.services.processes import required_or_skipped, stop
+from tests.services.processes import PATIENCE, required_or_skipped, stop
 from tests.services.redis import RedisServer
 from thalweg.ops.cli.produce import messages
 from thalweg.proto import inference_pb2 as pb
@@ -50,10 +50,10 @@ class Caller:
             request.parameters["event_id"].string_param = event_id
         for name, value in more.items():
             request.parameters[name].int64_param = value
-        return self.inference.ModelInfer(request, timeout=20, wait_for_ready=True)
+        return self.inference.ModelInfer(request, timeout=PATIENCE, wait_for_ready=True)
 
     def label(self, event_id: str, label: float) -> thalweg_pb2.Ack:
-        return self.learning.Label(thalweg_pb2.LabelRequest(model="m", id=event_id, number=label), timeout=20)
+        return self.learning.Label(thalweg_pb2.LabelRequest(model="m", id=event_id, number=label), timeout=PATIENCE)
 
     def told(self, name: str) -> float:
         return self.running.metric(name, model_name="m") or 0.0
@@ -191,22 +191,22 @@ class Questions:
             tensor = {"name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": x.tolist()}
             asked = {"inputs": [tensor], "parameters": {} if event_id is None else {"event_id": event_id}}
             url = f"http://127.0.0.1:{self.running.ports['http']}/v2/models/m/infer"
-            outputs = httpx.post(url, json=asked, timeout=20).json()["outputs"]
+            outputs = httpx.post(url, json=asked, timeout=PATIENCE).json()["outputs"]
             return next(str(output["data"][0]) for output in outputs if output["name"] == "label")
         request = pb.ModelInferRequest(model_name="m")
         request.inputs.add(name="features", datatype="FP32", shape=[1, FEATURES])
         request.raw_input_contents.append(x.tobytes())
         if event_id is not None:
             request.parameters["event_id"].string_param = event_id
-        response = self._inference.ModelInfer(request, timeout=20, wait_for_ready=True)
+        response = self._inference.ModelInfer(request, timeout=PATIENCE, wait_for_ready=True)
         return response.raw_output_contents[0][4:].decode()
 
     def label(self, event_id: str, label: str) -> None:
-        self._learning.Label(thalweg_pb2.LabelRequest(model="m", id=event_id, text=label), timeout=20)
+        self._learning.Label(thalweg_pb2.LabelRequest(model="m", id=event_id, text=label), timeout=PATIENCE)
 
     def right_answers(self, events: int) -> int:
         """How many were graded as right, of so many learned, as a version saved now has it."""
-        version = self._learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=20).version
+        version = self._learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=PATIENCE).version
         manifest = self.running.snapshots().load(version).manifest
         assert manifest.events_learned == events
         return round(manifest.metrics["accuracy"] * events)

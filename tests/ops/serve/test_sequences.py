@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.ops.running import Service, service, until
-from tests.services.processes import stop
+from tests.services.processes import PATIENCE, stop
 from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.replay.report import write_report
@@ -38,14 +38,14 @@ class Asker:
         request.raw_input_contents.append(b"".join(len(key).to_bytes(4, "little") + key for key in keys))
         for name, value in parameters.items():
             request.parameters[name].int64_param = value
-        return self.stub.ModelInfer(request, timeout=20, wait_for_ready=True)
+        return self.stub.ModelInfer(request, timeout=PATIENCE, wait_for_ready=True)
 
     def history(self, times: Any, types: Any) -> pb.ModelInferResponse:
         request = pb.ModelInferRequest(model_name="m")
         for name, kind, values in (("times", "FP64", np.float64(times)), ("types", "INT64", np.int64(types))):
             request.inputs.add(name=name, datatype=kind, shape=values.shape)
             request.raw_input_contents.append(values.tobytes())
-        return self.stub.ModelInfer(request, timeout=20, wait_for_ready=True)
+        return self.stub.ModelInfer(request, timeout=PATIENCE, wait_for_ready=True)
 
 
 def outputs(response: pb.ModelInferResponse) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_what_a_key_does_next_is_told_by_its_key_or_by_a_history(tmp_path: Path)
         told = outputs(asker.keys(known.encode(), b"nobody", b"x" * 1024, b""))
         history = outputs(asker.history([[1e9, 1e9 + 16.0, 1e9 + 33.0]], [[0, 1, 2]]))
         explained = json.loads(asker.keys(known.encode(), explain=2).parameters["explanation"].string_param)
-        metadata = asker.stub.ModelMetadata(pb.ModelMetadataRequest(name="m"), timeout=20)
+        metadata = asker.stub.ModelMetadata(pb.ModelMetadataRequest(name="m"), timeout=PATIENCE)
         with httpx.Client(base_url=f"http://127.0.0.1:{running.ports['http']}/v2/models/m") as client:
             by_key = {"inputs": [{"name": "key", "datatype": "BYTES", "shape": [2], "data": [known, "nobody"]}]}
             times = {"name": "times", "datatype": "FP64", "shape": [1, 3], "data": [1e9, 1e9 + 16.0, 1e9 + 33.0]}

@@ -181,8 +181,8 @@ def test_open_streams_take_no_thread_from_predictions_and_too_many_are_refused(t
         for call in open_:
             next(call)
 
-        assert asking.ModelInfer(ask(), timeout=20)
-        code, details = refused(lambda: next(teaching.Watch(request, timeout=20)))
+        assert asking.ModelInfer(ask(), timeout=PATIENCE)
+        code, details = refused(lambda: next(teaching.Watch(request, timeout=PATIENCE)))
         assert (code, details) == ("RESOURCE_EXHAUSTED", "64 streams of Watch are open, the maximum; retry later")
 
         for call in open_:
@@ -191,7 +191,7 @@ def test_open_streams_take_no_thread_from_predictions_and_too_many_are_refused(t
 
 
 def _allowed(teaching: Any, request: Any) -> bool:
-    call = teaching.Watch(request, timeout=20)
+    call = teaching.Watch(request, timeout=PATIENCE)
     try:
         next(call)
     except grpc.RpcError:
@@ -206,16 +206,18 @@ def answered_beside_them(parts: Any, stack: ExitStack) -> None:
     channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}"))
     inference, health = inference_pb2_grpc.GRPCInferenceServiceStub(channel), health_pb2_grpc.HealthStub(channel)
     for _ in range(10):  # a caller in the server's own process may find no file left to open while a crowd is let in
-        assert inference.ModelInfer(ask(), timeout=20, wait_for_ready=True)
-    assert health.Check(health_pb2.HealthCheckRequest(service="m"), timeout=20)
-    assert inference.ServerLive(pb.ServerLiveRequest(), timeout=20).live
-    assert inference.ServerReady(pb.ServerReadyRequest(), timeout=20)
-    assert inference.ModelReady(pb.ModelReadyRequest(name="m"), timeout=20).ready
-    assert inference.ModelMetadata(pb.ModelMetadataRequest(name="m"), timeout=20).name == "m"
+        assert inference.ModelInfer(ask(), timeout=PATIENCE, wait_for_ready=True)
+    assert health.Check(health_pb2.HealthCheckRequest(service="m"), timeout=PATIENCE)
+    assert inference.ServerLive(pb.ServerLiveRequest(), timeout=PATIENCE).live
+    assert inference.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE)
+    assert inference.ModelReady(pb.ModelReadyRequest(name="m"), timeout=PATIENCE).ready
+    assert inference.ModelMetadata(pb.ModelMetadataRequest(name="m"), timeout=PATIENCE).name == "m"
     assert (
-        thalweg_pb2_grpc.LearningServiceStub(channel).GetModel(thalweg_pb2.GetModelRequest(name="m"), timeout=20).ready
+        thalweg_pb2_grpc.LearningServiceStub(channel)
+        .GetModel(thalweg_pb2.GetModelRequest(name="m"), timeout=PATIENCE)
+        .ready
     )
-    assert httpx.post(f"http://127.0.0.1:{server.http_port}/v2/models/m/infer", json=REST, timeout=20).is_success
+    assert httpx.post(f"http://127.0.0.1:{server.http_port}/v2/models/m/infer", json=REST, timeout=PATIENCE).is_success
 
 
 REST = {"inputs": [{"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}]}
@@ -234,14 +236,16 @@ def test_those_who_wait_for_a_version_take_no_thread_from_the_others(
 
         answered_beside_them(parts, stack)
         url = f"http://127.0.0.1:{parts.server.http_port}/v2/models/m/infer"
-        by_rest = httpx.post(url, json=REST | {"parameters": {"min_state_version": parts.version + 1}}, timeout=20)
+        by_rest = httpx.post(
+            url, json=REST | {"parameters": {"min_state_version": parts.version + 1}}, timeout=PATIENCE
+        )
         assert by_rest.status_code == 429  # the slots are the same
         assert sum(call.done() for call in waiting) == 4
         parts.learn(10)
 
         codes = [call.code().name for call in waiting]  # waits for each
         assert sorted(codes) == ["OK"] * MOST_WAITING + ["RESOURCE_EXHAUSTED"] * 4
-        assert asking.ModelInfer(future, timeout=20)  # all slots are free again
+        assert asking.ModelInfer(future, timeout=PATIENCE)  # all slots are free again
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -250,7 +254,7 @@ def test_those_who_wait_for_a_kept_version_take_no_thread_from_the_others(tmp_pa
         release = threading.Event()
         stack.callback(release.set)
         loads: list[bool] = []
-        parts.loading = lambda: loads.append(release.wait(30))
+        parts.loading = lambda: loads.append(release.wait(PATIENCE))
         kept = parts.version
         parts.learn(10)
         asking = stub(parts, stack)
@@ -274,16 +278,16 @@ def test_a_version_that_is_loaded_answers_while_another_is_loaded(tmp_path: Path
         parts.learn(10)
         asking = stub(parts, stack)
         loaded = ask(parameters={"as_of_version": pb.InferParameter(int64_param=first)})
-        assert asking.ModelInfer(loaded, timeout=20)
+        assert asking.ModelInfer(loaded, timeout=PATIENCE)
         release, busy = threading.Event(), threading.Event()
         stack.callback(release.set)
-        parts.loading = lambda: busy.set() or release.wait(30)  # type: ignore[func-returns-value]
+        parts.loading = lambda: busy.set() or release.wait(PATIENCE)  # type: ignore[func-returns-value]
 
         other = ask(parameters={"as_of_version": pb.InferParameter(int64_param=first + 1)})
         waiting = asking.ModelInfer.future(other, timeout=60)
-        assert busy.wait(30)
+        assert busy.wait(PATIENCE)
 
-        assert asking.ModelInfer(loaded, timeout=20)
+        assert asking.ModelInfer(loaded, timeout=PATIENCE)
         assert not waiting.done()
 
 
@@ -294,7 +298,7 @@ def test_labels_that_wait_for_the_log_take_no_thread_from_the_others(tmp_path: P
     class Slow(InMemoryLog):
         def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
             busy.release()
-            assert release.wait(30)
+            assert release.wait(PATIENCE)
             return super().append(topic, messages)
 
     FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
@@ -305,7 +309,7 @@ def test_labels_that_wait_for_the_log_take_no_thread_from_the_others(tmp_path: P
         labelling = thalweg_pb2_grpc.LearningServiceStub(channel).Label
         calls = [labelling.future(label, timeout=60) for _ in range(20)]
         for _ in range(workers + 1):
-            assert busy.acquire(timeout=30)
+            assert busy.acquire(timeout=PATIENCE)
 
         answered_beside_them(server, stack)
         assert not any(call.done() for call in calls)
@@ -320,7 +324,7 @@ def test_more_requests_than_may_wait_are_refused_at_once(tmp_path: Path) -> None
     class Slow(Numbered):
         def predict(self, inputs: Inputs) -> dict[str, Array]:
             busy.release()
-            release.wait(30)
+            release.wait(PATIENCE)
             return super().predict(inputs)
 
     FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
@@ -328,7 +332,7 @@ def test_more_requests_than_may_wait_are_refused_at_once(tmp_path: Path) -> None
         asking = stub(server, stack)
         calls = [asking.ModelInfer.future(ask(), timeout=60) for _ in range(12)]
         for _ in range(2):
-            assert busy.acquire(timeout=30)
+            assert busy.acquire(timeout=PATIENCE)
         until(lambda: sum(call.done() for call in calls) == 7)
         release.set()
 
@@ -404,7 +408,7 @@ def test_a_message_that_repeats_what_a_caller_sent_stays_short_enough_to_arrive(
 def test_who_watches_health_hears_of_changes_alone(tmp_path: Path) -> None:
     with served(tmp_path) as parts, ExitStack() as stack:
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}"))
-        heard = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="m"), timeout=30)
+        heard = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="m"), timeout=PATIENCE)
         until(lambda: next(heard).status == health_pb2.HealthCheckResponse.SERVING)
 
         parts.server.models.draining = True
@@ -420,7 +424,7 @@ def test_a_caller_who_goes_away_while_teaching_leaves_no_thread_behind(tmp_path:
             while True:
                 yield thalweg_pb2.Event(model="m", id="x")
 
-        calls = [teaching.Learn(endless(), timeout=30) for _ in range(4)]
+        calls = [teaching.Learn(endless(), timeout=PATIENCE) for _ in range(4)]
         for call in calls:
             next(call)
         for call in calls:
@@ -435,7 +439,7 @@ def test_connections_that_say_nothing_keep_nobody_from_being_answered(tmp_path: 
             stack.enter_context(socket.create_connection(("127.0.0.1", parts.server.grpc_port)))
             stack.enter_context(socket.create_connection(("127.0.0.1", parts.server.http_port)))
 
-        assert stub(parts, stack).ModelInfer(ask(), timeout=20)
+        assert stub(parts, stack).ModelInfer(ask(), timeout=PATIENCE)
         assert httpx.get(f"http://127.0.0.1:{parts.server.http_port}/healthz").status_code == 200
 
 

@@ -131,15 +131,12 @@ def test_after_the_stream_goes_quiet_the_page_is_that_of_the_last_event() -> Non
     for end in (300, 600, 900):  # in less than the second between two reports
         log.append("t", stream[end - 300 : end])
         until(lambda end=end: service.monitor.events == end)
-    learned = time.monotonic()
 
     until(lambda: service.kept.reports[-1].evaluation.events == 900)  # type: ignore[union-attr]
-    waited = time.monotonic() - learned
     page, table, running = shown(service.metrics.render()), service.status.table(), service.thread.is_alive()
     service.stop()
 
     assert running  # it was told while nothing came, not because the end did
-    assert waited < 10  # a second, on a machine that has time
     assert page == page_of(service.kept.reports[-1])
     assert table["events"] == 900
     assert table["metrics"] == service.monitor.metrics()

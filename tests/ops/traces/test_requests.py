@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from tests.ops.serve.serving import RunningServer, served
+from tests.services.processes import PATIENCE
 from tests.stream.traces.test_context import CONTEXT, GOOD, SPAN, TRACE
 from thalweg.ops.traces.exporting import ExportedSpans
 from thalweg.ops.traces.requests import RequestTraces
@@ -61,12 +62,12 @@ class Traced:
         request = pb.ModelInferRequest(model_name=model)
         request.inputs.add(name="features", datatype="FP32", shape=[1, 4])
         request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
-        self.inference.ModelInfer(request, metadata=metadata, timeout=20)
+        self.inference.ModelInfer(request, metadata=metadata, timeout=PATIENCE)
 
     def learn(self, *metadata: tuple[str, str]) -> None:
         event = thalweg_pb2.Event(model="m", label_text="a")
         event.inputs.add(name="features", datatype="FP32", shape=[4]).contents.fp32_contents.extend([0.0] * 4)
-        (ack,) = self.learning.Learn(iter([event]), metadata=metadata, timeout=20)
+        (ack,) = self.learning.Learn(iter([event]), metadata=metadata, timeout=PATIENCE)
         assert not ack.error
 
     def spans(self) -> list[ReadableSpan]:

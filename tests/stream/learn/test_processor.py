@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.services.processes import PATIENCE
 from tests.stream.chain import Chain, ChainPredictor
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Manifest
 from thalweg.memory.snapshots.state import State
@@ -568,17 +569,17 @@ class _Hanging(_Away):
 
     def reader(self, *arguments: Any, **more: Any) -> Any:
         self.refusals += 1
-        assert self.back.wait(20)
+        assert self.back.wait(PATIENCE)
         return super().reader(*arguments, **more)
 
     def bounds(self, topic: str) -> Any:
         self.refusals += 1
-        assert self.back.wait(20)
+        assert self.back.wait(PATIENCE)
         return super().bounds(topic)
 
 
 def _until(true: Any) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -622,7 +623,7 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
     log.back.set()
     _until(lambda: learner.learned)
     processor.stop()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert learner.learned == [[10, 11, 12, 13]]
     assert publisher.shown() == newest.manifest.version + 1
@@ -642,7 +643,7 @@ def test_stopped_while_the_log_is_away_it_ends_and_what_was_saved_stays(tmp_path
     _until(lambda: log.refusals)
 
     processor.stop()
-    thread.join(20)
+    thread.join(PATIENCE)
 
     assert not thread.is_alive()
     assert processor.events_learned == 1
@@ -664,7 +665,7 @@ def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() ->
     log.append("t", [event(2)])
     _until(lambda: learner.learned)
     processor.stop()
-    thread.join(20)
+    thread.join(PATIENCE)
 
     assert learner.learned == [[2]]
 
@@ -715,16 +716,16 @@ def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_fo
     processor = Processor(Chain(), log, InMemorySnapshots(), settings, ports=Ports(publisher=publisher))
     thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
     thread.start()
-    assert publisher.events.get(timeout=30) == 0
+    assert publisher.events.get(timeout=PATIENCE) == 0
 
     log.append("t", [event(0)])
-    assert publisher.events.get(timeout=30) == 1
+    assert publisher.events.get(timeout=PATIENCE) == 1
     log.append("t", [event(1)])
-    assert publisher.events.get(timeout=30) == 2
+    assert publisher.events.get(timeout=PATIENCE) == 2
 
     processor.stop()
     log.append("t", [event(2)])
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.services.processes import until
+from tests.services.processes import PATIENCE, until
 from tests.stream.chain import Chain, ChainPredictor
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
@@ -454,7 +454,7 @@ class Running:
 
     def close(self) -> None:
         self.processor.stop()
-        self.thread.join(30)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 
 

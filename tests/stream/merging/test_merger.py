@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.services.processes import until
+from tests.services.processes import PATIENCE, until
 from thalweg.memory.snapshots.state import State, read_state
 from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.ridge.learner import Ridge
@@ -620,7 +620,7 @@ def test_it_runs_as_a_supervised_thread_beside_shards_that_learn(tmp_path: Path)
     merger.stop()
     thread.stop()
 
-    assert thread.join(30.0)
+    assert thread.join(PATIENCE)
     assert server.current is not None
     assert_knows(server.current, *shards)
     assert read_state(max((tmp_path / "m").glob("*.safetensors"))).meta["shards"]["1"]["version"] == 1

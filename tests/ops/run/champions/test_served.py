@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.ops.caller import Caller
 from tests.ops.running import Service, service
 from tests.samples import FEATURES
 from tests.services import warm
@@ -56,41 +55,20 @@ def test_while_requests_run_and_the_learner_is_killed_the_better_model_is_promot
         until("readiness", running.ready)
         send(running, 20)
         until("both to have learned", lambda: running.metric("thalweg_learned_events", model_name="other") == 20)
-        body = json.dumps(
-            {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": [0.5] * FEATURES}]}
-        ).encode()
-        seen: list[int] = []
-        failed: list[BaseException] = []
         killed: set[int | None] = set()
-        done = threading.Event()
 
         def alias() -> Any:
             return json.loads(running.get("/v1/aliases/points")[1])
 
-        def ask() -> Any:
-            url = f"http://127.0.0.1:{running.ports['http']}/v2/models/points/infer"
-            with urllib.request.urlopen(url, body, timeout=PATIENCE) as answer:
-                return json.loads(answer.read())["parameters"]["state_version"]
+        with Caller(running, "points") as caller:
+            for _ in range(3):
+                send(running, 200)
+                killed.add(running.kill("learner"))
+                until("the next learner", lambda: running.pid("learner") not in {None, *killed} or caller.failed)
+            until("the better one answers", lambda: (caller.seen and caller.seen[-1] >= 10**12) or caller.failed)
 
-        def keep_asking() -> None:
-            try:
-                while not done.is_set():
-                    seen.append(ask())
-            except BaseException as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=keep_asking)
-        thread.start()
-        for _ in range(3):
-            send(running, 200)
-            killed.add(running.kill("learner"))
-            until("the next learner", lambda: running.pid("learner") not in {None, *killed} or failed)
-        until("the better one answers", lambda: (seen and seen[-1] >= 10**12) or failed)
-        done.set()
-        thread.join()
-
-        assert not failed
-        assert seen == sorted(seen)
+        assert not caller.failed
+        assert caller.seen == sorted(caller.seen)
         first, promoted = promotions.read()
         assert (first.cause, promoted.cause, promoted.champion) == (FIRST, TESTED, "other")
         assert promoted.evidence is not None

@@ -10,7 +10,7 @@ import httpx
 
 from tests.ops.run.shards.test_shards import appended, configuration
 from tests.samples import FEATURES
-from tests.services.processes import until
+from tests.services.processes import PATIENCE, until
 from tests.stream.log.partitions import PartitionedLog
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
@@ -33,7 +33,7 @@ def taste(key: str) -> str:
 
 
 def post(server: Server, path: str, body: Any) -> httpx.Response:
-    return httpx.post(f"http://127.0.0.1:{server.http_port}/v1/models/clicks/{path}", json=body, timeout=30)
+    return httpx.post(f"http://127.0.0.1:{server.http_port}/v1/models/clicks/{path}", json=body, timeout=PATIENCE)
 
 
 def answers(server: Server) -> list[str]:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.ops.serve.serving import RunningServer, served
+from tests.services.processes import PATIENCE
 from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.ops.serve.access.callers import actor
@@ -55,11 +56,11 @@ def test_actions_over_both_interfaces_are_recorded_with_the_name_of_the_token(
     with grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as channel:
         learning = thalweg_pb2_grpc.LearningServiceStub(channel)
         metadata = [("authorization", f"Bearer {TOKEN}")]
-        learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), metadata=metadata, timeout=20)
-        learning.Rollback(thalweg_pb2.RollbackRequest(model="m", version=1), metadata=metadata, timeout=20)
+        learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), metadata=metadata, timeout=PATIENCE)
+        learning.Rollback(thalweg_pb2.RollbackRequest(model="m", version=1), metadata=metadata, timeout=PATIENCE)
         other = [("authorization", f"Bearer {OTHER}")]
         with pytest.raises(grpc.RpcError):
-            learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), metadata=other, timeout=20)
+            learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), metadata=other, timeout=PATIENCE)
     url = f"http://127.0.0.1:{parts.server.http_port}/api/models/m"
     headers = {"authorization": f"Bearer {TOKEN}"}
     httpx.post(f"{url}/rollback", json={"version": 1}, headers=headers).raise_for_status()
@@ -80,7 +81,7 @@ def test_without_tokens_it_is_the_address_that_is_recorded(tmp_path: Path) -> No
         answering = Answering(parts)
         answering.start()
         learning = thalweg_pb2_grpc.LearningServiceStub(channel)
-        learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=20)
+        learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=PATIENCE)
         answering.ended.set()
         answering.join()
 

@@ -19,6 +19,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.ops.serve.serving import served
 from tests.services.processes import until
+from thalweg.memory.audit import audit_log
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.serve.access.callers import Identity, NotVerified
@@ -217,6 +218,27 @@ def test_keys_are_found_by_the_issuers_own_document_and_fetched_again_when_they_
             answers["/keys"] = {"keys": [public(SECOND, "second")]}
             until("the rotated keys", lambda: status(token(SECOND, "second", iss=url)) == 200)
             assert status(token(iss=url)) == 401
+
+
+def test_a_change_of_the_keys_stands_in_the_audit_log_and_once_that_they_cannot_be_fetched(
+    tmp_path: Path, one_key: Path
+) -> None:
+    keys, sound = KeySet(str(one_key), ISSUER, audit=audit_log(tmp_path)), one_key.read_text()
+
+    keys.refresh()
+    for text in ("[]", "[]", json.dumps({"keys": [public(SECOND, "second")]}), sound):
+        one_key.write_text(text)
+        keys.refresh()
+
+    entries = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert {(one["action"], one["subject"], one["by_kind"]) for one in entries} == {
+        ("reload_jwt_keys", str(one_key), "service")
+    }
+    assert [(one["outcome"], one["detail"].partition(": ")[2] or one["detail"]) for one in entries] == [
+        ("failed", "expected an object, got list"),
+        ("done", "keys second"),
+        ("done", "keys first"),
+    ]
 
 
 def test_keys_that_cannot_be_fetched_leave_those_before_and_show_in_health(one_key: Path) -> None:

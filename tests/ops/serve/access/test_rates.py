@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.ops.serve.serving import served
+from tests.services.processes import PATIENCE
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.rates import MOST_IDENTITIES, Rates
 from thalweg.ops.serve.access.tokens import Tokens
@@ -77,7 +78,7 @@ def test_who_calls_too_often_is_refused_over_both_interfaces_and_health_never(tm
         first, second = (client.get("/v1/models", headers=slow) for _ in range(2))
         with pytest.raises(grpc.RpcError) as refused:
             thalweg_pb2_grpc.LearningServiceStub(wire).GetModel(
-                pb.GetModelRequest(name="m"), metadata=list(slow.items()), timeout=20
+                pb.GetModelRequest(name="m"), metadata=list(slow.items()), timeout=PATIENCE
             )
         others = client.get("/v1/models", headers={"authorization": "Bearer another-token-of-some"})
         page = client.get("/metrics", headers={"authorization": "Bearer another-token-of-some"}).text

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from starlette.routing import Route
 
 from tests.ops.serve.serving import RunningServer, served
+from tests.services.processes import PATIENCE
 from thalweg.ops.serve.access.access import Access
 from thalweg.ops.serve.access.roles import ROLES, TABLE, NoRow, Row, as_markdown
 from thalweg.ops.serve.access.tokens import Tokens
@@ -86,7 +87,7 @@ def wire(locked: RunningServer) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="module")
 def client(locked: RunningServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{locked.server.http_port}", timeout=20) as made:
+    with httpx.Client(base_url=f"http://127.0.0.1:{locked.server.http_port}", timeout=PATIENCE) as made:
         yield made
 
 
@@ -102,7 +103,7 @@ def over_grpc(wire: grpc.Channel, row: Row, token: str | None, model: str = "m")
         field = "model" if kind is not None and row.call.endswith("/Learn") else "model_name"
         request = (kind or inference.pb.ModelInferRequest)(**{field: model})
     content = request if isinstance(request, bytes) else request.SerializeToString()
-    call = wire.stream_stream(f"/{row.call}")(iter([content]), metadata=metadata(token), timeout=20)
+    call = wire.stream_stream(f"/{row.call}")(iter([content]), metadata=metadata(token), timeout=PATIENCE)
     try:
         for answer in call:
             call.cancel()

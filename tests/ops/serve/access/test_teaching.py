@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.ops.serve.serving import FEATURES, RunningServer, Taught, events, new_learner, served
-from tests.services.processes import until
+from tests.services.processes import PATIENCE, until
 from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.access.access import AccessSettings
@@ -111,13 +111,13 @@ def asked_everywhere(it: Adapting, token: str | None, event_id: str = "") -> dic
             ("Predict", own.Predict, rows),
         ):
             try:
-                call(request, metadata=metadata, timeout=20)
+                call(request, metadata=metadata, timeout=PATIENCE)
                 found[name] = "ok"
             except grpc.RpcError as error:
                 found[name] = {"UNAUTHENTICATED": "unauthenticated", "PERMISSION_DENIED": "forbidden"}[
                     error.code().name  # type: ignore[attr-defined]
                 ]
-        (answer,) = stub.ModelStreamInfer(iter([infer_request(event_id)]), metadata=metadata, timeout=20)
+        (answer,) = stub.ModelStreamInfer(iter([infer_request(event_id)]), metadata=metadata, timeout=PATIENCE)
         text = answer.error_message
         found["stream"] = "ok" if not text else "unauthenticated" if "a token is required" in text else "forbidden"
     return found
@@ -239,7 +239,7 @@ def test_of_a_stream_of_events_each_is_judged_by_its_model(tmp_path: Path) -> No
             sent.append(thalweg_pb2.Event())
             sent[-1].CopyFrom(event)
             sent[-1].model = model
-        acks = list(stub.Learn(iter(sent), metadata=[("authorization", f"Bearer {TEACH}")], timeout=20))
+        acks = list(stub.Learn(iter(sent), metadata=[("authorization", f"Bearer {TEACH}")], timeout=PATIENCE))
 
     assert [("learn for model 'empty'" in ack.error, bool(ack.topic)) for ack in acks] == [
         (False, True),
@@ -258,7 +258,7 @@ def test_a_weight_beyond_the_bound_is_refused_at_the_door(tmp_path: Path) -> Non
     ):
         url = f"http://127.0.0.1:{parts.server.http_port}/v1/models/m/events"
         answer = httpx.post(url, json={"inputs": {"features": ROW}, "label": "left", "weight": 1e30})
-        (ack,) = thalweg_pb2_grpc.LearningServiceStub(wire).Learn(iter([heavy]), timeout=20)
+        (ack,) = thalweg_pb2_grpc.LearningServiceStub(wire).Learn(iter([heavy]), timeout=PATIENCE)
 
     assert (answer.status_code, answer.json()["rows"][0]["reason"]) == (400, "bad_weight")
     assert "max_weight" in ack.error

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from thalweg.ops.serve.access.callers import Caller, Identity
+from thalweg.ops.serve.access.refusals import Refusals
 from thalweg.ops.serve.access.tokens import Tokens, TokensUnusable, hashed, read_tokens
 from thalweg.ops.serve.errors import Forbidden, Unauthenticated
 
@@ -32,7 +33,7 @@ def may(tokens: Tokens, authorization: str | None, role: str, model: str | None 
 
 
 def caller(identity: Identity, why: str) -> Caller:
-    return Caller(identity, why, lambda _: None)
+    return Caller(identity, why, Refusals())
 
 
 def test_a_known_token_may_and_nothing_else(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from thalweg.ops.serve.access import callers
+from thalweg.ops.serve.access import refusals
 from thalweg.ops.serve.access.access import Access, AccessSettings
 from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.access.roles import row_of
@@ -26,7 +26,7 @@ PEER = "192.0.2.7"
 @pytest.fixture(autouse=True)
 def _every_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10**6))
-    monkeypatch.setattr(callers, "log", RareLog(structlog.get_logger(), lambda: 2.0 * next(ticks)))
+    monkeypatch.setattr(refusals, "log", RareLog(structlog.get_logger(), lambda: 2.0 * next(ticks)))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
+from tests.services.processes import PATIENCE
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.grpc_api.inference import InferenceService
 from thalweg.ops.serve.inference import InferenceCore
@@ -252,7 +253,7 @@ def test_a_caller_can_wait_for_its_own_write_to_show(stub: Any, service: Running
     wanted = service.version + 1
     request = ask(np.zeros((1, FEATURES)), parameters={"min_state_version": pb.InferParameter(int64_param=wanted)})
     assert refused(stub.ModelInfer, request, timeout=0.2)[0] == "DEADLINE_EXCEEDED"
-    waiting = stub.ModelInfer.future(request, timeout=20)
+    waiting = stub.ModelInfer.future(request, timeout=PATIENCE)
 
     service.learn(10)
 
@@ -403,9 +404,9 @@ def test_snapshot_and_rollback_are_asked_of_the_learner_through_the_store(
         return thread
 
     beside({"version": 7})
-    assert learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=20).version == 7
+    assert learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=PATIENCE).version == 7
     beside({"error": "failed_precondition", "message": "version 3 is not kept"})
-    refusal = refused(learning.Rollback, thalweg_pb2.RollbackRequest(model="m", version=3), timeout=20)
+    refusal = refused(learning.Rollback, thalweg_pb2.RollbackRequest(model="m", version=3), timeout=PATIENCE)
     assert refusal == ("FAILED_PRECONDITION", "version 3 is not kept")
     assert refused(learning.Snapshot, thalweg_pb2.SnapshotRequest(model="m"), timeout=0.3)[0] == "DEADLINE_EXCEEDED"
 
@@ -425,7 +426,7 @@ def test_what_is_not_offered_says_so(learning: Any, name: str, request_: Any, te
 
 
 def test_a_model_can_be_watched(learning: Any, service: RunningServer) -> None:
-    call = learning.Watch(thalweg_pb2.WatchRequest(model="m", interval_seconds=0.05), timeout=20)
+    call = learning.Watch(thalweg_pb2.WatchRequest(model="m", interval_seconds=0.05), timeout=PATIENCE)
     first = next(call)
     assert first.state_version == service.version
     assert first.metrics["accuracy"] == 0.5

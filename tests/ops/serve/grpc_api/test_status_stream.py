@@ -12,6 +12,7 @@ import pytest
 from tests.ops.serve.serving import served
 from tests.ops.telemetry.test_metrics import RAISED, report_of, watched
 from tests.ops.telemetry.test_status import graded
+from tests.services.processes import PATIENCE
 from thalweg.ops.serve.grpc_api.status_stream import StatusStream, alarm_message
 from thalweg.ops.telemetry.status import STATUS_FILE, LearnerStatus, Statuses
 from thalweg.proto import thalweg_pb2 as pb
@@ -36,7 +37,7 @@ def test_whoever_watches_hears_of_figures_and_of_each_change_of_an_alarm_once(tm
         grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as wire,
     ):
         call = thalweg_pb2_grpc.LearningServiceStub(wire).Watch(
-            pb.WatchRequest(model="m", interval_seconds=0.05), timeout=30
+            pb.WatchRequest(model="m", interval_seconds=0.05), timeout=PATIENCE
         )
         assert next(call).told == 0  # nothing was told yet
 
@@ -69,7 +70,7 @@ def test_an_interval_that_cannot_be_waited_is_refused_by_name(tmp_path: Path, se
     with served(tmp_path) as parts, grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as wire:
         request = pb.WatchRequest(model="m", interval_seconds=seconds)
         with pytest.raises(grpc.RpcError) as caught:
-            next(thalweg_pb2_grpc.LearningServiceStub(wire).Watch(request, timeout=30))
+            next(thalweg_pb2_grpc.LearningServiceStub(wire).Watch(request, timeout=PATIENCE))
 
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "interval_seconds: expected" in caught.value.details()

@@ -17,7 +17,7 @@ import structlog
 
 from tests.ops.serve.serving import RunningServer, served
 from tests.services.certificates import Authority, Issued
-from tests.services.processes import until
+from tests.services.processes import PATIENCE, until
 from thalweg.ops.cli.predict import run as predict
 from thalweg.ops.cli.remote.target import Target
 from thalweg.ops.run.failed import Failed
@@ -79,7 +79,7 @@ def live_over_grpc(parts: RunningServer, ca: Path, own: Issued | None = None) ->
     with grpc.secure_channel(f"localhost:{parts.server.grpc_port}", credentials) as channel:
         try:
             stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-            return bool(stub.ServerLive(pb.ServerLiveRequest(), timeout=20).live)
+            return bool(stub.ServerLive(pb.ServerLiveRequest(), timeout=PATIENCE).live)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:  # type: ignore[attr-defined]
                 raise
@@ -169,7 +169,7 @@ def test_plain_text_on_the_tls_port_is_told_in_one_line_and_harms_nothing(
         for port in (one_way.server.http_port, one_way.server.grpc_port):
             for _ in range(3):
                 with pytest.raises(httpx.TransportError):
-                    httpx.get(f"http://localhost:{port}/v2/health/live", timeout=20)
+                    httpx.get(f"http://localhost:{port}/v2/health/live", timeout=PATIENCE)
         until("a line", lambda: [line for line in lines if "plain text" in line["event"]])
 
     assert len([line for line in lines if "plain text" in line["event"]]) == 1
