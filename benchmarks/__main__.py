@@ -45,6 +45,7 @@ NAMES = (
     "replicas",
     "learners",
     "shards",
+    "take_over",
     "swaps",
     "idle",
     "bottleneck",
@@ -65,6 +66,7 @@ NAMES = (
     "restart",
     "evaluation",
     "adapters",
+    "scale_quality",
     "scale_simulation",
 )
 

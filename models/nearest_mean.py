@@ -25,7 +25,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
-from thalweg.models.parts.half_life import HalfLife
+from thalweg.models.parts.half_life import HalfLife, HalfLifeSeconds
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.selection import Selected, select_classes
 from thalweg.models.parts.settings import Count, NotNegative, Settings, rule
@@ -59,7 +59,7 @@ class Params(Settings):
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """λ per labelled event, 0 < λ ≤ 1; an event k events ago counts λᵏ. 1: no order of events makes a difference."""
 
-    half_life_seconds: NotNegative = 0.0
+    half_life_seconds: HalfLifeSeconds = 0.0
     """Forgetting by event time: an event this many seconds older than the newest counts half, whatever the order in
     which events came. 0: none."""
 

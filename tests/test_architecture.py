@@ -118,3 +118,14 @@ def test_a_folder_says_what_it_is_for(room: Path) -> None:
 def test_an_outside_library_has_one_home(path: Path) -> None:
     for library in {name.split(".")[0] for name in imported(path)} & set(ONE_HOME):
         assert named(path) in ONE_HOME[library], f"{library} is imported outside {ONE_HOME[library]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_no_text_is_read_or_written_in_the_encoding_of_the_locale(path: Path) -> None:
+    """What one host has written, another reads, whatever its locale is."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    texts = [
+        call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in ("read_text", "write_text")
+    ]
+
+    assert not [call.lineno for call in texts if "encoding" not in {one.arg for one in call.keywords}]

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
-from thalweg.memory.objects.objects import Objects
-from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.objects.objects import Listed, Objects
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 
 log = structlog.get_logger(__name__)
 
@@ -77,11 +79,16 @@ class RemoteSnapshots:
         """Raise ObjectsUnusable for a store in which nobody can be kept from writing, or ObjectsUnavailable."""
         self._objects.check()
 
-    def claim(self, who: str) -> int:
-        """Become the owner; the generation. `who`: told to those who are superseded. Raises ObjectsUnavailable."""
+    def claim(self, who: str, above: int = 0) -> int:
+        """Become the owner; the generation. Raises ObjectsUnavailable.
+
+        Args:
+            who: Told to those who are superseded.
+            above: A generation that is known of, which a store that was emptied has forgotten.
+        """
         while True:
             owners = self._owners()
-            after = max(owners, default=0) + 1
+            after = max(max(owners, default=0), above) + 1
             created = self._objects.create(self._name("owners", f"{after:010d}"), who.encode())
             if (
                 created and max(self._owners()) == after
@@ -89,6 +96,10 @@ class RemoteSnapshots:
                 self.generation, self._there = after, None
                 self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
                 return after
+
+    def upload_anew(self) -> None:
+        """Rely on nothing that others have uploaded: some of it is damaged."""
+        self._there = set()
 
     def must_own(self) -> bool:
         """Raise Superseded if there is an owner after this one; whether what it has uploaded is there. Raises
@@ -145,7 +156,8 @@ class RemoteSnapshots:
             raise DamagedHead(f"{self._objects.url}: {name}: {error}") from error
 
     def restore(self, head: Head, folder: Path) -> None:
-        """Write a version into a model's folder, as it was saved.
+        """Write a version into a model's folder, as it was saved; what earlier versions there have in common with it is
+        not fetched again.
 
         Raises:
             DamagedHead: A blob is missing or altered; nothing was written.
@@ -156,23 +168,33 @@ class RemoteSnapshots:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         try:
+            known = {
+                digest: folder / str(manifest.version) / name
+                for manifest in FolderSnapshots(folder).manifests()
+                for name, digest in manifest.files.items()
+            }
             for name, expected in head.files.items():
                 path = beside / name.replace("../", "beside-")
-                if not self._objects.download(self._name("blobs", expected), path):
-                    raise DamagedHead(f"{self._objects.url}: {self._name('blobs', expected)} ({name}): missing")
-                if (got := _sha256(path)) != expected:
-                    raise DamagedHead(f"{self._objects.url}: {name}: SHA-256 expected {expected}, got {got}")
-                flush_file(path)
+                if not (expected in known and _linked(known[expected], path, expected)):
+                    self._fetch(name, expected, path)
             write_durably(beside / "manifest.json", head.manifest.encode())
             for name in head.files:
                 if name.startswith("../"):
                     (beside / name.replace("../", "beside-")).rename(folder / name.removeprefix("../"))
             sync_folder(beside)
+            shutil.rmtree(folder / str(head.version), ignore_errors=True)
             beside.rename(folder / str(head.version))
             sync_folder(folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
+
+    def _fetch(self, name: str, expected: str, path: Path) -> None:
+        if not self._objects.download(self._name("blobs", expected), path):
+            raise DamagedHead(f"{self._objects.url}: {self._name('blobs', expected)} ({name}): missing")
+        if (got := _sha256(path)) != expected:
+            raise DamagedHead(f"{self._objects.url}: {name}: SHA-256 expected {expected}, got {got}")
+        flush_file(path)
 
     def save(self, folder: Path, beside: Sequence[Path] = ()) -> None:
         """Upload a version.
@@ -187,7 +209,7 @@ class RemoteSnapshots:
             ObjectsUnavailable: Nothing refers to what was uploaded; the next save goes on.
         """
         self.must_own()
-        manifest = (folder / "manifest.json").read_text()
+        manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         files = dict(Manifest.from_json(json.loads(manifest)).files)
         contents: dict[str, bytes | Path] = {name: folder / name for name in files}
         for path in beside:
@@ -209,20 +231,28 @@ class RemoteSnapshots:
         self._prune()
 
     def save_journal(self, version: int, content: bytes) -> None:
-        """Replace what this owner's journal holds from a version on, which is in the store. Raises ObjectsUnavailable;
-        of a superseded owner nobody reads it.
+        """Replace what this owner's journal holds from a version on. Raises ObjectsUnavailable; of a superseded owner
+        nobody reads it.
         """
         self._objects.put(self._name("journal", f"{self.generation:010d}-{version:019d}"), content)
 
     def journal(self, head: Head) -> bytes | None:
+        """The journal from a head's version on; None: there is none. Raises ObjectsUnavailable."""
+        found = self.journal_object(head.generation, head.version)
+        return None if found is None else self._objects.get(found.name)
+
+    def journal_object(self, generation: int, version: int) -> Listed | None:
         """The journal from a head's version on, of its owner or the newest one that went on from it; None: there is
-        none. Raises ObjectsUnavailable.
+        none. Another one if it has changed. Raises ObjectsUnavailable.
         """
-        found = [one for one in self._pairs("journal") if one[1] == head.version and one[0] >= head.generation]
-        if not found:
-            return None
-        generation, version = found[-1]
-        return self._objects.get(self._name("journal", f"{generation:010d}-{version:019d}"))
+        listed = self._objects.names(self._name("journal"))
+        named = [(found, one) for one in listed if (found := _HEAD.fullmatch(one.name.rpartition("/")[2]))]
+        fitting = [one for found, one in named if int(found[2]) == version and int(found[1]) >= generation]
+        return fitting[-1] if fitting else None
+
+    def content(self, listed: Listed) -> bytes | None:
+        """The content of a journal; None if it is gone. Raises ObjectsUnavailable."""
+        return self._objects.get(listed.name)
 
     def _prune(self) -> None:
         """Delete old heads, old blobs that no head names, and journals from before the oldest head."""
@@ -260,6 +290,16 @@ class RemoteSnapshots:
 
     def _name(self, *parts: str) -> str:
         return "/".join((self._model, *parts))
+
+
+def _linked(known: Path, path: Path, expected: str) -> bool:
+    """Make `path` the file of an earlier version; whether its content is that which is expected."""
+    with suppress(OSError):
+        os.link(known, path)
+        if _sha256(path) == expected:
+            return True
+    path.unlink(missing_ok=True)
+    return False
 
 
 def _sha256(path: Path) -> str:

@@ -268,6 +268,14 @@ class FolderSnapshots:
             parts[name] = State({**parts[name].tensors, **large}, parts[name].meta)
         return Snapshot(manifest, parts)
 
+    def part(self, version: int, name: str) -> State | None:
+        """The small arrays and the meta of one part of a version; None if it has no such part. Raises DamagedFile."""
+        path = self._folder / str(version) / _file(name)
+        try:
+            return read_state(path)
+        except FileNotFoundError:
+            return None
+
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version, as text; empty when every hash matches. Raises UnknownVersion."""
         folder = self._folder / str(version)
@@ -325,7 +333,7 @@ class FolderSnapshots:
     def _manifest(self, version: int) -> Manifest:
         path = self._folder / str(version) / "manifest.json"
         try:
-            manifest = Manifest.from_json(json.loads(path.read_text()))
+            manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
         except PermissionError:
             raise
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

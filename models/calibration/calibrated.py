@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.calibration.pair import PairSpread
 from thalweg.models.calibration.temperature import Spread, Temperature
 from thalweg.models.contract.capabilities import (
+    Averageable,
     Forgetting,
     Mergeable,
     PredictorWrapper,
@@ -151,7 +153,7 @@ class CalibratedPredictor(PredictorWrapper):
 
     def __init__(self, inner: Predictor, temperature: Temperature) -> None:
         self.inner, self._temperature = inner, temperature
-        self._latest: tuple[Batch, Spread | None] | None = None
+        self._latest: tuple[Batch, Spread | PairSpread | None] | None = None
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self.inner, kind)
@@ -193,18 +195,20 @@ class CalibratedPredictor(PredictorWrapper):
         """The calibration, as predictions use it."""
         return self._temperature.in_use()
 
-    def spread_of(self, batch: Batch) -> Spread | None:
-        """The predictions for a batch that is learned now, computed unless it was predicted just before; None if it has
-        no labels or no class is known.
+    def spread_of(self, batch: Batch) -> Spread | PairSpread | None:
+        """The predictions for a batch that is learned now, computed unless it was predicted just before; None if no
+        class is known, or it would be computed for no label.
         """
         latest, self._latest = self._latest, None
-        if not isinstance(batch.labels, ClassLabels) or not (batch.labels.codes >= 0).any():
+        if not isinstance(batch.labels, ClassLabels):
             return None
         if latest is not None and latest[0] is batch:
             return latest[1]
+        if not (batch.labels.codes >= 0).any():
+            return None
         return self._spread(predict_batch(self.inner, batch)[_SCORES])
 
-    def with_probabilities(self, outputs: Mapping[str, Array]) -> tuple[dict[str, Array], Spread | None]:
+    def with_probabilities(self, outputs: Mapping[str, Array]) -> tuple[dict[str, Array], Spread | PairSpread | None]:
         """The outputs of the wrapped predictor and their probabilities."""
         spread = self._spread(outputs[_SCORES])
         if spread is None:
@@ -213,7 +217,7 @@ class CalibratedPredictor(PredictorWrapper):
             found = self._temperature.probabilities(spread, outputs["label"])
         return {**outputs, PROBABILITIES: found}, spread
 
-    def _spread(self, scores: Array) -> Spread | None:
+    def _spread(self, scores: Array) -> Spread | PairSpread | None:
         return self._temperature.spread(scores) if scores.size else None
 
     def state(self) -> State:
@@ -262,6 +266,17 @@ class _Mergeable:
             learner.set_temperature(learner.temperature.merged(Temperature.of(other.tensors[TENSOR])))
 
 
+class _Averageable:
+    def __init__(self, inner: Averageable, learner: CalibratedLearner) -> None:
+        self._inner = inner
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        return self._inner.average([(without_calibration(state), weight) for state, weight in published])
+
+    def mix(self, others: State, weight: float) -> None:
+        self._inner.mix(others, weight)
+
+
 class _Sequence:
     def __init__(self, inner: SequencePredictor, front: CalibratedPredictor) -> None:
         self._inner, self._front = inner, front
@@ -279,4 +294,5 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, CalibratedPredictor], object]] = {S
 _OF_LEARNERS: Mapping[type, Callable[[Any, CalibratedLearner], object]] = {
     Forgetting: _Forgetting,
     Mergeable: _Mergeable,
+    Averageable: _Averageable,
 }

@@ -6,7 +6,7 @@ on the log loss of predictions from before their events were learned, with forge
 prediction is spread evenly over all classes (a mixture, learned by online EM), because one confident mistake would
 otherwise flatten all later predictions. Neither changes which class is first.
 
-Cost: about 20 NumPy calls per micro-batch. State: eight numbers.
+Cost: about 20 NumPy calls per micro-batch, two for one row of two classes. State: eight numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.calibration.pair import PairSpread, pair_mixed, pair_spread
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -39,6 +40,7 @@ _MOVED, _MOVED_EVEN = 0.05, 0.003
 """How far scale (its logarithm) and even share move before predictions use them: costs 0.0003 nats at most, and saves
 the publication of a predictor that differs in nothing else."""
 _SMALLEST_SCORE = 1e-38
+_PAIR = (1, 2)  # shape of the scores of one row of two classes
 _FIRST_SCALE = 4.0  # of scores that are not probabilities: for least squares on 0 and 1, about right
 
 
@@ -77,8 +79,12 @@ class Temperature:
         scale = 0.0 if logs else math.log(_FIRST_SCALE)
         return cls(scale, 0.01, scale, logs=logs)
 
-    def spread(self, scores: Array) -> Spread:
+    def spread(self, scores: Array) -> Spread | PairSpread:
         """Scores (N, C), C ≥ 1. A row's bits do not depend on the others; its order is that of the scores."""
+        if scores.shape == _PAIR:
+            smallest = _SMALLEST_SCORE if self.logs else None
+            if (pair := pair_spread(scores, math.exp(self.scale), _FARTHEST, smallest)) is not None:
+                return pair
         z = scores.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             if self.logs:
@@ -90,8 +96,13 @@ class Temperature:
             softmax /= np.add.reduce(softmax, axis=1, keepdims=True)
         return Spread(z, softmax)
 
-    def probabilities(self, spread: Spread, label: NDArray[np.int32]) -> NDArray[np.float32]:
+    def probabilities(self, spread: Spread | PairSpread, label: NDArray[np.int32]) -> NDArray[np.float32]:
         """(N, C), rows that sum to 1, whose first largest is the label; NaN where the scores are not finite."""
+        if isinstance(spread, PairSpread):
+            found, column = pair_mixed(spread, self.even)
+            if label[0] != column:
+                _settle(found, found.argmax(axis=1), label)
+            return found
         mixed = spread.softmax * (1.0 - self.even)
         mixed += self.even / mixed.shape[1]
         found = mixed.astype(np.float32)
@@ -100,13 +111,15 @@ class Temperature:
             _settle(found, first, label)
         return found
 
-    def after(self, spread: Spread, columns: NDArray[np.int32]) -> Temperature:
+    def after(self, spread: Spread | PairSpread, columns: NDArray[np.int32]) -> Temperature:
         """The calibration after the labels of predictions that it made.
 
         Args:
             spread: Of N events, by this calibration.
             columns: Their true columns, (N,); negative: unlabelled, or a class that was not known.
         """
+        if isinstance(spread, PairSpread):
+            return self._after_pair(spread, int(columns[0]))
         behind, softmax = spread
         if np.minimum.reduce(columns, initial=0) < 0:
             usable = columns >= 0
@@ -118,17 +131,28 @@ class Temperature:
         count, classes = softmax.shape
         if not count or classes < 2:
             return self
-        if count == 1:  # as below
-            column = int(columns[0])
-            of_true, lag = softmax[:, column], behind[:, column]
-        else:
-            rows = np.arange(count)
-            of_true, lag = softmax[rows, columns], behind[rows, columns]
+        rows = np.arange(count)
+        of_true, lag = softmax[rows, columns], behind[rows, columns]
         variance = np.einsum("ij,ij->i", softmax * behind, behind) - expected * expected
         kept = of_true * (1.0 - self.learned_even)
         share = kept / (kept + self.learned_even / classes)  # of the softmax in each true class's probability
         slope = float(share @ (expected - lag))
         curvature = float(share @ variance)
+        return self._stepped(count, slope, curvature, float(np.add.reduce(share)))
+
+    def _after_pair(self, spread: PairSpread, column: int) -> Temperature:
+        """As `after`, in plain numbers."""
+        if column < 0:
+            return self
+        (behind, other), (softmax, rest) = spread
+        expected = softmax * behind + rest * other
+        variance = (softmax * behind) * behind + (rest * other) * other - expected * expected
+        kept = spread.softmax[column] * (1.0 - self.learned_even)
+        share = kept / (kept + self.learned_even / 2)
+        return self._stepped(1, share * (expected - spread.behind[column]), share * variance, share)
+
+    def _stepped(self, count: int, slope: float, curvature: float, shares: float) -> Temperature:
+        """After so many events with these sums of slopes, curvatures and shares of the softmax."""
         fade = (1.0 - 1.0 / _HORIZON) ** count
         precision = _PRIOR + (self.precision - _PRIOR) * fade + curvature
         slope += curvature * (
@@ -137,7 +161,7 @@ class Temperature:
         step = min(_LARGEST_STEP, max(-_LARGEST_STEP, slope / precision))
         scale = min(_WIDEST, max(-_WIDEST, self.learned_scale - step))
         before = self.even_events * fade
-        even = (self.learned_even * before + count - float(np.add.reduce(share))) / (before + count)
+        even = (self.learned_even * before + count - shares) / (before + count)
         even = min(_MOST_EVEN, max(_LEAST_EVEN, even))
         moved = abs(scale - self.scale) > _MOVED or abs(even - self.even) > _MOVED_EVEN
         return Temperature(

@@ -17,6 +17,7 @@ from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.transform import FIRED, Known, Transform
 from thalweg.models.contract.capabilities import (
     AlternativeInputs,
+    Averageable,
     Explainer,
     Forgetting,
     InputValidator,
@@ -263,6 +264,17 @@ class _Unlearner:
         self._inner.unlearn(replace(batch, inputs=self._stage.features(batch.inputs)))
 
 
+class _Averageable:
+    def __init__(self, inner: Averageable, stage: FeatureStage) -> None:
+        self._inner = inner
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        return self._inner.average([(parted(state)[0], weight) for state, weight in published])
+
+    def mix(self, others: State, weight: float) -> None:
+        self._inner.mix(others, weight)
+
+
 def _encoders_device(stage: FeatureStage) -> str:
     """What the encoder of some of the columns computes on; empty: the processor, or there is none."""
     encoded = stage.transform.encoded
@@ -291,5 +303,6 @@ _OF_LEARNERS: Mapping[type, Callable[[Any, FeatureStage], object]] = {
     SharedMemoryLearner: _unchanged,
     Mergeable: _Mergeable,
     Unlearner: _Unlearner,
+    Averageable: _Averageable,
     OnDevice: _also_on,
 }

@@ -11,7 +11,7 @@ wrapper (`models/encoders/encoded.py`); `testing.WrapperContract` iterates over 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -133,7 +133,8 @@ class Mergeable(Protocol):
     """A learner that can merge what another one has learned from other events."""
 
     def merge(self, other: State) -> None:
-        """Continue as if the events behind another learner's `state()` had been learned as well.
+        """Continue as if the events behind another learner's `state()` had been learned as well. A learner of
+        which that is only roughly true says what is not exact.
 
         Raises:
             ValueError: The state was made under other parameters, or these parameters make the order of events matter.
@@ -156,6 +157,31 @@ class Unlearner(Protocol):
 
 
 @runtime_checkable
+class Averageable(Protocol):
+    """A learner some of whose parameters are about all keys, so that shards of other keys may average them."""
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        """The weighted mean of these parameters, for `mix`. Changes nothing.
+
+        Args:
+            published: States of predictors of such learners, as they are published, at least one; weights above 0.
+
+        Raises:
+            ValueError: A state is of other parameters or of another shape.
+        """
+
+    def mix(self, others: State, weight: float) -> None:
+        """Replace its parameters by their weighted mean with `others`, which `average` has returned.
+
+        The same in every process. Parameters that others do not have stay as they are.
+
+        Args:
+            others: Contains its own weights.
+            weight: Of its own parameters, above 0.
+        """
+
+
+@runtime_checkable
 class OnDevice(Protocol):
     """A learner that can compute on a GPU, or whose encoder does."""
 
@@ -172,7 +198,7 @@ PREDICTOR_CAPABILITIES: tuple[type, ...] = (
     IntensityCurves,
     Untaught,
 )
-LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner, OnDevice)
+LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner, Averageable, OnDevice)
 
 
 def computed_on(learner: object) -> str:

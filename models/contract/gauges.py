@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -76,7 +77,9 @@ def samples(value: GaugeValue) -> dict[tuple[str, ...], float]:
 
 
 def flattened(gauges: Mapping[str, GaugeValue]) -> dict[str, float]:
-    """All numbers by name, with label values appended: `rollbacks.update`."""
-    return {
-        ".".join((name, *labels)): number for name, value in gauges.items() for labels, number in samples(value).items()
-    }
+    """All numbers by name, with label values appended: `rollbacks.update`; without what is no number."""
+    found: dict[str, float] = {}
+    for name, value in gauges.items():
+        with suppress(TypeError, ValueError, OverflowError):  # of a plug-in; it is told where metrics are made
+            found |= {".".join((name, *labels)): number for labels, number in samples(value).items()}
+    return found

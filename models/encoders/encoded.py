@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import (
     AlternativeInputs,
+    Averageable,
     Explainer,
     Forgetting,
     InputValidator,
@@ -238,5 +239,6 @@ _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
     SharedMemoryLearner: _unchanged,
     Mergeable: _unchanged,
     Unlearner: _Unlearner,
+    Averageable: _unchanged,
     OnDevice: _also_on,
 }

@@ -9,7 +9,7 @@ Cost per event: about 3 · (layers · D² + D · first hidden) multiply-adds, D 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -281,6 +281,35 @@ class Network:
         self._adam.step(dict(zip(names, gradients)))
         for table, at, gradient in zip(self._tables, places, gradients[len(names) :]):
             table.step(at, gradient, pace * self._row_rate)
+        self._frozen = None
+
+    def mix(
+        self, layers: Mapping[str, Array], share: float, tables: Sequence[Mapping[str, Array]], weight: float
+    ) -> None:
+        """Move weights towards those of others.
+
+        Args:
+            layers: Weights of the others, by name.
+            share: Of these in the mean, 0 … 1.
+            tables: By field: `ids` (n,), `rows` (n, row_width), and the `weights` (n,) of each.
+            weight: Of the own rows.
+
+        Raises:
+            ValueError: They are of another shape; nothing has changed.
+        """
+        mine = self._adam.frozen()
+        for name, array in mine.items():
+            if name not in layers or layers[name].shape != array.shape:
+                raise ValueError(
+                    f"{name}: expected weights {array.shape}, got {getattr(layers.get(name), 'shape', None)}"
+                )
+        if any(table["rows"].shape[1] != self.shape.row_width for table in tables):
+            raise ValueError(f"embedding rows: expected {self.shape.row_width} numbers")
+        for name, array in mine.items():
+            old = array.astype(np.float64)
+            self._adam.weights[name] = self._device.own((old + share * (layers[name] - old)).astype(np.float32))
+        for own, table in zip(self._tables, tables):
+            own.mix(table["ids"], table["rows"], table["weights"] / (weight + table["weights"]))
         self._frozen = None
 
     def frozen(self) -> FrozenNetwork:

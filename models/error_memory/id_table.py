@@ -68,6 +68,19 @@ class IdTable:
         """One step of Adagrad on rows (n,), distinct, by the gradients (n, width) of their parameters."""
         self._rows.step(places, gradient, rate)
 
+    def mix(self, ids: NDArray[np.int64], parameters: Array, share: NDArray[np.float64]) -> None:
+        """Move the parameters of the ids that have a row to a weighted mean with others; the others get none.
+
+        Args:
+            ids: (n,) distinct.
+            parameters: (n, width) of the others.
+            share: (n,) of these in the mean, 0 … 1.
+        """
+        known = np.fromiter((number in self._row_of for number in ids.tolist()), dtype=np.bool_, count=len(ids))
+        if known.any():
+            at = np.fromiter((self._row_of[n] for n in ids[known].tolist()), dtype=np.int64, count=int(known.sum()))
+            self._rows.mix(at, parameters[known].astype(np.float64), share[known])
+
     def _give_rows(self, new: int) -> None:
         """Assign rows to the last ids without one; those of the least recently used ids when the table is full."""
         drawn = np.random.Generator(np.random.PCG64([*self._seed, self._given])).standard_normal((new, self._width))
@@ -152,6 +165,11 @@ class HostRows:
         rows[places, 1] += slope * slope
         rows[places, 0] -= rate * slope / (np.sqrt(rows[places, 1]) + _EPSILON)
 
+    def mix(self, places: Places, parameters: NDArray[np.float64], share: NDArray[np.float64]) -> None:
+        """Move the parameters of rows (n,) towards others (n, width), by this share (n,) of the way."""
+        mine = self._rows[places, 0].astype(np.float64)
+        self._rows[places, 0] = mine + share[:, None] * (parameters - mine)
+
     def frozen(self, places: Places) -> NDArray[np.float32]:
         """Parameters (n + 1, width), copied; the last row is of zeros."""
         found = np.zeros((len(places) + 1, self._rows.shape[2]), dtype=np.float32)
@@ -200,6 +218,13 @@ class DeviceRows:
         squares = squares + gradient * gradient
         parameters = parameters - rate * gradient / (squares.sqrt() + _EPSILON)
         self._rows.index_copy_(0, at, torch.stack([parameters, squares], dim=1))
+
+    def mix(self, places: Places, parameters: NDArray[np.float64], share: NDArray[np.float64]) -> None:
+        """As of `HostRows`."""
+        found = self.taken(places)
+        mine = found[:, 0].astype(np.float64)
+        found[:, 0] = mine + share[:, None] * (parameters - mine)
+        self._rows.index_copy_(0, self._device.put(places), self._device.put(found))
 
     def frozen(self, places: Places) -> Tensor:
         """As of `HostRows`, there."""

@@ -11,7 +11,7 @@ keys if there is a key view. State: embedding tables, bounded, and the memory's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -42,6 +42,8 @@ from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
 from thalweg.models.error_memory.reading import Reading, Remembered
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
+from thalweg.models.error_memory.sharing.averaging import average, mix
+from thalweg.models.error_memory.sharing.merged import merge_mistakes, merged
 from thalweg.models.error_memory.slow_model import SlowModel, below, gains_from_gpu
 from thalweg.models.error_memory.turns import TurnFilter
 from thalweg.models.error_memory.views import logit
@@ -211,6 +213,16 @@ class ErrorMemory:
         """The network learns faster; the memory forgets by itself."""
         self._slow.boost.raised(factor, events)
 
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        return average(published, self._slow.shape)
+
+    def mix(self, others: State, weight: float) -> None:
+        combinations = {"plain": self._combination, "unturned": self._unturned}
+        weights = mix(self._slow, {name: one.weights for name, one in combinations.items()}, others, weight)
+        for name, one in combinations.items():
+            one.weights = weights[name]
+        self._predictor = None
+
     def _train_slot(self, events: Columns) -> None:
         """One pass over all but the newest events; then the memory is cleared and warmed with those."""
         p = self.params
@@ -244,6 +256,22 @@ class ErrorMemory:
             assert self._ring is not None
             self._turns.clear(self._ring.end)
         self._space, self._seen = None, self._seen[:0]
+
+    # Other shards of the same model
+
+    @staticmethod
+    def merge_mistakes(params: Params) -> dict[str, str]:
+        """Why states under these parameters cannot be merged, by parameter."""
+        return merge_mistakes(params)
+
+    def merge(self, other: State) -> None:
+        """United by the time of events, the network averaged: see `sharing/merging.py`."""
+        if mistakes := merge_mistakes(self.params):
+            raise ValueError("cannot merge: " + "; ".join(f"{key}: {text}" for key, text in mistakes.items()))
+        if differences := _differences(self._identity(), other.meta.get("identity") or {}):
+            raise ValueError(f"cannot merge a state of other parameters: {'; '.join(differences)}")
+        ring = None if self._ring is None else self._new_ring()
+        self.restore(merged(self.state(), other, self.params, ring))
 
     # Predictions and state
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from thalweg.memory.vectors.neighbours import NeighbourBackend
 from thalweg.models.error_memory.ctr_network import ALIGN, NetworkKind
+from thalweg.models.parts.half_life import HalfLifeSeconds
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole, rule
 
 VIEWS = ("user", "item", "key")
@@ -118,7 +119,7 @@ class Params(Settings):
     sketch_events: Whole = 0
     """Events per generation of the sketch: the older of two is cleared; 0: never."""
 
-    half_life_seconds: NotNegative = 0.0
+    half_life_seconds: HalfLifeSeconds = 0.0
     """Half-life of the sketch's content in event time; 0: equal weights."""
 
     # How the memory corrects

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,18 @@ class SlowModel:
             self.boost.mean(len(numbers)),
         )
         self.trained += len(numbers)
+
+    @property
+    def shape(self) -> Shape:
+        """The architecture of the network."""
+        return self._network.shape
+
+    def mix(
+        self, layers: Mapping[str, Array], share: float, tables: Sequence[Mapping[str, Array]], weight: float
+    ) -> None:
+        """As of `Network`; a network that is frozen stays as it is."""
+        if not self.frozen:
+            self._network.mix(layers, share, tables, weight)
 
     def tensors(self) -> Columns:
         """Everything, for a snapshot; counters are in `meta`."""

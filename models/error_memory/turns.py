@@ -37,7 +37,8 @@ _YOUNG = 1000  # labels during which a start is not dropped
 _TRUST_ODDS = 2.2  # of the answer under the hypotheses, where both have predicted alike
 _TRUST_MEMORY = 500.0  # labels after which old predictions count 1/e
 _NARROW = 1e-3  # scores are clipped to this distance from 0 and 1
-_LARGEST_LEAD = 6.0  # so that either is followed soon after it has become the better one
+LARGEST_LEAD = 6.0
+"""So that either is followed soon after it has become the better one."""
 _GIVEN_UP = -4.6  # lead at which hypotheses are given up
 
 
@@ -89,6 +90,51 @@ class Turns:
         if not tensors:
             return None
         return cls(tensors["starts"], tensors["weights"], float(tensors["trust"][0]), int(tensors["since"][0]))
+
+
+def weighed_anew(starts: Seqs, items: NDArray[np.int64], evidence: Floats, since: int) -> tuple[Seqs, Floats]:
+    """Hypotheses as a filter over all entries has them, whatever the order of labels between two starts.
+
+    That items turn independently makes the likelihood of all labels a product over items, Π (1 - ρ + ρ e^-Σe), in which
+    nothing depends on their order.
+
+    Args:
+        starts: (S,) ascending and distinct, numbers of entries.
+        items: (N,) of the entries 0 … N - 1.
+        evidence: (N,) of them.
+        since: The number of the first entry that may have turned.
+
+    Returns:
+        The starts kept, at most STARTS, and the log-weights (1 + 3 S,).
+    """
+    starts = starts[starts >= since]
+    names, which = np.unique(items, return_inverse=True)
+    sums = np.zeros((len(starts), len(names)))  # Σ e of each item since each start
+    prior = np.zeros(1 + len(SHARES) * len(starts))  # log-weights before the evidence since their start
+    before = since
+    for number, start in enumerate(starts.tolist()):
+        sums[:number] += np.bincount(which[before:start], evidence[before:start], len(names))
+        opened = min(0.5, _PRIOR * (start - before))
+        known = slice(1 + len(SHARES) * number)
+        total = np.logaddexp.reduce(prior[known] + _likelihood(sums[:number]))
+        prior[known] += np.log1p(-opened)
+        with np.errstate(divide="ignore"):  # a start at once has no weight
+            prior[known.stop : known.stop + len(SHARES)] = np.log(opened / len(SHARES)) + total
+        before = start
+    sums += np.bincount(which[before:], evidence[before:], len(names))
+    logs = prior + _likelihood(sums)
+    by_start = np.logaddexp.reduce(logs[1:].reshape(-1, len(SHARES)), axis=1)
+    by_start[len(items) - starts < _YOUNG] = np.inf
+    kept = np.sort(np.argsort(-by_start, kind="stable")[:STARTS])
+    found = np.append(logs[:1], logs[1:].reshape(-1, len(SHARES))[kept])
+    return starts[kept], found - np.logaddexp.reduce(found)
+
+
+def _likelihood(sums: Floats) -> Floats:
+    """Log-likelihood (1 + 3 S,) of all labels under each hypothesis, against "nothing turned", by Σ e (S, items)."""
+    each = np.logaddexp(np.log1p(-SHARES)[:, None], np.log(SHARES)[:, None] - sums[:, None, :]).sum(axis=2)
+    found: Floats = np.append(0.0, each)
+    return found
 
 
 def turned_under_each(agreement: Floats) -> Floats:
@@ -169,7 +215,7 @@ class TurnFilter:
         gains = _log_likelihood(turned, labels) - _log_likelihood(plain, labels)
         kept = np.exp(-np.arange(len(gains), -1, -1) / _TRUST_MEMORY)
         lead = kept[0] * self._lead + (kept[1:] * gains).sum()
-        self._lead = float(lead.clip(-_LARGEST_LEAD, _LARGEST_LEAD))
+        self._lead = float(lead.clip(-LARGEST_LEAD, LARGEST_LEAD))
 
     def reading(self) -> Turns:
         """The hypotheses as they are now."""

@@ -11,17 +11,32 @@ its class is known, as it would be had the event come in time.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
+SHORTEST_SECONDS, LONGEST_SECONDS = 1e-3, 1e11
+"""Of half-lives: below, an event forgets all that came before it; beyond, none is forgotten in 3,000 years."""
 _LEAST = 1e-300
 _VANISHED = 300.0
 """Half-lives after which numbers have decayed by ninety powers of ten: then those next to nothing become 0."""
+
+
+def _sound(seconds: float) -> float:
+    if seconds and not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        raise ValueError(
+            f"expected 0 (nothing is forgotten) or {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g} seconds, got {seconds:g}"
+        )
+    return seconds
+
+
+HalfLifeSeconds = Annotated[float, Field(ge=0), AfterValidator(_sound)]
 
 
 class HalfLife:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
+from thalweg.models.parts.half_life import HalfLifeSeconds
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 
 
@@ -75,7 +76,7 @@ class Params(Settings):
     statistics are stored for each, and the served head is their mixture, weighted by recent error. The cost of learning
     grows with their number. 1: no forgetting."""
 
-    half_life_seconds: NotNegative = 0.0
+    half_life_seconds: HalfLifeSeconds = 0.0
     """Forgetting by event time instead of by events: an event this many seconds older than the newest counts half,
     whatever the order in which events came, so that shards are merged exactly. 0: none. Then `forgetting` is 1 unless
     it is set."""

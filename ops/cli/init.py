@@ -84,6 +84,8 @@ def run(
         print(text, end="")
     else:
         output.write_text(text, encoding="utf-8")
+    if sample.header_doubt:
+        print(f"please check the header: {sample.header_doubt}", file=sys.stderr)
     doubts = {guessed.label: guessed.label_doubt} | {column: one.doubt for column, one in guessed.columns.items()}
     for column, doubt in doubts.items():
         if doubt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from thalweg.ops.cli.options import (
     log_as,
     write_private_files,
 )
+from thalweg.ops.cli.process.standard_streams import open_standard_streams, stop_signals
 from thalweg.ops.cli.remote.new_token import token
 from thalweg.ops.cli.remote.predict_command import predict
 from thalweg.ops.cli.snapshot_commands import snapshot
@@ -54,6 +56,7 @@ app.add_typer(snapshot, name="snapshot")
 
 def main() -> None:
     """Run the command line."""
+    open_standard_streams()
     with _exit_codes():
         app()
 
@@ -76,7 +79,8 @@ def serve(
         Role,
         typer.Option(
             help="all: the supervised processes of this host, as service.role says; or one of them: learn, serve; "
-            "follow and monitor belong to hosts that only serve or learn."
+            "standby: learn, as with service.role = 'standby'; follow and monitor belong to hosts that only serve or "
+            "learn."
         ),
     ] = Role.all,
     log_format: Form = LogFormat.console,
@@ -89,12 +93,15 @@ def serve(
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
     write_private_files()
     stop = StopRequest()
-    for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
+    for number in stop_signals():  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     from thalweg.ops.run import heartbeat
-    from thalweg.ops.run.learners.shares import several
+    from thalweg.ops.run.learners.shares import ROLE_SETTING, several
     from thalweg.ops.telemetry.process_health import learner_role
 
+    if role is Role.standby:  # before the configuration is read, which is validated for it
+        os.environ[ROLE_SETTING] = role
+        role = Role.learn
     supervising = role is Role.all or (role is Role.learn and learner is None and several(config))
     server = "server" if replica == 1 else f"server-{replica}"
     names = {
@@ -111,7 +118,9 @@ def serve(
     supervised = heartbeat.begin()
     if supervising:
         sys.exit(supervise(config, ["--log-format", log_format.value], stop, serving=role is Role.all))
-    loaded = load(config, devices=not supervised)
+    from thalweg.ops.config.files.whole import whole_paths
+
+    loaded = whole_paths(load(config, devices=not supervised))
     from thalweg.ops.run.processes import run_learners, run_server
 
     if role is Role.learn:

@@ -22,6 +22,7 @@ class Role(StrEnum):
     all = "all"
     learn = "learn"
     serve = "serve"
+    standby = "standby"
     follow = "follow"
     monitor = "monitor"
 

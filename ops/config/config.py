@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +16,8 @@ from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.files.places import folder_kept, place_mistakes
+from thalweg.ops.config.files.reading import read_table
 from thalweg.ops.config.hosts.roles import role_mistakes
 from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
 from thalweg.ops.config.misplaced import with_home
@@ -80,14 +81,15 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, devices: b
         ConfigurationError: It cannot be read or is invalid; every mistake with file, key and the nearest valid key.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = read_table(path)
     except OSError as error:
         raise ConfigurationError([f"{path}: cannot be read: {error.strerror or error}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigurationError([f"{path}: {error}"]) from error
     if path.is_file():  # not a pipe
         use_folder(path.parent)
-    return parse(table, str(path), os.environ if environment is None else environment, devices=devices)
+    with folder_kept():
+        return parse(table, str(path), os.environ if environment is None else environment, devices=devices)
 
 
 def parse(table: dict[str, Any], source: str, environment: Mapping[str, str], *, devices: bool = True) -> Config:
@@ -146,6 +148,7 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place], *, devices: bool) ->
             yield Mistake(("model", number, *one.place), one.text)
     yield from _alias_mistakes(table.get("alias", []), [model for _, model in tables], wrong)
     yield from role_mistakes(table, wrong)
+    yield from place_mistakes(table)
 
 
 def _with_sound_scale(model: dict[str, Any], wrong: set[Place]) -> dict[str, Any]:

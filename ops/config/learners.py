@@ -9,9 +9,9 @@ from typing import Any
 from thalweg.memory.devices.names import AUTO, CPU, unavailable
 from thalweg.models.columns.make import params_behind_columns, takes_columns
 from thalweg.models.columns.merging import order_free, remedy
-from thalweg.models.contract.capabilities import Forgetting, Mergeable, capability
+from thalweg.models.contract.capabilities import Averageable, Forgetting, Mergeable, capability
 from thalweg.models.contract.devices import takes_device
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.merging import merge_mistakes, refusal
 from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.models.encoders.kinds import needs_torch
@@ -68,9 +68,13 @@ def _merging_mistakes(model: ModelConfig, table: dict[str, Any]) -> Iterator[Mis
     """Why the shards of a valid model of a table cannot be merged, and what to set instead; nothing where they are not
     to be.
     """
-    if model.scale is None or model.scale.answers != "merge":
+    if model.scale is None:
         return
     learner = model.new_learner()
+    if model.scale.answers != "merge":
+        if model.scale.average_every:
+            yield from _averaging_mistakes(model, learner)
+        return
     if capability(learner, Mergeable) is None:
         yield Mistake(_ANSWERS, f"what a {model.learner} has learned cannot be merged; {_BY_KEY}")
         return
@@ -86,6 +90,16 @@ def _merging_mistakes(model: ModelConfig, table: dict[str, Any]) -> Iterator[Mis
     yield from found
     if not found and declared is None and (why := refusal(learner, model.new_learner())):
         yield Mistake(_ANSWERS, f"{why}; {_BY_KEY}")
+
+
+def _averaging_mistakes(model: ModelConfig, learner: Learner) -> Iterator[Mistake]:
+    """Why parameters of the shards of a valid model cannot be averaged."""
+    key = ("scale", "average_every")
+    if "tune" in model.model_fields_set and model.tune is not None:
+        yield Mistake(key, "each shard would choose another variant: expected no [model.tune] with it")
+    elif capability(learner, Averageable) is None:
+        yield Mistake(key, f"a {model.learner} has no parameters that are about all keys: expected 0")
+    yield from _of_columns(model)
 
 
 def _of_columns(model: ModelConfig) -> Iterator[Mistake]:

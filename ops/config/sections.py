@@ -27,6 +27,7 @@ from thalweg.stream.log.open import open_log
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _KEPT = Retention()
+_WARM_SHARDS = 16
 _READING = Reading()
 
 
@@ -64,7 +65,14 @@ class ServiceConfig(Settings):
 
     role: ServiceRole = "all"
     """What this host does. `learn`: only learners, which send their versions to other hosts; `serve`: only servers of
-    what learners on other hosts send, by `store.url` of a Redis, `service.state_url`, or both: docs/scale.md."""
+    what learners on other hosts send, by `store.url` of a Redis, `service.state_url`, or both; `standby`: follows the
+    shards of models with `[model.scale]`, and learns while learners are missing: docs/scale.md."""
+    warm_shards: Whole | None = None
+    """With role `learn` or `standby`: the most shards of other hosts that a learner process keeps ready in its memory,
+    to go on with them at once when they become its own. Each takes memory and time as if it were learned here. None:
+    16 with `standby`, else 0."""
+    least_learners: Count = 1
+    """With role `standby`: it takes part in the group of a model while fewer learner processes than these are in it."""
     grpc: Address = "127.0.0.1:8081"
     """gRPC address, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, including IPv4; port 0 selects a
     free port."""
@@ -156,6 +164,18 @@ class ServiceConfig(Settings):
     standby: bool = True
     """The supervisor keeps a process that has imported everything and does nothing else; server and learner are forked
     from it, share its memory, and are restarted without the time of imports. Linux only."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether what is learned here is served by other hosts."""
+        return self.role in ("learn", "standby")
+
+    @property
+    def followed(self) -> int:
+        """The most shards that a learner process keeps ready without learning them."""
+        if not self.sends or not self.state_url:
+            return 0
+        return self.warm_shards if self.warm_shards is not None else _WARM_SHARDS * (self.role == "standby")
 
     @rule("http", "grpc")
     def _addresses_differ(self) -> str | None:

@@ -154,10 +154,10 @@ def run(*, keep: bool, seconds: float) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-demo-")))
         ports = {"grpc": _free_port(), "http": _free_port()}
         config = folder / "demo.toml"
-        (folder / "token").write_text(secrets.token_urlsafe(24) + "\n")
+        (folder / "token").write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
         np.save(folder / "unlabelled.npy", np.stack([pixels for pixels, *_ in digits(_UNLABELLED, seed=1)]))
         demo_camera.prepare(folder / "camera.safetensors")
-        config.write_text(configuration(folder, **ports))
+        config.write_text(configuration(folder, **ports), encoding="utf-8")
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
         console.print(f"  the page: http://127.0.0.1:{ports['http']}/", highlight=False)
         service = _start(config)
@@ -191,13 +191,13 @@ def run(*, keep: bool, seconds: float) -> None:
                 stub,
                 folder / "camera.safetensors",
                 int(demo_camera.RATE * 0.4 * seconds),
-                (folder / "token").read_text().strip(),
+                (folder / "token").read_text(encoding="utf-8").strip(),
             )
             demo_camera.report(console, looked, Path.cwd())
         except (grpc.RpcError, OSError) as error:
             raise DemoFailed(f"the service did not respond: {error}{_said(folder)}") from error
         if keep:
-            _stay(console, ports, config, (folder / "token").read_text().strip())
+            _stay(console, ports, config, (folder / "token").read_text(encoding="utf-8").strip())
 
 
 def _stream(console: Console, log: Log, watched: list[_Watched], channel: Any, count: int) -> float:
@@ -327,7 +327,10 @@ def _leave(*_: object) -> None:
 
 def _said(folder: Path) -> str:
     """The last lines that the service logged."""
-    return "".join(f"\n  {line}" for line in (folder / "service.log").read_text(errors="replace").splitlines()[-10:])
+    return "".join(
+        f"\n  {line}"
+        for line in (folder / "service.log").read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
+    )
 
 
 def _end(service: subprocess.Popen[bytes]) -> None:

@@ -38,4 +38,4 @@ def written(text: str, folder: str) -> str:
 
 if __name__ == "__main__":
     for page, folder in PAGES.items():
-        page.write_text(written(page.read_text(), folder))
+        page.write_text(written(page.read_text(encoding="utf-8"), folder), encoding="utf-8")

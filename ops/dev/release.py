@@ -142,9 +142,9 @@ def main(arguments: list[str]) -> int:
     packages = shipped()
     _bill(given.tools, given.out / f"thalweg-{distribution('thalweg').version}.cdx.json", packages, environment)
     lines, code = verdict(_audited(given.tools, packages, given.out), len(packages), unaudited=given.unaudited)
-    (given.out / "audit.txt").write_text("\n".join(lines) + "\n")
-    (given.out / SUMS).write_text(sums(given.out))
-    print((given.out / SUMS).read_text(), end="")
+    (given.out / "audit.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (given.out / SUMS).write_text(sums(given.out), encoding="utf-8")
+    print((given.out / SUMS).read_text(encoding="utf-8"), end="")
     print("\n".join(lines))
     return code
 
@@ -153,12 +153,14 @@ def _bill(tools: Path, path: Path, packages: Mapping[str, Distribution], environ
     """Write the bill of materials."""
     command = [str(tools / "cyclonedx-py"), "environment", sys.executable, "--pyproject", str(ROOT / "pyproject.toml")]
     _run([*command, "--output-reproducible", "--of", "JSON", "-o", str(path)], environment)
-    path.write_text(json.dumps(reduced(json.loads(path.read_text()), packages), indent=2) + "\n")
+    path.write_text(
+        json.dumps(reduced(json.loads(path.read_text(encoding="utf-8")), packages), indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def _audited(tools: Path, packages: Mapping[str, Distribution], out: Path) -> Audit:
     requirements = out / "requirements.txt"
-    requirements.write_text("".join(f"{name}=={one.version}\n" for name, one in packages.items()))
+    requirements.write_text("".join(f"{name}=={one.version}\n" for name, one in packages.items()), encoding="utf-8")
     done = subprocess.run(
         [
             *(str(tools / "pip-audit"), "-r", str(requirements), "--no-deps", "--disable-pip"),

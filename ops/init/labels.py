@@ -32,6 +32,11 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     if numbers is not None and _regression(given):
         return "regression", joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
     often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
+    if numbers_written(given) is not None and len(texts) > max(20, _FEW * len(given)):
+        raise Failed(
+            f"the label's texts, such as {shown(given[0])}, are numbers as people write them, {len(texts):,} different "
+            f"ones: write them with a point and nothing else, such as 1234.5, or name another --label"
+        )
     return "classification", joined(f"{counted(len(texts), 'class')}: {often}", gone)
 
 

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from thalweg.ops.init.header import header_doubt
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.columns import of_untyped
@@ -20,7 +21,7 @@ from thalweg.proto.rejected import Refused
 from thalweg.stream.log.log import Log
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_rows
-from thalweg.stream.sources.csv_reading import Header, check_utf8, csv_rows
+from thalweg.stream.sources.csv_reading import Header, check_utf8, csv_rows, told_delimiter
 from thalweg.stream.sources.encodings import utf8_fault
 from thalweg.stream.sources.files import (
     JSON_KINDS,
@@ -30,12 +31,13 @@ from thalweg.stream.sources.files import (
     file_kind,
     text_lines,
 )
+from thalweg.stream.sources.packed import ENDINGS
 
 _DELIMITERS = ",;\t|"
 _USUAL = CsvMapping()
 _ROWS_OF = dict.fromkeys(JSON_KINDS, "JSON objects") | {"csv": "rows of CSV", "tsv": "rows of CSV"}
 _ROWS_OF |= dict.fromkeys(ARROW_KINDS, "rows")
-SUFFIXES = (*(f".{kind}" for kind in (*JSON_KINDS, "csv", "tsv", *ARROW_KINDS)), ".gz")
+SUFFIXES = (*(f".{kind}" for kind in (*JSON_KINDS, "csv", "tsv", *ARROW_KINDS)), *ENDINGS)
 """Of files; other names may be topics."""
 
 
@@ -53,6 +55,8 @@ class Sample:
     """The records are events of our own form; paths are within `inputs`, besides `label`, `id`, `time`, `key`."""
     unusable: int = 0
     """Records that are no JSON objects, or no rows."""
+    header_doubt: str = ""
+    """Why the header may be none, to be told aloud; empty: it is one."""
 
 
 def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str = "") -> Sample:
@@ -179,10 +183,11 @@ def _json_lines(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _csv(path: Path, lines: Iterator[bytes], most: int, delimiter: str) -> Sample:
+    told, before, lines = told_delimiter(lines)
     first = next(lines, b"")
     head = first.decode("utf-8", "replace")
-    delimiter = delimiter or max(_DELIMITERS, key=head.count)
-    rows = csv_rows(chain([first] if first else [], lines), delimiter)
+    delimiter = delimiter or told or max(_DELIMITERS, key=head.count)
+    rows = csv_rows(chain([first] if first else [], lines), delimiter, before)
     header = Header.read(path, rows, delimiter)
     found, unusable, fault = [], 0, ""
     for row in islice(rows, most):
@@ -197,7 +202,9 @@ def _csv(path: Path, lines: Iterator[bytes], most: int, delimiter: str) -> Sampl
         found.append({name: of_untyped(text) for name, text in zip(header.names, row.texts)})
     if fault and not found:
         raise FileError(f"{path}: expected rows, got none; {fault}")
-    return Sample(found, list(header.names), delimiter, unusable=unusable)
+    return Sample(
+        found, list(header.names), delimiter, unusable=unusable, header_doubt=header_doubt(header.names, found)
+    )
 
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

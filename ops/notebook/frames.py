@@ -10,6 +10,7 @@ from typing import Any
 import narwhals as nw
 
 from thalweg.models.parts.settings import nearest
+from thalweg.ops.notebook.arrays import column_of
 from thalweg.ops.notebook.values import FrameError, plain_values
 
 __all__ = ["Frame", "FrameError", "table_like"]
@@ -31,7 +32,7 @@ class Frame:
         self._columns: dict[str, Any] = {}
         names: list[Any]
         if isinstance(given, Mapping):
-            columns: Sequence[Any] = list(given.values())
+            columns: Sequence[Any] = list(map(column_of, given.values()))
             names = list(given)
         elif isinstance(given, list) and given and all(isinstance(row, Mapping) for row in given):
             names = list(dict.fromkeys(name for row in given for name in row))

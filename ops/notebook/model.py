@@ -20,6 +20,7 @@ from thalweg.ops.config.config import parse
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.notebook.arrays import column_of, labels_of, table_of
 from thalweg.ops.notebook.batches import batch_of, inputs_of
 from thalweg.ops.notebook.evaluation import Evaluation, evaluated
 from thalweg.ops.notebook.frames import Frame, table_like
@@ -240,6 +241,7 @@ class Model:
         Raises:
             FrameError: It does not fit, or the model gives no probabilities.
         """
+        given = table_of(given)
         outputs, predictor = self._predict(given)
         task = self.task
         if not task.probabilities or task.scores not in outputs:
@@ -273,9 +275,8 @@ class Model:
         return self._batch(given, y, **more)
 
     def _batch(self, given: Any, y: Any, **more: Any) -> Batch:
-        label = _label_name(y)
-        if isinstance(y, str):
-            y = Frame(given).column(y)
+        given, label = table_of(given), _label_name(y)
+        y = labels_of(Frame(given).column(y) if isinstance(y, str) else y)
         labels = None if y is None else plain_values(y, label or "y")
         if self._config is None:
             self._infer(given, labels, label)
@@ -283,7 +284,9 @@ class Model:
             check_classes_are_meant(labels)
         if label in self.config.columns:
             raise FrameError(f"column {label!r:.80}: it is the label, and also one of the model's columns")
-        rest = {name: Frame(given).column(one) if isinstance(one, str) else one for name, one in more.items()}
+        rest = {
+            name: column_of(Frame(given).column(one) if isinstance(one, str) else one) for name, one in more.items()
+        }
         return batch_of(self._schema, self._inputs(given, label), y, **rest)
 
     def _asks_for_a_task(self) -> bool:
@@ -311,7 +314,7 @@ class Model:
         return inputs_of(self._schema, given)
 
     def _predict(self, given: Any) -> tuple[Mapping[str, Array], Predictor]:
-        predictor, inputs = self.predictor, self._inputs(given)
+        predictor, inputs = self.predictor, self._inputs(table_of(given))
         if validator := capability(predictor, InputValidator):
             validator.check(inputs)
         return predictor.predict(inputs), predictor

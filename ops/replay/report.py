@@ -46,7 +46,7 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "report.json"
-    record.write_text(json.dumps(_finite(done.report()), indent=1, allow_nan=False) + "\n")
+    record.write_text(json.dumps(_finite(done.report()), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     try:
         import matplotlib as mpl
     except ImportError as error:

@@ -22,6 +22,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.champions.losses import losses_of
+from thalweg.ops.run.shards.averaging import averaging_meta, siblings_of
 from thalweg.ops.run.shards.publishing import merges, shard_publisher
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.no_labels import label_watch
@@ -39,7 +40,7 @@ from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.saving.mirror import kept_generation
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Reading, Retention
@@ -53,6 +54,7 @@ from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.relay.local import GENERATION
 from thalweg.stream.shards.names import shard_of
 from thalweg.stream.sources.files import FileError, read_events
+from thalweg.stream.standby.marks import kept_generation
 from thalweg.stream.traces.spans import Spans
 from thalweg.stream.tuning.settings import name_of
 from thalweg.stream.tuning.variants import Variants
@@ -187,6 +189,30 @@ def schemas_of(
     return KnownSchemas(client, model_folder(config, model) / file, read_only=read_only, keys=where.framed_keys)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a processor works on, which may exist before it."""
+
+    learner: Learner
+    monitor: Monitor
+    snapshots: FolderSnapshots
+    schemas: KnownSchemas | None
+    warm: Warm | None = None
+    """The fold of these, if it is at work already."""
+
+
+def prepare(config: Config, model: ModelConfig, live: Path) -> Prepared:
+    """A new learner of a model and its monitor, with the snapshots of its folder. `live`: the live folder."""
+    folder = model_folder(config, model)
+    snapshots = FolderSnapshots(folder, model.snapshots_kept)
+    snapshots.prepare()
+    learner = new_learner(model)
+    if (shared := _shares(config, learner)) is not None:
+        shared.place(live / model.name)
+    monitor = _kept_monitor(model, learner, folder, snapshots)
+    return Prepared(learner, monitor, snapshots, schemas_of(config, model))
+
+
 def build_processor(
     config: Config,
     model: ModelConfig,
@@ -196,16 +222,14 @@ def build_processor(
     reports: LearnerReports,
     registry: HealthRegistry,
     spans: Spans | None = None,
+    prepared: Prepared | None = None,
 ) -> tuple[Processor, FilePublisher | ShardPublisher]:
-    """A model's processor and its publisher; `spans` records traces."""
-    folder = model_folder(config, model)
-    snapshots = FolderSnapshots(folder, model.snapshots_kept)
-    snapshots.prepare()
-    learner = new_learner(model)
-    shared = capability(learner, SharedMemoryLearner) if config.service.role != "learn" else None
-    if shared is not None:  # other hosts cannot map it: each version copies it
-        shared.place(live / model.name)
-    monitor = _kept_monitor(model, learner, folder, snapshots)
+    """A model's processor and its publisher.
+
+    `spans`: records traces; `prepared`: of a shard that was followed here, and is taken over.
+    """
+    prepared = prepared or prepare(config, model, live)
+    folder, learner, monitor = model_folder(config, model), prepared.learner, prepared.monitor
     layouts = model.layouts()
     publisher: FilePublisher | ShardPublisher
     if shard_of(model.name) is not None and merges(model):
@@ -213,13 +237,13 @@ def build_processor(
     else:
         publisher = FilePublisher(
             live / model.name,
-            moved=None if shared is None else lambda: _placed_anew(learner),
-            noted=({LAYOUTS: layouts} if layouts else {}) | owner_meta(config, model),
+            moved=(lambda: _placed_anew(learner)) if _shares(config, learner) else None,
+            noted=({LAYOUTS: layouts} if layouts else {}) | averaging_meta(model) | owner_meta(config, model),
         )
     processor = Processor(
         learner,
         source,
-        snapshots,
+        prepared.snapshots,
         settings_of(model, config.service.max_message_bytes, config.service.state_url),
         journal=FileJournal(folder / "journal"),
         evaluator=monitor,
@@ -242,10 +266,17 @@ def build_processor(
             stop_mark=FileStopMark(folder / "stopped.json"),
             attempts=FileAttempts(folder),
             losses=losses_of(config, model.name),
-            schemas=schemas_of(config, model),
+            siblings=siblings_of(model, live),
+            schemas=prepared.schemas,
         ),
+        warm=prepared.warm,
     )
     return processor, publisher
+
+
+def _shares(config: Config, learner: Learner) -> SharedMemoryLearner | None:
+    """The learner, if servers map its memory: those of other hosts cannot, each version copies it."""
+    return None if config.service.sends else capability(learner, SharedMemoryLearner)
 
 
 def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import time
-import tomllib
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -80,9 +79,10 @@ def preload(table: dict[str, Any]) -> None:
 def _table(path: Path) -> dict[str, Any]:
     """The configuration of a file and the environment, not validated."""
     from thalweg.ops.config.environment import overlay
+    from thalweg.ops.config.files.reading import read_table
 
     try:
-        table = tomllib.loads(path.read_text())
+        table = read_table(path)
         overlay(table, os.environ, lambda place: str, [])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}  # its validation says what is wrong
@@ -137,7 +137,8 @@ def run(arguments: list[str]) -> list[str]:
     """
     from thalweg.ops.run.supervisor import die_with_supervisor
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: it is meant for the supervisor
+    for number in (signal.SIGINT, signal.SIGHUP):  # from the keyboard, or its terminal: meant for the supervisor
+        signal.signal(number, signal.SIG_IGN)
     die_with_supervisor()
     requests = socket.socket(fileno=int(os.environ.pop(CHANNEL)))
     requests.set_inheritable(False)
@@ -193,7 +194,7 @@ def _begin(between: int, request: dict[str, Any], files: list[int]) -> list[str]
 
 def _show(command: list[str]) -> None:
     """Write a command over this process's arguments in memory, as far as there is room, so that `ps` shows it."""
-    fields = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
     start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
     if 0 < start < end:
         ctypes.memmove(start, "\0".join(command).encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)

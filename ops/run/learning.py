@@ -22,6 +22,7 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import (
     REFUSALS,
     LearnerReports,
+    Prepared,
     build_joiner,
     build_processor,
     model_folder,
@@ -34,8 +35,9 @@ from thalweg.ops.run.learners.shares import home_of_alias, homes
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.publishing import merges
-from thalweg.ops.run.shards.running import RunningShard, group_of, instance_of, must_pass_nothing_over
+from thalweg.ops.run.shards.running import RunningShard, membership, must_pass_nothing_over
 from thalweg.ops.run.shards.topic import TopicPartitions
+from thalweg.ops.run.shards.warm import Followed, WarmShards
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.learners.pages import metrics_page
@@ -114,6 +116,9 @@ class Learning:
         self._threads: list[SupervisedThread] = []
         self._mergers: list[tuple[Merger, SupervisedThread]] = []
         self._sharded: dict[str, TopicPartitions] = {}
+        self._warm: WarmShards | None = None
+        if self._objects is not None and config.service.followed:
+            self._warm = WarmShards(config, source, self._objects, live, registry, metrics, number)
         joined: set[str] = set()
         places = homes(config)
         self._mine = [model for model in config.model if number in places[model.name]]
@@ -121,15 +126,23 @@ class Learning:
             if model.scale is not None:
                 self._sharded[model.name] = TopicPartitions(model.name, model.topic, source.bounds)
                 self._add(model, "learner", self._own_shards, partial(self._ended, model.name))
-                if merges(model) and config.service.role != "learn":  # else where it is served
+                if self._warm is not None:
+                    self._warm.add(model, self._sharded[model.name].numbers)
+                if merges(model) and not config.service.sends:  # else where it is served
                     self._mergers.append(self._merger(model))
+                continue
+            if config.service.role == "standby":  # it has no owner by a group
                 continue
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
                 joined.add(model.served_name)
                 self._add(model.model_copy(update={"name": model.served_name}), "joiner", self._join)
         for alias in config.alias:
-            if alias.promotion == "auto" and home_of_alias(config, alias.name) == number:
+            if (
+                alias.promotion == "auto"
+                and config.service.role != "standby"
+                and home_of_alias(config, alias.name) == number
+            ):
                 self._judge(alias)
 
     @property
@@ -144,6 +157,8 @@ class Learning:
         self._reports.start()
         for topic in self._sharded.values():
             topic.start()
+        if self._warm is not None:
+            self._warm.start()
         for thread in (*self._threads, *(thread for _, thread in self._mergers)):
             thread.start()
 
@@ -163,6 +178,8 @@ class Learning:
             runs.stop()
         for thread in self._threads:
             thread.join()
+        if self._warm is not None:
+            self._warm.close()
         for merger, thread in self._mergers:  # after the shards, which hand on what they have learned last
             merger.stop()
             thread.stop()
@@ -245,25 +262,46 @@ class Learning:
 
         def make(number: int, commit: Commit, before: Shard | None) -> Shard:
             reachable = partial(self._source.bounds, model.topic)
-            work = partial(learn, number, commit)
+            followed = None if self._warm is None else self._warm.take(shard_name(model.name, number))
+            work = partial(learn, number, commit, [followed])
             ended = partial(self._part_ended, "learner", shard_name(model.name, number))
             return RunningShard(self._config, model, number, self._registry, before, work, reachable, ended)
 
         def learn(
-            number: int, commit: Commit, shard: ModelConfig, stop: threading.Event, run: Callable[[Part], None]
+            number: int,
+            commit: Commit,
+            followed: list[Followed | None],
+            shard: ModelConfig,
+            stop: threading.Event,
+            run: Callable[[Part], None],
         ) -> None:
             source = OnePartition(self._source, [model.topic], number, commit)
-            self._learn_from(shard, source, stop, run)
+            ready, followed[:] = followed[0], [None]  # once: it is used up
+            if ready is not None:
+                ready.join()
+                self._registry.forget(shard.name, "standby")
+            try:
+                self._learn_from(shard, source, stop, run, ready)
+            finally:
+                if ready is not None:
+                    ready.follower.close()
 
         def forget(number: int) -> None:
             self._registry.forget(shard_name(model.name, number))
             self._reports.forget(shard_name(model.name, number))
+            if self._warm is not None:
+                self._warm.give_back(shard_name(model.name, number))
 
-        join = partial(self._source.member, model.topic, group_of(model), instance_of(self._config, self._number))
+        join = membership(self._config, model, self._source, self._number)
         run(Shards(model.name, join, make, forget, health, topic=self._sharded[model.name]))
 
     def _learn_from(
-        self, model: ModelConfig, source: Log, stopping: threading.Event, run: Callable[[Part], None]
+        self,
+        model: ModelConfig,
+        source: Log,
+        stopping: threading.Event,
+        run: Callable[[Part], None],
+        ready: Followed | None = None,
     ) -> None:
         lock = FolderLock(model_folder(self._config, model), "learner", self._role)
         with alone(lock, self._registry.register("learner", model.name), stopping) as ours:
@@ -274,7 +312,7 @@ class Learning:
             if self._objects is None:
                 self._learn_here(model, source, run)
             else:
-                self._learn_mirrored(model, source, self._objects, stopping, run)
+                self._learn_mirrored(model, source, self._objects, stopping, run, ready)
 
     def _learn_here(
         self,
@@ -282,9 +320,10 @@ class Learning:
         source: Log,
         run: Callable[[Part], None],
         begun: Callable[[Part], None] = lambda part: None,
+        prepared: Prepared | None = None,
     ) -> None:
         processor, publisher = build_processor(
-            self._config, model, source, self._store, self._live, self._reports, self._registry, self._spans
+            self._config, model, source, self._store, self._live, self._reports, self._registry, self._spans, prepared
         )
         with closing(publisher):
             begun(processor)
@@ -299,6 +338,7 @@ class Learning:
         objects: Objects,
         stopping: threading.Event,
         run: Callable[[Part], None],
+        ready: Followed | None,
     ) -> None:
         """Learn with the state in an object store, too."""
         health = self._registry.register("object_store", model.name, silent_seconds=_SILENT_SECONDS)
@@ -316,6 +356,7 @@ class Learning:
             _BESIDE,
             health,
             superseded,
+            None if ready is None else ready.copy,
         )
         learner = self._registry.register("learner", model.name)
         learner.waiting("its newest state is looked up in the object store")
@@ -329,7 +370,7 @@ class Learning:
         uploading = SupervisedThread(mirror.run, health, f"object-store-{model.name}")
         uploading.start()
         try:
-            self._learn_here(model, source, run, parts.append)
+            self._learn_here(model, source, run, parts.append, None if ready is None else ready.taken())
         finally:
             mirror.stop()
             uploading.stop()

@@ -29,7 +29,7 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
     path = state_dir / f".{role}.lock"
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("w", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
     with file:

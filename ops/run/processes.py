@@ -74,7 +74,7 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
         spans = spans_of("learner")
         if spans is not None:
             stack.callback(spans.close)
-        if config.service.role == "learn":
+        if config.service.sends:
             sender = build_sender(config, live, registry)
             stack.callback(sender.close)  # after the learners: what they published last is sent, too
             sender.start()

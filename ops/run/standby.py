@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
+from thalweg.ops.config.files.reading import read_table
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ def wanted(config: Path, environment: Mapping[str, str]) -> bool:
     if not config.is_file():  # it could be a pipe, which can be read once
         return False
     try:
-        service = tomllib.loads(config.read_text()).get("service", {})
+        service = read_table(config).get("service", {})
     except (OSError, ValueError):
         return False  # it is invalid; nothing will be forked
     return not isinstance(service, dict) or service.get("standby", True) is not False

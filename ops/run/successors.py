@@ -177,7 +177,7 @@ def note_beginning(config: Config, model: str, number: int, begins: Mapping[str,
 def generations(path: Path) -> list[Generation]:
     """The recorded generations, oldest first; none if there is no file. Raises OSError or ConfigurationError."""
     try:
-        return [Generation(**record) for record in json.loads(path.read_text())]
+        return [Generation(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:
@@ -298,7 +298,7 @@ def _rebuilt(model: ModelConfig, generation: Generation) -> ModelConfig:
 def _turn(path: Path) -> Iterator[None]:
     """One process at a time: the server and the learner may both be the first to see a change."""
     make_folder(path.parent)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

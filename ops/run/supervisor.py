@@ -116,7 +116,7 @@ class Supervisor:
             "all": [*serving, *learning],
             "serve": [_Child(FOLLOWER, [*begin, "follow"]), *serving],
             "learn": [_Child(MONITOR, [*begin, "monitor"]), *learning],
-        }[role]
+        }["learn" if role == "standby" else role]
         self._stop = stop
 
     def run(self) -> int:
@@ -215,7 +215,7 @@ class Supervisor:
             }
         beside = self._status.with_name(".supervisor.json")
         try:
-            beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}))
+            beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}), encoding="utf-8")
             beside.rename(self._status)
         except OSError as error:
             log.warning("cannot write the status of the processes", problem=str(error))
@@ -270,7 +270,7 @@ def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool =
         if service is None:
             return 0
         role = service["role"] if serving else "all"  # of which the servers are left out
-        if serving and service["servers"] > 1 and role != "learn":  # others could share it
+        if serving and service["servers"] > 1 and role in ("all", "serve"):  # others could share it
             for interface in ("grpc", "http"):
                 listen(service[interface], key=f"service.{interface}").close()
         supervisor = Supervisor(

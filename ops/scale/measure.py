@@ -209,7 +209,7 @@ def _merging(model: ModelConfig, learner: Learner) -> float | None:
 def _resident_bytes() -> int:
     """Memory of this process."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

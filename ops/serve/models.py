@@ -86,7 +86,7 @@ class ServedModel:
         self.topic = location.topic
         self.labels_topic = location.labels_topic
         self.schema = location.schema
-        self.fit = fitting(location.schema)
+        self.fit = fitting(location.schema, of_requests=True)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
         followed = (

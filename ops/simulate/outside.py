@@ -68,6 +68,9 @@ class SimulatedLog:
     def max_record_bytes(self, topic: str) -> int:
         return self.records.max_record_bytes(topic)
 
+    def named_members(self, group: str) -> int:
+        return 0
+
     def identity(self, topic: str) -> str | None:
         self._ask(f"identity of {topic}")
         return "simulated"  # not drawn at random: its checksum's length in a file decides when a disk is full

@@ -40,7 +40,11 @@ class ModelGauges:
         shown = {}
         for name, value in gauges.items():
             spec = declared.get(name)
-            numbers = samples(value)
+            try:
+                numbers = samples(value)
+            except Exception as error:  # what a plug-in says of itself stops no learning
+                self.leave_out(name, f"expected a number, or numbers by label values, got {value!r:.80}: {error}")
+                continue
             problem = "it is not declared" if spec is None else _problem(spec, numbers)
             if spec is None or problem:
                 self.leave_out(name, problem)

@@ -20,7 +20,7 @@ from thalweg.ops.telemetry import learner_gauges, report_metrics
 from thalweg.ops.telemetry.learner_gauges import ModelGauges, Shown
 from thalweg.ops.telemetry.learners.counted import Counted, counted_before
 from thalweg.ops.telemetry.live_file import LiveFile
-from thalweg.ops.telemetry.metrics import LEARNER_METRICS
+from thalweg.ops.telemetry.metrics import LEARNER_METRICS, collected
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
 from thalweg.stream.drift.alarm import Alarm
@@ -56,6 +56,7 @@ class LearnerMetrics:
         self._told = _Told()
         self._models: dict[str, ModelMetrics] = {}
         self._joiners: dict[str, JoinMetrics] = {}
+        self._behind: Mapping[str, float] = {}
         self._adding = threading.Lock()
         self._before = counted_before(page) if page is not None else {}
         self.registry.register(self)
@@ -98,6 +99,11 @@ class LearnerMetrics:
         if waiting:
             self._before[model] = waiting
 
+    def followed(self, behind: Mapping[str, float]) -> None:
+        """The shards of others that are followed here: by name, how many seconds behind what the store has."""
+        if behind != self._behind:
+            self._behind, self._told.anything = dict(behind), True
+
     def collect(self) -> Iterable[Metric]:
         """Metrics of the last reports; all those of a model come from one report."""
         latest = [(model, last) for model in self._models.values() if (last := model.last) is not None]
@@ -107,7 +113,16 @@ class LearnerMetrics:
                 [(joiner.name, joiner.lag) for joiner in list(self._joiners.values())],
             ),
             *learner_gauges.families([(model.gauges, last.gauges) for model, last in latest]),
+            *self._standby(),
         ]
+
+    def _standby(self) -> Iterable[Metric]:
+        if not self._behind:
+            return []
+        family = collected("thalweg_standby_behind_seconds")
+        for name, seconds in self._behind.items():
+            family.add_metric([name], seconds)
+        return [family]
 
     def start(self) -> None:
         """Start writing the page about once a second."""

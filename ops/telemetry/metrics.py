@@ -272,6 +272,12 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "1 for the state that the component is in, else 0; without model_name: of the whole process",
         ("component", "model_name", "state"),
     ),
+    "thalweg_standby_behind_seconds": (
+        "gauge",
+        "For how long the object store has had something of another host's shard that is not followed yet; absent "
+        "while nothing of it is in memory",
+        ("model_name",),
+    ),
     "thalweg_component_restarts_total": (
         "counter",
         "Restarts of a component that ended unexpectedly",

@@ -24,7 +24,7 @@ class ProcessFigures(NamedTuple):
 def process_figures(pid: int | None) -> ProcessFigures | None:
     """Resource usage of a process; None if it does not run or may not be read."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         if fields[0] == "Z":
             return None
         files = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names are not needed
@@ -36,7 +36,7 @@ def process_figures(pid: int | None) -> ProcessFigures | None:
 
 @functools.cache
 def _boot_time() -> float:
-    for line in Path("/proc/stat").read_text().splitlines():
+    for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
         if line.startswith("btime "):
             return float(line.split()[1])
     return 0.0

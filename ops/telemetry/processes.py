@@ -89,7 +89,7 @@ def _supervised(live: Path | None) -> dict[str, dict[str, Any]]:
     if live is None:
         return {}
     try:
-        roles: dict[str, dict[str, Any]] = json.loads((live / SUPERVISOR_FILE).read_text())["roles"]
+        roles: dict[str, dict[str, Any]] = json.loads((live / SUPERVISOR_FILE).read_text(encoding="utf-8"))["roles"]
     except (OSError, ValueError, LookupError, TypeError):
         return {}
     return roles if isinstance(roles, dict) else {}

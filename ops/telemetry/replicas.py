@@ -142,7 +142,7 @@ class Replicas:
         beside = path.with_name(f".{path.name}-{os.getpid()}")
         with self._lock:
             try:
-                beside.write_text(json.dumps({"time": self._clock(), **own.written()}))
+                beside.write_text(json.dumps({"time": self._clock(), **own.written()}), encoding="utf-8")
                 beside.rename(path)
             except OSError as error:
                 return str(error)

@@ -24,8 +24,11 @@ from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 Fit: TypeAlias = Callable[[Inputs, int | None], dict[str, Array]]
 
 
-def fitting(schema: Schema) -> Fit | None:
+def fitting(schema: Schema, *, of_requests: bool = False) -> Fit | None:
     """Makes inputs fit the schema; None if there is nothing to do, because no input is optional or an id.
+
+    In a request a single value for each row may also come as (N, 1), as clients of tables send columns; what is an
+    event stays what it was.
 
     The result takes named arrays, each (N, ...), and N, None if only they know it; it leaves inputs that are unknown,
     or of a shape that no conversion mends, for `tensors.check_inputs`. It raises Refused when a value does not fit.
@@ -41,6 +44,8 @@ def fitting(schema: Schema) -> Fit | None:
             rows = next((len(array) for name, array in inputs.items() if name in schema.inputs and array.ndim), None)
         for name, spec in loose.items():
             array = inputs.get(name)
+            if of_requests and array is not None and not spec.shape and array.shape[1:] == (1,):
+                array = fitted[name] = array[:, 0]
             if array is not None and array.ndim == len(spec.shape) + 1:
                 fitted[name] = _ids(spec, array) if spec.ids else _values(columns[name], spec, array)
             elif array is None and spec.optional and rows is not None:

@@ -24,6 +24,7 @@ _EVERY = slice(None)
 class ClassGrading(TaskGrading):
     """Zero-one loss; for scores that are probabilities also log-loss and calibration error, for two classes AUC."""
 
+    right_alone = True
     controls = MappingProxyType({"majority": "majority_class", "repeat_last_label": "last_class"})
 
     def grade(

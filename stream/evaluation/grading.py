@@ -126,6 +126,8 @@ class TaskGrading(ABC):
     """Extra columns whose means over all events are kept, besides `log_loss`, `squared` and `absolute`."""
     kept: tuple[str, ...] = ()
     """Extra columns that the recent window holds."""
+    right_alone: bool = False
+    """Whether `main` is the share of right answers, which needs no column of the window but `correct`."""
     bounded: bool = True
     """Whether losses lie within [0, 1]."""
     controls: Mapping[str, str] = MappingProxyType({})

@@ -100,9 +100,11 @@ class Monitor:
             predictor, events=continual_events, share=continual_share, most_bytes=continual_bytes, seed=seed
         )
         self.curve = Curve()
-        self._inputs = WatchedColumns(predictor.inputs, params.max_columns, columns=learner.schema.columns)
-        answers = {name: spec for name, spec in predictor.outputs.items() if name == self.task.answer}
-        self._answers = WatchedColumns(answers if self.task.watched else {}, params.max_columns, codes=True)
+        inputs = predictor.inputs if params.inputs else {}  # without a test on columns none are gathered
+        self._inputs = WatchedColumns(inputs, params.max_columns, columns=learner.schema.columns)
+        watched = self.task.watched and params.inputs
+        answers = {name: spec for name, spec in predictor.outputs.items() if watched and name == self.task.answer}
+        self._answers = WatchedColumns(answers, params.max_columns, codes=True)
         self.drift = DriftWatch(
             params,
             [*self._inputs.names, *self._answers.names],

@@ -216,6 +216,10 @@ class Prequential:
 
         NaN if unknown, as AUC is while there is only one class in the window.
         """
+        if self._waiting and self._task is not None and self._grading is not None and self._grading.right_alone:
+            share = self._recent.share_right_after([one.columns["correct"] for one in self._waiting])
+            if share is not None:  # what waits goes on waiting: points of the curve lie close together at first
+                return self._task.quality, share
         self._flush()
         if not len(self._recent) or self._task is None or self._grading is None:
             return None

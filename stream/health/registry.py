@@ -239,10 +239,14 @@ class HealthRegistry:
                 )
         return found
 
-    def forget(self, model: str) -> None:
-        """Forget the components of a model that is not this process's any more."""
+    def forget(self, model: str, component: str | None = None) -> None:
+        """Forget a component, or all, of a model that is not this process's any more."""
         with self._lock:
-            self._handles = {place: handle for place, handle in self._handles.items() if place[1] != model}
+            self._handles = {
+                place: handle
+                for place, handle in self._handles.items()
+                if place[1] != model or component not in (None, place[0])
+            }
 
     def report(self) -> tuple[ComponentHealth, ...]:
         """The health of every component, in the order of registration."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from thalweg.memory.snapshots.state import State
 from thalweg.proto.records import Partition
 
 
@@ -78,7 +79,23 @@ class ForgettingEntry:
     cause: str
 
 
-Control: TypeAlias = RollbackEntry | ResetEntry | ForgettingEntry
+@dataclass(frozen=True, slots=True)
+class AveragingEntry:
+    """Parameters of other shards were mixed into those of this one."""
+
+    version: int
+    sha256: str
+    """Of `mixed`."""
+    weight: float
+    """Of this shard's own parameters; that of the others is in `mixed`."""
+    shards: tuple[tuple[int, int], ...]
+    """Numbers of the other shards, and their versions."""
+    mixed: State | None = field(default=None, compare=False, repr=False)
+    """What was mixed in, as the learner's `average` returned it: journals keep it beside the line."""
+    cause: str = "averaging"
+
+
+Control: TypeAlias = RollbackEntry | ResetEntry | ForgettingEntry | AveragingEntry
 """An entry that changes the state without learning."""
 Entry: TypeAlias = BlockEntry | Control
 
@@ -100,6 +117,9 @@ def to_line(entry: Entry) -> bytes:
         record = {"version": entry.version, "rollback": entry.to, "cause": entry.cause}
     elif isinstance(entry, ResetEntry):
         record = {"version": entry.version, "reset": True, "cause": entry.cause}
+    elif isinstance(entry, AveragingEntry):
+        shards = [list(one) for one in entry.shards]
+        record = {"version": entry.version, "averaged": entry.sha256, "weight": entry.weight, "shards": shards}
     else:
         record = {"version": entry.version, "forgetting": [entry.factor, entry.events], "cause": entry.cause}
     text = json.dumps(record, separators=(",", ":")).encode()
@@ -120,4 +140,7 @@ def from_line(line: bytes) -> Entry:
     if "forgetting" in record:
         factor, events = record["forgetting"]
         return ForgettingEntry(record["version"], factor, events, record["cause"])
+    if "averaged" in record:
+        shards = tuple((int(number), int(version)) for number, version in record["shards"])
+        return AveragingEntry(record["version"], record["averaged"], record["weight"], shards)
     return RollbackEntry(record["version"], record["rollback"], record["cause"])

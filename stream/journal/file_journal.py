@@ -18,6 +18,7 @@ from typing import IO
 import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder
+from thalweg.stream.journal.attachments import remove_attachments, with_attachments, write_attachment
 from thalweg.stream.journal.entries import Entry, is_amendment, to_line
 from thalweg.stream.journal.journal import JournalError, consecutive
 from thalweg.stream.journal.segments import cut_torn_line, keep_whole, newest_in, path_of, read_segments, segments
@@ -87,6 +88,7 @@ class FileJournal:
         if self._torn_at is not None:
             file.truncate(self._torn_at)
             self._torn_at = None
+        write_attachment(self._folder, entry)
         end, line = file.seek(0, os.SEEK_END), to_line(entry)
         try:
             _write_whole(file, line)
@@ -101,7 +103,8 @@ class FileJournal:
             self.begin_sync()
 
     def entries(self, after: int) -> Iterator[Entry]:
-        return consecutive(read_segments(self._folder, after, torn_end=self._read_only), after, str(self._folder))
+        lines = read_segments(self._folder, after, torn_end=self._read_only)
+        return with_attachments(self._folder, consecutive(lines, after, str(self._folder)))
 
     def begins_after(self) -> int | None:
         found = segments(self._folder)
@@ -130,6 +133,8 @@ class FileJournal:
         for begin, following in itertools.pairwise(segments(self._folder)):
             if following <= oldest_kept:
                 path_of(self._folder, begin).unlink()
+        oldest = next(iter(segments(self._folder)), 0)
+        remove_attachments(self._folder, lambda at: at <= oldest)  # of lines that are gone
 
     def truncate(self, version: int) -> None:
         self._close_file()
@@ -142,6 +147,7 @@ class FileJournal:
             path.unlink()
             removed = True
         self._newest = None
+        remove_attachments(self._folder, lambda at: at > version)
         if removed:
             sync_folder(self._folder)
 
@@ -149,6 +155,7 @@ class FileJournal:
         self._close_file()
         for begin in reversed(segments(self._folder)):  # what a crash leaves of them has no holes
             path_of(self._folder, begin).unlink()
+        remove_attachments(self._folder, lambda at: True)
         path_of(self._folder, version).touch()
         self._fresh_segment, self._newest = False, None
         sync_folder(self._folder)

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from thalweg.memory.files import make_folder, sync_folder, write_durably
-from thalweg.stream.journal.segments import path_of, segments
+from thalweg.stream.journal.entries import Entry, from_line
+from thalweg.stream.journal.segments import keep_whole, path_of, segments
 
 _BEGIN = re.compile(rb"([0-9]{1,19})\n", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What `tail` gave."""
+
+    begin: int
+    """The version after which it begins."""
+    lines: bytes
+
+    @classmethod
+    def of(cls, content: bytes | None) -> Tail | None:
+        """None for anything else."""
+        found = None if content is None else _BEGIN.match(content)
+        return None if content is None or found is None else cls(int(found[1]), content[found.end() :])
+
+    def entries(self) -> list[Entry]:
+        """Its entries as they were written, up to the first that is not whole."""
+        found: list[Entry] = []
+        for line in self.lines.splitlines(keepends=True):
+            try:
+                found.append(from_line(line))
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                break
+        return found
 
 
 def tail(folder: Path, version: int) -> bytes | None:
@@ -34,9 +61,26 @@ def restore_tail(folder: Path, content: bytes) -> None:
 
     Raises OSError.
     """
-    found = _BEGIN.match(content)
+    found = Tail.of(content)
     if found is None or segments(folder):
         return
     make_folder(folder)
-    write_durably(path_of(folder, int(found[1])), content[found.end() :])
+    write_durably(path_of(folder, found.begin), found.lines)
     sync_folder(folder)
+
+
+def put_tail(folder: Path, tail: Tail, version: int) -> None:
+    """Write a tail over what a folder has of the same journal: of that, only what leads from `version` to it is kept.
+
+    Nothing is flushed, as the journal is elsewhere, too: whoever goes on with it does that. Raises OSError.
+    """
+    make_folder(folder)
+    for begin in reversed(segments(folder)):
+        if tail.begin <= version or begin > tail.begin:
+            if begin != tail.begin:
+                path_of(folder, begin).unlink()
+        elif begin < tail.begin:
+            keep_whole(path_of(folder, begin), tail.begin)
+    beside = folder / f".{tail.begin}.copied"
+    beside.write_bytes(tail.lines)
+    beside.replace(path_of(folder, tail.begin))

@@ -79,9 +79,18 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # also for a number too large for a float
         reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
-        said = str(error) if isinstance(error, msgspec.ValidationError) else fault_of(value, error)
+        said = _told(error, fields) if isinstance(error, msgspec.ValidationError) else fault_of(value, error)
         raise Refused(reason, f"{form}: {said:.200}") from None
     return LabelRecord(id, label)
+
+
+def _told(error: msgspec.ValidationError, fields: FieldMapping) -> str:
+    """What the decoder found wrong, with the names that the sender is to use."""
+    text = str(error)
+    for ours, named in (("id", fields.id), ("label", fields.label)):
+        if named and named != ours:
+            text = text.replace(f"field `{ours}`", f"field `{named}`")
+    return text
 
 
 def _leads_into_data(fields: FieldMapping) -> bool:

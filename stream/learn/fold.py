@@ -21,7 +21,7 @@ from thalweg.memory.devices.failures import device_failures
 from thalweg.memory.devices.history import as_software, devices_before
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import Forgetting, capability, computed_on, predict_batch
+from thalweg.models.contract.capabilities import Averageable, Forgetting, capability, computed_on, predict_batch
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
@@ -29,7 +29,14 @@ from thalweg.proto.records import Partition, Position
 from thalweg.stream.comparison.collector import Collector
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
-from thalweg.stream.journal.entries import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
+from thalweg.stream.journal.entries import (
+    AveragingEntry,
+    BlockEntry,
+    Control,
+    ForgettingEntry,
+    ResetEntry,
+    RollbackEntry,
+)
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.micro_batches.fresh import Totals, fresh_events
@@ -209,6 +216,10 @@ class Fold:
         if saved is not None and (self._parent or 0) < saved <= self._version:  # saved since the checkpoint was made
             self._parent = saved
 
+    def saved(self, version: int) -> None:
+        """This version, on the way to the present one, is saved: it is the parent of the next snapshot."""
+        self._parent = version
+
     def stop_evaluating(self) -> None:
         """Learn without evaluation from now on: the evaluator's state stays as it is, and there are no more reports."""
         self._grader = self._drift = None
@@ -380,6 +391,9 @@ class Fold:
             self._learner.restore(self._make().state())
             self._learned = 0
             done = "begun anew"
+        elif isinstance(entry, AveragingEntry):
+            self._average(entry)
+            return
         else:
             assert isinstance(entry, ForgettingEntry)
             if forgetting := capability(self._learner, Forgetting):
@@ -393,6 +407,16 @@ class Fold:
         self._unhandled = ()
         if not repeated:
             log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+
+    def _average(self, entry: AveragingEntry) -> None:
+        averageable = capability(self._learner, Averageable)
+        if averageable is None or entry.mixed is None:
+            raise RuntimeError(
+                f"model {self._settings.model!r}: a {type(self._learner).__name__} has nothing to average"
+            )
+        averageable.mix(entry.mixed, entry.weight)
+        self._version, self._unhandled = entry.version, ()
+        log.debug("averaged with other shards", model=self._settings.model, version=entry.version, shards=entry.shards)
 
 
 def _served_by(model: str, batch: Batch) -> Batch:

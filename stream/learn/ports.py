@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Predictor
+from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.decode import Rejected
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.records import Partition, Position, Records
@@ -18,6 +18,7 @@ from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.freshness.tracker import NoTracker, Tracker
 from thalweg.stream.health.registry import Health
+from thalweg.stream.journal.entries import AveragingEntry
 from thalweg.stream.learn.observer import NoObserver, Observer
 from thalweg.stream.quarantine.attempts import Attempts, NoAttempts
 from thalweg.stream.quarantine.stop import InMemoryStopMark, StopMark
@@ -105,6 +106,16 @@ class Commands(Protocol):
         """Respond to a command with its result."""
 
 
+class Siblings(Protocol):
+    """The other shards of a model, with which parameters are averaged; implemented by `stream.averaging`."""
+
+    def entry(self, learner: Learner, version: int, learned: int) -> AveragingEntry | None:
+        """The entry that follows this version, if it is time for one; `learned`: labelled events in the state."""
+
+    def close(self) -> None:
+        """Close what they are read by."""
+
+
 class DeadLetterSink(Protocol):
     """Receives invalid records; implemented by `stream.dead_letters`."""
 
@@ -161,5 +172,7 @@ class Ports:
     """Whether the circuit breaker has stopped the model."""
     attempts: Attempts = field(default_factory=NoAttempts)
     """Finds a block that ends the process."""
+    siblings: Siblings | None = None
+    """The other shards of the model, where parameters are averaged with theirs."""
     losses: LossSink | None = None
     """Where the losses of events go, to be compared with those of other models; None: they are not computed."""

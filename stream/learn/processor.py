@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -17,7 +17,7 @@ from thalweg.stream.journal.journal import InMemoryJournal, Journal
 from thalweg.stream.learn.beginning import Beginning
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.context import ModelContext
-from thalweg.stream.learn.control import Changes, Controls, Policy
+from thalweg.stream.learn.control import Changes, Controls, NotApplied, Policy
 from thalweg.stream.learn.fold import DRIFT, Fold
 from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
@@ -25,6 +25,7 @@ from thalweg.stream.learn.ports import Evaluator, Ports
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saving.saver import Saver
 from thalweg.stream.learn.saving.saving import Saving
+from thalweg.stream.learn.saving.warm import Warm
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import dead_letters_of
 from thalweg.stream.log.log import Log, LogReplaced, Reader
@@ -62,6 +63,7 @@ class Processor:
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         ports: All other inputs and outputs.
         runtime: Clocks, waits and threads.
+        warm: A fold to go on with, of this learner and evaluator and these snapshots; None: from the newest snapshot.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Processor:
         make: Callable[[], Learner] | None = None,
         ports: Ports | None = None,
         runtime: Runtime = REAL,
+        warm: Warm | None = None,
     ) -> None:
         ports = ports if ports is not None else Ports()
         settings = settings if settings is not None else ProcessorSettings()
@@ -84,7 +87,7 @@ class Processor:
         losses = None
         if ports.losses is not None:
             losses = Collector(settings.model, ports.losses.name, settings.joined_topic)
-        fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas, losses)
+        fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas, losses) if warm is None else warm.fold
         context = ModelContext(
             fold=fold,
             source=source,
@@ -98,6 +101,7 @@ class Processor:
         self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
         self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
         self._attempts, self._losses, self._tracker = ports.attempts, ports.losses, ports.tracker
+        self._siblings = ports.siblings
         self._clock, self._ticks, self._stopping = runtime.clock, runtime.ticks, stopping
         self._intake = Intake(context)
         self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
@@ -111,6 +115,7 @@ class Processor:
         self._controls = Controls(context, self._saving, self._change, self._standstill)
         self._reporter = Reporter(fold, ports.observer.reported, runtime.clock, runtime.ticks)
         self._cadence = PublishCadence(ports, journal.sync, settings.publish_share, runtime)
+        self._warm = warm
         self._reader: Reader | None = None
         self._taken_at = runtime.ticks()
 
@@ -171,6 +176,8 @@ class Processor:
             self._attempts.close()
             if self._losses is not None:
                 self._losses.close()
+            if self._siblings is not None:
+                self._siblings.close()
             self._tracker.close()
 
     @contextmanager
@@ -248,6 +255,7 @@ class Processor:
             self._tracker.learned(outcome.version, took, self._clock())
             self._note(outcome)
             self._done(outcome, reader.lag())
+            self._average()
         elif self._alarms is not None:
             self._alarms.send(())  # the pending ones
         self._publish(now=taken is None)
@@ -294,6 +302,18 @@ class Processor:
         if self._alarms is not None:
             self._alarms.send(outcome.alarms, outcome.digests)
 
+    def _average(self) -> None:
+        """Average parameters with other shards if it is time for it. What fails is told; the shard learns on alone."""
+        if self._siblings is None:
+            return
+        try:
+            entry = self._siblings.entry(self._fold.learner, self.version, self.events_learned)
+            if entry is not None:
+                self._changes.make(entry)
+                self._saving.save()
+        except (NotApplied, OSError) as error:
+            log.error("parameters are not averaged with other shards", model=self._settings.model, problem=str(error))
+
     def _act(self, outcome: Outcome) -> None:
         if (decision := self._policy.decide(outcome)) is not None:
             self._controls.act(decision)
@@ -330,6 +350,10 @@ class Processor:
         Alarms raised on the way are reported again, and those of the last block are acted on: the process may have
         died before it did so. Raises Stopped.
         """
+        warm, self._warm = self._warm, None  # once: whatever fails later begins with the snapshots
+        if warm is not None:
+            self._go_on(warm)
+            return
         newest = self._snapshots.newest()
         if newest is None:
             if self._losses is not None:
@@ -349,8 +373,25 @@ class Processor:
         self._replay(self._standstill.recall())
         self._publish(now=True)
 
-    def _replay(self, upto: int | None = None) -> None:
-        """Apply the journal's entries above the present version, until the circuit breaker stops the model."""
+    def _go_on(self, warm: Warm) -> None:
+        """As `recover`, of a fold that has applied most of the journal."""
+        kept = self._snapshots.manifests()[-1]
+        if self._alarms is not None and warm.alarms is not None:
+            self._alarms.restore(warm.alarms)
+        self._saver.found(kept.version)
+        self._saving.learned(self.events_learned - kept.events_learned)
+        log.info("goes on warm", model=self._settings.model, version=self.version, saved=kept.version)
+        if self._cadence.behind(self.version):
+            self._publish(now=True)
+            self._cadence.confirm(kept.created)
+        self._beginning.follow_identities()
+        self._replay(self._standstill.recall(), warm.outcomes)
+        self._publish(now=True)
+
+    def _replay(self, upto: int | None = None, before: Sequence[Outcome] = ()) -> None:
+        """Apply the journal's entries above the present version, until the circuit breaker stops the model; `before`:
+        the outcomes of those before them that nobody was told of.
+        """
 
         def note(outcome: Outcome) -> None:
             if outcome.events and self._cadence.behind(outcome.version):
@@ -361,7 +402,7 @@ class Processor:
 
         began = self._ticks()
         try:
-            outcomes = self._recovery.replay(note, upto)
+            outcomes = [*before, *self._recovery.replay(note, upto)]
         except Tripped as tripped:
             self._standstill.begin(tripped.stop)
             return

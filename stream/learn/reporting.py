@@ -72,14 +72,13 @@ class Reporter:
             return
         self._made, self._reported = now, state
         try:
-            report = self._report()
+            self._tell(self._report())
         except Exception as error:  # figures must not stop the learning
             if (problem := first_line(error)) != self.problem:
                 log.exception("a status report cannot be made: learning continues", problem=problem)
             self.problem = problem
         else:
             self.problem = ""
-            self._tell(report)
 
     def _report(self) -> LearnerReport:
         learner, moment = self._fold.learner, self._clock()

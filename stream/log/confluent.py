@@ -98,6 +98,12 @@ class ConfluentLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return ConfluentMember(self._clients, topic, group, instance, listener)
 
+    def named_members(self, group: str) -> int:
+        try:
+            return self._cluster().named_members(group)
+        except ClientError as error:
+            raise log_error(f"group {group!r}: its members cannot be read from Kafka", error.problem) from error
+
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(cluster: Cluster) -> Mapping[Partition, tuple[int, int]]:
             found = cluster.topics([topic])[topic]

@@ -65,6 +65,9 @@ class InMemoryLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return SoleMember(lambda: self.bounds(topic), listener)
 
+    def named_members(self, group: str) -> int:
+        return 0
+
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with self._changed:
             if topic not in self._topics:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
-from kafka.errors import KafkaError
+from kafka.errors import GroupIdNotFoundError, KafkaError
 
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
@@ -59,6 +59,7 @@ class KafkaLog:
         self._producer: Any = None
         self._plain: Any = None
         self._looker: Any = None
+        self._admin: Any = None
         self._closed = False
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
@@ -107,6 +108,19 @@ class KafkaLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return PythonMember(self._clients, topic, group, instance, listener)
 
+    def named_members(self, group: str) -> int:
+        with self._lock:
+            try:
+                if self._admin is None:
+                    self._admin = self._clients.admin()
+                found = self._admin.describe_groups([group])[group]
+            except KafkaError as error:
+                raise log_error(f"group {group!r}: its members cannot be read from Kafka", error) from error
+        problem = found.get("error")
+        if problem is not None and GroupIdNotFoundError.__name__ not in problem:
+            raise LogError(f"group {group!r}: its members cannot be read from Kafka: {problem}")
+        return sum(bool(one.get("group_instance_id")) for one in found.get("members") or ())
+
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(looker: Any) -> Mapping[Partition, tuple[int, int]]:
             parts = [TopicPartition(topic, number) for number in looker.partitions_for_topic(topic)]
@@ -136,6 +150,9 @@ class KafkaLog:
             if self._looker is not None:
                 self._looker.close(autocommit=False, timeout_ms=1000)
                 self._looker = None
+            if self._admin is not None:
+                self._admin.close()
+                self._admin = None
 
     def _retire(self, producer: Any, failed: Mapping[int, Exception]) -> None:
         """Do not use this producer again if an error has left it useless: then it refuses whatever comes after, and

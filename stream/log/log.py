@@ -218,8 +218,12 @@ class Log(Protocol):
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         """Joins the consumer group of those who share the partitions of a topic; asks nobody yet.
 
-        `instance`: the member's name, under which it keeps its partitions over a short restart.
+        `instance`: the member's name, under which it keeps its partitions over a short restart; empty: it has none, and
+        leaves the group at once when it closes.
         """
+
+    def named_members(self, group: str) -> int:
+        """How many members of a group have a name; 0 where the log has no groups. Raises LogError."""
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         """Earliest offset and next offset per partition; {} if there is no topic."""

@@ -46,6 +46,9 @@ class ReopenedLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.get().member(topic, group, instance, listener)
 
+    def named_members(self, group: str) -> int:
+        return self._log.get().named_members(group)
+
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         return self._log.get().bounds(topic)
 

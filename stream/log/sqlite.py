@@ -157,6 +157,9 @@ class SqliteLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return SoleMember(lambda: self.bounds(topic), listener)
 
+    def named_members(self, group: str) -> int:
+        return 0
+
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         self._must_be_there()
         # not by the open connection, whose cached pages hide what became of the file

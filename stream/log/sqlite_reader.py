@@ -54,10 +54,11 @@ class SqliteReader:
         self._gaps: list[Gap] = []
         self._reached, self._problem = True, ""
         self._read_all: int | None = None  # what the file was when all of it was read
+        self._lags: Mapping[Partition, int] | None = None  # while it is that
         self.seek(after)
 
     def seek(self, after: Position) -> None:
-        self._read_all = None
+        self._read_all = self._lags = None
         self._next = {topic: after.get(Partition(topic, 0), first - 1) + 1 for topic, first in self._starts.items()}
 
     def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
@@ -68,6 +69,7 @@ class SqliteReader:
             try:
                 seen = self._version()
                 if seen != self._read_all:
+                    self._lags = None
                     takes = (self._take(topic, max_records, max_bytes) for topic in self._next)
                     found = [run for run in takes if run is not None]
                     self._read_all = None if found else seen
@@ -203,6 +205,19 @@ class SqliteReader:
         return {Partition(topic, 0): offset - 1 for topic, offset in self._next.items() if offset > 0}
 
     def lag(self) -> Mapping[Partition, int]:
+        if self._read_all is None:
+            return self._lag()
+        try:
+            same = self._version() == self._read_all
+        except DAMAGE:
+            return self._lag()
+        if not same:
+            return self._lag()
+        if self._lags is None:  # a quiet model asks twice a turn: nothing changed since it last looked
+            self._lags = self._lag()
+        return self._lags
+
+    def _lag(self) -> Mapping[Partition, int]:
         lags = {}
         for topic, offset in self._next.items():
             try:

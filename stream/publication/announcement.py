@@ -83,6 +83,9 @@ def write_slot(announced: mmap.mmap, slot: Slot) -> None:
 
 def newest_slot(announced: bytes) -> Slot | None:
     """The newest undamaged slot; None: nothing is announced."""
-    slots = [Slot.unpack(announced[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
-    whole = [slot for slot in slots if slot is not None]
-    return max(whole, key=lambda slot: slot.number) if whole else None
+    if len(announced) < 2 * _SLOT_BYTES:
+        return Slot.unpack(announced)
+    numbers = [_SLOT.unpack_from(announced, at)[0] for at in (0, _SLOT_BYTES)]
+    order = (0, _SLOT_BYTES) if numbers[0] >= numbers[1] else (_SLOT_BYTES, 0)
+    whole = (Slot.unpack(announced[at : at + _SLOT_BYTES]) for at in order)  # the other only if this one is damaged
+    return next((slot for slot in whole if slot is not None), None)

@@ -131,13 +131,14 @@ class FilePublisher:
         make_model_folder(self._folder)
         path = self._folder / ANNOUNCEMENT
         announced = make_announcement(path)
+        self._announcement = path  # looked at every moment: made once
         self._inode = path.stat().st_ino
         return announced
 
     def _deleted(self) -> bool:
         """Whether the announcement is no longer the file that is mapped: somebody has emptied the memory's folder."""
         try:
-            return (self._folder / ANNOUNCEMENT).stat().st_ino != self._inode
+            return self._announcement.stat().st_ino != self._inode
         except OSError:
             return True
 

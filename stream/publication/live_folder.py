@@ -79,7 +79,7 @@ def _tie(target: Path, state_dir: Path) -> None:
     mark = target / _IDENTITY
     if (held := _held.pop(mark, None)) is not None:
         os.close(held)
-    found = mark.read_text() if mark.exists() else wanted
+    found = mark.read_text(encoding="utf-8") if mark.exists() else wanted
     if found != wanted:
         if _in_use(mark):
             raise PermissionError(f"{target}: a running service uses it whose state folder is another {state_dir}")
@@ -87,7 +87,7 @@ def _tie(target: Path, state_dir: Path) -> None:
         for path in target.iterdir():
             _remove(path)
     if found != wanted or not mark.exists():
-        mark.write_text(wanted)
+        mark.write_text(wanted, encoding="utf-8")
     _held[mark] = os.open(mark, os.O_RDONLY)
     fcntl.flock(_held[mark], fcntl.LOCK_SH)
 
@@ -96,7 +96,7 @@ def _identity(state_dir: Path) -> str:
     """The state folder's identity, drawn if it has none. Processes that start together agree."""
     own, drawn = state_dir / _IDENTITY, state_dir / f"{_IDENTITY}.{uuid.uuid4().hex}"
     if not own.exists():
-        drawn.write_text(uuid.uuid4().hex)
+        drawn.write_text(uuid.uuid4().hex, encoding="utf-8")
         try:
             os.link(drawn, own)
         except FileExistsError:
@@ -104,7 +104,7 @@ def _identity(state_dir: Path) -> str:
         except OSError:  # no hard links here
             drawn.replace(own)
         drawn.unlink(missing_ok=True)
-    return own.read_text()
+    return own.read_text(encoding="utf-8")
 
 
 def _in_use(mark: Path) -> bool:
@@ -125,7 +125,7 @@ def remove_orphans() -> None:
     """
     for target in _SHARED.glob(f"thalweg-{os.getuid()}-*"):
         try:
-            owner = Path((target / _IDENTITY).read_text().partition("\n")[2])
+            owner = Path((target / _IDENTITY).read_text(encoding="utf-8").partition("\n")[2])
             if target.is_symlink() or target.stat().st_uid != os.getuid():
                 continue
             if (owner / _IDENTITY).exists() or _in_use(target / _IDENTITY):

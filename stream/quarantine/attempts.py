@@ -207,7 +207,7 @@ class FileAttempts:
             "trials": [_named(one) for one in self._trials],
         }
         with suppress(OSError):
-            self._events.write_text(json.dumps(record))
+            self._events.write_text(json.dumps(record), encoding="utf-8")
 
 
 def _named(one: Skip) -> list[object]:

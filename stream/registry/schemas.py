@@ -149,7 +149,7 @@ class KnownSchemas:
         self._unsaved = True
 
     def _load(self, path: Path) -> None:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         self._schemas = {
             int(id): schema for id, one in found["schemas"].items() if (schema := _schema(one)) is not None
         }

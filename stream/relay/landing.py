@@ -161,7 +161,7 @@ class Landing:
             "number": self._number,
         }
         beside = self._folder / f".{_MARK}"
-        beside.write_text(json.dumps(record))
+        beside.write_text(json.dumps(record), encoding="utf-8")
         beside.rename(self._folder / _MARK)
 
     def _noted(self) -> tuple[Order | None, str, int]:

@@ -247,7 +247,7 @@ class Sender:
         self._board.close()
 
     def _run(self) -> None:
-        with (self._live / _LOCK).open("w") as lock:
+        with (self._live / _LOCK).open("w", encoding="utf-8") as lock:
             while not self._stopping.is_set():
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,6 +45,9 @@ class OnePartition:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.member(topic, group, instance, listener)
 
+    def named_members(self, group: str) -> int:
+        return self._log.named_members(group)
+
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         found = self._log.bounds(topic)
         return {part: one for part, one in found.items() if topic not in self._topics or part.number == self._number}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from thalweg.models.parts.settings import Positive, Settings, rule
+from thalweg.models.parts.settings import Positive, Settings, Whole, rule
 
 
 class ScaleParams(Settings):
@@ -19,6 +19,16 @@ class ScaleParams(Settings):
     """With `merge`: how often a shard hands its state on, and the merged model is solved, at most."""
     without_key: Literal["refuse", "mean"] = "refuse"
     """With `key`: what becomes of a request without a key. `mean`: it gets the mean over the answers of all shards."""
+
+    average_every: Whole = 0
+    """With `key`: after so many labelled events of its own a shard averages the parameters that are about all keys with
+    those of the other shards, weighted by the events that each has learned meanwhile; for learners that have such
+    parameters (`error_memory`). 0: never."""
+
+    @rule("average_every", "answers")
+    def _keyed_shards_average(self) -> str | None:
+        sound = not self.average_every or self.answers == "key"
+        return None if sound else "expected answers = 'key' with it: merged shards are one model already"
 
     @rule("merge_seconds", "answers")
     def _merged_shards_wait(self) -> str | None:

@@ -21,7 +21,7 @@ from thalweg.proto.rows.ids import id_number
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 from thalweg.stream.sources.csv_columns import CsvColumns
-from thalweg.stream.sources.csv_reading import FileError, Header, Row, check_utf8, csv_rows
+from thalweg.stream.sources.csv_reading import FileError, Header, Row, check_utf8, csv_rows, told_delimiter
 from thalweg.stream.sources.mapping import IGNORED, CsvMapping
 
 
@@ -37,8 +37,9 @@ def csv_events(
     notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Decoded]:
     """The events of one CSV file, as `files.read_events` returns them; `path` is for messages."""
-    delimiter = mapping.delimiter or ","
-    rows = csv_rows(lines, delimiter)
+    told, before, lines = told_delimiter(lines)
+    delimiter = mapping.delimiter or told or ","
+    rows = csv_rows(lines, delimiter, before)
     header = Header.read(path, rows, delimiter)
     table: _Table | CsvColumns
     if schema.columns:

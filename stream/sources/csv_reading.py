@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_TEXT_BYTES
 from thalweg.proto.rejected import Refused
+
+_SEPARATOR = re.compile(rb'"?sep=([^"A-Za-z0-9])"?', re.IGNORECASE)
 
 
 class FileError(Exception):
@@ -37,19 +41,39 @@ class Row(NamedTuple):
     """Why it is invalid."""
 
 
-def csv_rows(lines: Iterable[bytes], delimiter: str = ",") -> Iterator[Row]:
-    """All rows but blank ones; after a quoting error reading continues with the next line."""
+def told_delimiter(lines: Iterable[bytes]) -> tuple[str, int, Iterator[bytes]]:
+    """The delimiter that a first line `sep=;` tells, as Excel reads and some programs write it.
+
+    Returns:
+        The delimiter, empty if there is no such line; how many lines it takes; the lines after it.
+    """
+    rest = iter(lines)
+    first = next(rest, b"")
+    found = _SEPARATOR.fullmatch(first.strip(b"\r\n"))
+    if found is None:
+        return "", 0, chain([first] if first else [], rest)
+    return found[1].decode("latin-1"), 1, rest
+
+
+def csv_rows(lines: Iterable[bytes], delimiter: str = ",", before: int = 0) -> Iterator[Row]:
+    """All rows but blank ones; after a quoting error reading continues with the next line.
+
+    Args:
+        lines: Of the file.
+        delimiter: Between columns.
+        before: Lines of the file that were read before these.
+    """
     # invalid UTF-8 becomes surrogates, to be found in the row that has them
     text = (line.decode("utf-8", "surrogateescape") for line in lines)
     csv.field_size_limit(MAX_TEXT_BYTES)  # of this process; longer texts are invalid in every form
     reader = csv.reader(text, strict=True, delimiter=delimiter)
     place = -1
     while True:
-        line = reader.line_num + 1
+        line = before + reader.line_num + 1
         try:
             texts = next(reader, None)
         except csv.Error as error:
-            yield Row(place, line, (), f"lines {line} to {reader.line_num} are no CSV: {_fault(error)}")
+            yield Row(place, line, (), f"lines {line} to {before + reader.line_num} are no CSV: {_fault(error)}")
         else:
             if texts is None:
                 return

@@ -7,15 +7,13 @@ replaced: a byte that the encoding has not is an error, with its place.
 from __future__ import annotations
 
 import codecs
-import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TypeAlias
 
 from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.stream.sources.csv_reading import FileError
+from thalweg.stream.sources.packed import BinaryFile
 
-BinaryFile: TypeAlias = IO[bytes] | gzip.GzipFile
 _MARKS = (  # those of UTF-32 begin with those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -62,7 +60,7 @@ def utf8_lines(file: BinaryFile, path: Path, encoding: str = "") -> Iterator[byt
     if usual == "utf-8":
         if b"\0" in begin:
             _refuse_wide(begin, path)
-        yield from _without_mark(file)
+        yield from _without_mark(_macintosh(file) if _only_returns(file) else file)
         return
     yield from _decoded(file, path, encoding)
 
@@ -114,6 +112,21 @@ def _refuse_wide(begin: bytes, path: Path) -> None:
                 f"{path}: expected UTF-8, got zero bytes at every other place: UTF-16 without a byte order mark? "
                 f"--encoding {name}"
             )
+
+
+def _only_returns(file: BinaryFile) -> bool:
+    """Whether lines end in carriage returns alone, as some programs on Macs still write them."""
+    begin = file.peek(_CHUNK) if hasattr(file, "peek") else b""
+    return b"\n" not in begin and b"\r" in begin[:-1]
+
+
+def _macintosh(file: BinaryFile) -> Iterator[bytes]:
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
 
 
 def _without_mark(file: Iterable[bytes]) -> Iterator[bytes]:

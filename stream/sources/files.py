@@ -6,7 +6,6 @@ compressed data is an error, because the missing part is unknown.
 
 from __future__ import annotations
 
-import gzip
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +26,7 @@ from thalweg.stream.sources.csv_events import csv_events
 from thalweg.stream.sources.csv_reading import FileError, unreadable
 from thalweg.stream.sources.encodings import utf8_fault, utf8_lines
 from thalweg.stream.sources.mapping import CsvMapping
+from thalweg.stream.sources.packed import DAMAGED, ENDINGS, opened
 from thalweg.stream.sources.presence import noting_absent
 from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
 
@@ -55,8 +55,8 @@ def read_events(
     `Rejected.row` is the line number in the file, from 1.
 
     Args:
-        path: `.jsonl` (`.ndjson`, `.json`), `.csv`, `.tsv`, each also with `.gz`; `.parquet`, `.arrow`, `.feather`,
-            `.arrows`; in any case. `-`: standard input, JSON lines or CSV.
+        path: `.jsonl` (`.ndjson`, `.json`), `.csv`, `.tsv`, each also with `.gz`, `.bz2` or `.xz`; `.parquet`,
+            `.arrow`, `.feather`, `.arrows`; in any case. `-`: standard input, JSON lines or CSV.
         schema: The schema of events.
         mapping: The role of each column; the time unit of sequences.
         limit: Most lines of events.
@@ -161,8 +161,10 @@ def file_kind(path: Path, *kinds: str) -> str:
         return kinds[0]
     if path.is_dir():
         raise FileError(f"{path}: expected a file, got a folder")
-    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if kind not in kinds or (kind in ARROW_KINDS and path.name.lower().endswith(".gz")):
+    name = path.name.lower()
+    packed_as = next((ending for ending in ENDINGS if name.endswith(ending)), "")
+    kind = name.removesuffix(packed_as).rpartition(".")[2]
+    if kind not in kinds or (kind in ARROW_KINDS and packed_as):
         names = [f".{one}{packed}" for one in kinds for packed in ("", ".gz") if not (packed and one in ARROW_KINDS)]
         got = path.name.rpartition(".")[2] if "." in path.name else ""
         raise FileError(
@@ -176,11 +178,11 @@ def text_lines(path: Path, encoding: str) -> Iterator[Iterator[bytes]]:
     """The lines of a file, decompressed. Raises FileError."""
     try:
         if path == STANDARD_INPUT:
-            yield utf8_lines(sys.stdin.buffer, path, encoding)
+            yield utf8_lines(opened(sys.stdin.buffer, path), path, encoding)
             return
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            yield utf8_lines(file, path, encoding)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        with path.open("rb") as file, opened(file, path) as unpacked:
+            yield utf8_lines(unpacked, path, encoding)
+    except (*DAMAGED, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
     except OSError as error:
         raise unreadable(path, error) from error

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from thalweg.stream.sources.encodings import utf8_lines
 from thalweg.stream.sources.files import STANDARD_INPUT
+from thalweg.stream.sources.packed import opened
 
 
 @contextmanager
@@ -24,5 +25,5 @@ def readable_twice(path: Path, encoding: str = "") -> Iterator[Path]:
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         with copy.open("rb") as file:
-            first = next(utf8_lines(file, path, encoding), b"").lstrip()[:1]
+            first = next(utf8_lines(opened(file, path), path, encoding), b"").lstrip()[:1]
         yield copy.rename(copy.with_suffix(".jsonl" if first in (b"{", b"[") else ".csv"))

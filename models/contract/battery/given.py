@@ -20,6 +20,9 @@ class Given:
     gauges_left_out: frozenset[str] = frozenset()
     """Declared gauges that have no value under the parameters of `new`."""
 
+    merges_exactly: bool = True
+    """Whether what is merged answers as one learner of all events; False: its documentation says what is not exact."""
+
     def new(self) -> Learner:
         """A learner that has learned nothing; every call returns an equal one."""
         raise NotImplementedError

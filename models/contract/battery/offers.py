@@ -45,6 +45,8 @@ class OfferCases(Given):
         mergeable = capability(half, Mergeable)
         if mergeable is None:
             raise SkipTest("it cannot be merged")
+        if not self.merges_exactly:
+            raise SkipTest("not exactly")
         for batch in batches[2:]:
             other.learn(batch)
         try:

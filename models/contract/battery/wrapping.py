@@ -18,6 +18,7 @@ from thalweg.models.contract.capabilities import (
     LEARNER_CAPABILITIES,
     PREDICTOR_CAPABILITIES,
     AlternativeInputs,
+    Averageable,
     Explainer,
     Forgetting,
     InputValidator,
@@ -127,6 +128,7 @@ class WrapperContract:
             SharedMemoryLearner: self._shared_memory,
             Mergeable: self._merging,
             Unlearner: self._unlearning,
+            Averageable: self._averaging,
             OnDevice: self._devices,
             SequencePredictor: self._sequences,
             AlternativeInputs: self._alternative_inputs,
@@ -164,6 +166,13 @@ class WrapperContract:
             for mine, theirs in ((bare, strangers[0]), (wrapped, strangers[1]))
         ]
         assert outcomes[0] == outcomes[1]
+        self.assert_go_on_alike(bare, wrapped)
+
+    def _averaging(self) -> None:
+        (bare, wrapped), strangers = self.pair(2), self.pair()
+        for mine, theirs in ((bare, strangers[0]), (wrapped, strangers[1])):
+            averageable = offered(mine, Averageable)
+            averageable.mix(averageable.average([(stored(theirs.predictor().state()), 3.0)]), 5.0)
         self.assert_go_on_alike(bare, wrapped)
 
     def _unlearning(self) -> None:

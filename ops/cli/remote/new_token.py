@@ -79,7 +79,7 @@ def _checked(file: Path | None, line: str) -> None:
         print(line, file=sys.stderr)
         return
     try:
-        known = file.read_text() if file.exists() else ""
+        known = file.read_text(encoding="utf-8") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise Failed(f"--file: {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not file.parent.is_dir():
@@ -91,5 +91,5 @@ def _checked(file: Path | None, line: str) -> None:
         raise Failed(str(error)) from error
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     beside.touch(0o600, exist_ok=False)
-    beside.write_text(content)
+    beside.write_text(content, encoding="utf-8")
     beside.replace(file)

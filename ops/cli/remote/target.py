@@ -84,7 +84,7 @@ def _token(file: Path | None) -> str:
     """The first line of a file that is no comment, or the variable."""
     if file is None:
         return os.environ.get(TOKEN, "").strip()
-    lines = [line.strip() for line in _read(file).decode("utf-8", "replace").splitlines()]
+    lines = [line.strip() for line in _read(file).decode("utf-8-sig", "replace").splitlines()]
     token = next((line for line in lines if line and not line.startswith("#")), "")
     if not token:
         raise Failed(f"--token-file: {file}: expected a token on its first line, got none")

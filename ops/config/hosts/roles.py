@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from thalweg.models.parts.settings import Mistake, Place
 
-ServiceRole = Literal["all", "learn", "serve"]
+ServiceRole = Literal["all", "learn", "serve", "standby"]
 _LOOKED_AT: set[Place] = {("service", "role"), ("service", "state_url"), ("log", "url"), ("store", "url")}
 
 
@@ -28,6 +28,12 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
     if scaled and not _of(table, "service").get("state_url"):
         text = f"missing: shards of model {_named(scaled)} move between hosts, their versions with their owners' states"
         yield Mistake(("service", "state_url"), text)
+    if role == "standby":
+        if not scaled:
+            yield Mistake(("service", "role"), "'standby' needs a model with [model.scale]: it takes over its shards")
+        if not log.startswith("kafka:"):
+            text = f"expected kafka://… where service.role is 'standby': {log.partition(':')[0]}: has one owner for all"
+            yield Mistake(("log", "url"), text)
     if role != "serve":
         return
     if not log.startswith("kafka:"):

@@ -20,6 +20,8 @@ def host_warnings(config: Config) -> Iterator[str]:
             "where other hosts learn, too, from no others: give hosts that learn service.role = 'learn', and those "
             "that answer 'serve'"
         )
+    if service.role == "standby" and whole:
+        yield f"service.role: 'standby' takes over shards alone, nothing of {_models(whole)} without [model.scale]"
     if service.role == "learn" and whole:
         yield (
             f"{_models(whole)} without [model.scale]: of several hosts that learn, the one that claimed it last "

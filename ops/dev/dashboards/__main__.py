@@ -21,4 +21,4 @@ def written() -> dict[str, str]:
 
 if __name__ == "__main__":
     for name, text in written().items():
-        (FOLDER / name).write_text(text)
+        (FOLDER / name).write_text(text, encoding="utf-8")

@@ -7,17 +7,18 @@ of a process, so the number of processes may change from one run to the next.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thalweg.ops.config.files.reading import read_table
 from thalweg.ops.telemetry.process_health import learner_role
 
 if TYPE_CHECKING:  # the supervisor has no use for what a configuration needs
     from thalweg.ops.config.config import Config
 
 SETTING = "THALWEG_SERVICE__LEARNERS"
+ROLE_SETTING = "THALWEG_SERVICE__ROLE"
 
 
 def process_count(learners: int, models: int, *, scaled: bool = False) -> int:
@@ -82,7 +83,7 @@ def several(path: Path, environment: Mapping[str, str] = os.environ) -> bool:
     if SETTING in environment:
         return environment[SETTING].strip() not in ("", "1")
     try:
-        service = tomllib.loads(path.read_text()).get("service", {}) if path.is_file() else {}
+        service = read_table(path).get("service", {}) if path.is_file() else {}
     except (OSError, ValueError):
         return False  # its validation says what is wrong
     return isinstance(service, dict) and service.get("learners", 1) != 1

@@ -121,7 +121,7 @@ class LocalNotes:
             with suppress(OSError, UnicodeDecodeError):
                 path = aliases_folder(self._config) / name
                 if path.stat().st_size <= _MOST_FILE_BYTES:
-                    yield name, path.read_text()
+                    yield name, path.read_text(encoding="utf-8")
 
 
 def _tables(live: Path, pattern: str) -> Iterator[dict[str, Any]]:
@@ -292,6 +292,6 @@ def keep_aliases(config: Config, board: VersionBoard) -> None:
 
 def _same(path: Path, text: str) -> bool:
     try:
-        return path.read_text() == text
+        return path.read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):
         return False

@@ -6,6 +6,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +21,11 @@ from thalweg.ops.run.shards.known import passed_over
 from thalweg.ops.run.shards.owner import Shard
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
+from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.members import SESSION_SECONDS
-from thalweg.stream.log.log import LogError
+from thalweg.stream.log.log import Log, LogError
 from thalweg.stream.shards.names import shard_name
+from thalweg.stream.standby.member import StandbyMember
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +123,18 @@ def instance_of(config: Config, process: int = 1) -> str:
     folder = str(Path(config.service.state_dir).absolute())
     name = f"{socket.gethostname()}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
     return name if process == 1 else f"{name}-{process}"
+
+
+def membership(
+    config: Config, model: ModelConfig, source: Log, process: int = 1
+) -> Callable[[GroupListener], GroupMember]:
+    """How a learner process takes part in the group of a model: always, or as a standby while learners are missing."""
+    group = group_of(model)
+    join = partial(source.member, model.topic, group)
+    if config.service.role != "standby":
+        return partial(join, instance_of(config, process))
+    learners, least = partial(source.named_members, group), config.service.least_learners
+    return partial(StandbyMember, model.name, partial(join, ""), learners, least)
 
 
 def must_pass_nothing_over(config: Config, model: ModelConfig) -> None:

@@ -161,7 +161,7 @@ class _Line:
 def read_tokens(path: Path) -> TokenTable:
     """What a file says. Raises TokensUnusable."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")  # an editor's mark is no part of the first token
     except (OSError, UnicodeDecodeError) as error:
         raise TokensUnusable(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return parse_tokens(text, str(path))

@@ -165,7 +165,7 @@ class PartitionCount:
         beside = self._path.with_name(f".{FILE}.{os.getpid()}.{threading.get_ident()}")
         try:
             make_model_folder(self._folder)
-            beside.write_text(json.dumps(asdict(self._kept)))
+            beside.write_text(json.dumps(asdict(self._kept)), encoding="utf-8")
             beside.replace(self._path)
         except OSError as error:
             if not self._unwritten:

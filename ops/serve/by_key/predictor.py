@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -101,7 +102,12 @@ class KeyedPredictor(Wrapper):
     @property
     def properties(self) -> Mapping[str, str]:
         versions = ",".join("" if one is None else str(one) for one in self.versions)
-        return {**self._known[0].predictor.properties, "answers_by": "key", "shard_versions": versions}
+        own = {"answers_by": "key", "shard_versions": versions, "shards": json.dumps(self._versions_by_shard())}
+        return {**self._known[0].predictor.properties, **own}
+
+    def _versions_by_shard(self) -> dict[str, int]:
+        """The version of each shard that has one, by partition, as merged models have them."""
+        return {str(partition): one for partition, one in enumerate(self.versions) if one is not None}
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         """As `Predictor.predict`. Raises NotReady, which names the shard, if the one of a key gives no answer yet."""

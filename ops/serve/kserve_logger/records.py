@@ -8,7 +8,9 @@ label of its request where the model is to learn what the other one answers.
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +20,7 @@ from thalweg.ops.serve.kserve_logger.bodies import Rows, labels_of, rows_of
 from thalweg.ops.serve.kserve_logger.events import LoggedEvent
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.records import RecordRows
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.decode import Decoder
@@ -30,6 +33,8 @@ from thalweg.proto.rows.fields import PARTS, FieldMapping
 from thalweg.proto.schema import InputError, Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.log import Message
+
+_REQUESTS_KNOWN = 10_000
 
 
 @dataclass(slots=True)
@@ -58,6 +63,8 @@ class LoggedReader:
     def __init__(self, model: ServedModel, decoder: Decoder, clock: Callable[[], float] = time.time) -> None:
         self._model, self._decoder, self._clock = model, decoder, clock
         schema = model.schema
+        self._rows_of: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
         self._records = RecordRows(model) if schema.columns or schema.fields is not None else None
 
     def read(self, logged: Sequence[LoggedEvent], *, learn_responses: bool, headers: Headers = ()) -> LoggedRecords:
@@ -71,18 +78,28 @@ class LoggedReader:
         Raises:
             InputError: One of them does not fit the model; the message says which, what was expected and what came.
         """
-        found = LoggedRecords()
+        found, rows = LoggedRecords(), dict[str, int]()
         for one in logged:
             try:
                 if not one.response:
+                    before = len(found.events)
                     self._add_request(found, one, headers, own_ids=not learn_responses)
+                    rows[one.id] = len(found.events) - before
                 elif learn_responses:
-                    self._add_response(found, one)
+                    self._add_response(found, one, rows)
                 else:
                     found.dropped.append(one.id)
             except (InputError, Refused) as error:
                 raise InputError(f"{one.where()}{error}") from error
+        self._remember(rows)
         return found
+
+    def _remember(self, rows: Mapping[str, int]) -> None:
+        """How many rows the newest requests have, by id, to hold their responses against."""
+        with self._lock:
+            self._rows_of.update(rows)
+            while len(self._rows_of) > _REQUESTS_KNOWN:
+                self._rows_of.popitem(last=False)
 
     def _add_request(self, found: LoggedRecords, one: LoggedEvent, headers: Headers, *, own_ids: bool) -> None:
         batch = self._batch(one, rows_of(one.data), own_ids)
@@ -139,8 +156,14 @@ class LoggedReader:
         parts = {name: value for name, value in row.items() if name not in schema.inputs}
         return {**parts, "inputs": {name: value for name, value in row.items() if name in schema.inputs}}
 
-    def _add_response(self, found: LoggedRecords, one: LoggedEvent) -> None:
+    def _add_response(self, found: LoggedRecords, one: LoggedEvent, rows: Mapping[str, int]) -> None:
         labels = labels_of(one.data)
+        with self._lock:
+            known = rows.get(one.id, self._rows_of.get(one.id))
+        if known is not None and known != len(labels):
+            raise InputError(
+                f"expected an answer for each of {counted(known, 'row')} of its request, got {len(labels)}"
+            )
         fields = self._model.schema.fields or FieldMapping()
         for row, (id, label) in enumerate(zip(ids_of(one.id, len(labels)), labels)):
             value = json.dumps({fields.id or "id": id, fields.label or "label": label}, ensure_ascii=False).encode()

@@ -9,8 +9,11 @@ from thalweg.proto.schema import InputError
 
 
 def read(body: bytearray) -> list[Any]:
-    """The instances: rows by name, or the values of a model's only input. Raises InputError."""
-    request = object_of(body, ("instances",), "an object with a list 'instances'")
+    """The instances: rows by name, or the values of a model's only input. Raises InputError.
+
+    Clients of TensorFlow Serving, whose protocol it was, name the signature: a model has one.
+    """
+    request = object_of(body, ("instances", "signature_name"), "an object with a list 'instances'")
     if not isinstance(request.get("instances"), list):
         raise InputError("the request: expected an object with a list 'instances'")
     return list(request["instances"])

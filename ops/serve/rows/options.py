@@ -39,7 +39,7 @@ class RowOptions:
     explain: int = 0
     """Explanation entries per row; 0: none."""
     key: bytes | None = None
-    """The key of all rows that have none of their own, for a model by key; None: not given."""
+    """The key of all rows that have none of their own, for a model by key or with an input `key`; None: not given."""
 
     @classmethod
     def of(cls, query: Sequence[tuple[str, str]]) -> RowOptions:

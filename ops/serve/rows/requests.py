@@ -7,10 +7,12 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from thalweg.ops.serve.by_key.keys import keys_of
+import numpy as np
+
+from thalweg.ops.serve.by_key.keys import KEY, has_key, keys_of
 from thalweg.ops.serve.inference import InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
@@ -18,7 +20,8 @@ from thalweg.ops.serve.rows.options import RowOptions, place_of
 from thalweg.ops.serve.rows.records import RecordRows
 from thalweg.ops.serve.rows.tensors import TensorRows
 from thalweg.proto.json_text import as_json
-from thalweg.proto.schema import InputError
+from thalweg.proto.rows.fields import PARTS
+from thalweg.proto.schema import Array, InputError
 
 
 class RowsAsked(NamedTuple):
@@ -51,8 +54,12 @@ class RowRequests:
     def of_rows(self, rows: list[Any], query: Sequence[tuple[str, str]], *, single: bool = False) -> RowsAsked:
         """The request for these rows. Raises InputError, which names the row unless it is a single one."""
         options = RowOptions.of(query)
-        read = self._rows.read([self._named(row, place, single) for place, row in enumerate(rows)], single)
-        inputs, ids = read.inputs, read.ids
+        named = [self._named(row, place, single) for place, row in enumerate(rows)]
+        key = None if self._model.keys is not None or not has_key(self._model.schema.inputs) else options.key
+        if key is not None and isinstance(self._rows, TensorRows):
+            named = [self._keyed(row, key) for row in named]
+        read = self._rows.read(named, single)
+        inputs, ids = read.inputs if key is None else _with_key(read.inputs, key), read.ids
         waiting = self._waiting(ids, options, single)
         asked = RequestOptions(
             self._model.name,
@@ -76,6 +83,13 @@ class RowRequests:
             raise InputError(f"{place_of(place, single)}expected an object with {wanted}, got {as_json(row)}")
         return _without(self._model.tolerated, row) if self._model.tolerated else row
 
+    def _keyed(self, row: dict[str, Any], key: bytes) -> dict[str, Any]:
+        """The row with the option's key as its input, if it has none; a history has none, whatever the option says."""
+        inputs = row.get("inputs")
+        if isinstance(inputs, dict) and "inputs" not in self._model.schema.inputs:
+            return row if inputs.keys() - self._model.schema.inputs.keys() else {**row, "inputs": _first(inputs, key)}
+        return row if row.keys() - self._model.schema.inputs.keys() - {*PARTS} else _first(row, key)
+
     def _waiting(self, ids: Sequence[str | None], options: RowOptions, single: bool) -> Sequence[str | None] | None:
         """Ids under which rows wait for their labels; None: none does, or the options name the only one."""
         if not self._model.labels_topic or not any(ids):
@@ -98,3 +112,16 @@ def _without(names: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
     inputs = row.get("inputs")
     inside = {"inputs": _without(names, inputs)} if isinstance(inputs, dict) else {}
     return {name: value for name, value in row.items() if name not in names} | inside
+
+
+def _first(inputs: dict[str, Any], key: bytes) -> dict[str, Any]:
+    return inputs if inputs.get(KEY) not in (None, "") else {**inputs, KEY: key.decode()}
+
+
+def _with_key(inputs: Mapping[str, Array], key: bytes) -> Mapping[str, Array]:
+    """The inputs with a key where a row's column has none."""
+    if KEY not in inputs:
+        return inputs
+    keys = np.empty(len(inputs[KEY]), dtype=object)
+    keys[:] = [own or key for own in inputs[KEY].tolist()]
+    return {**inputs, KEY: keys}

@@ -25,7 +25,7 @@ class Counted(NamedTuple):
 def counted_before(page: Path) -> dict[str, list[Counted]]:
     """By model, what a page has of counters and histograms; nothing where there is no page, or one that is damaged."""
     try:
-        lines = page.read_text().splitlines()
+        lines = page.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return {}
     found: dict[str, list[Counted]] = {}

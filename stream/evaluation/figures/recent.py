@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,26 @@ class RecentWindow:
     def share_right(self) -> float:
         """The accuracy in the window; NaN if it is empty."""
         return self._hits / len(self) if len(self) and "correct" in self._rings else math.nan
+
+    def share_right_after(self, coming: Sequence[NDArray[np.bool_]]) -> float | None:
+        """What `share_right` would be after such columns `correct` were pushed, in order, (N,) each; None if events
+        in the window have no such column.
+        """
+        left, hits = self.size, 0.0
+        for correct in reversed(coming):
+            newest = correct[max(0, len(correct) - left) :]
+            hits, left = hits + int(np.count_nonzero(newest)), left - len(newest)
+            if not left:
+                return hits / self.size
+        if earlier := min(len(self), left):
+            ring, end = self._rings.get("correct"), self.pushed % self.size
+            if ring is None:
+                return None
+            hits += float(ring[max(0, end - earlier) : end].sum())
+            if earlier > end:
+                hits += float(ring[end - earlier :].sum())
+        events = self.size - left + earlier
+        return None if math.isnan(hits) or not events else hits / events
 
     def _note_lowest(self, correct: NDArray[np.bool_]) -> None:
         """Update the lowest accuracy event by event, before these events are pushed."""

@@ -6,43 +6,32 @@ a store that is slow, full or away costs the learner nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import structlog
 
-from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.objects.objects import ObjectsUnavailable
 from thalweg.memory.snapshots.remote import DamagedHead, Head, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.tail import restore_tail, tail
+from thalweg.stream.standby.copy import JOURNAL, ShardCopy
+from thalweg.stream.standby.marks import copied_generation, kept_generation, mark_owned
 
 log = structlog.get_logger(__name__)
 
-GENERATION_FILE = "generation"
-"""In a model's folder: the last generation under which this folder owned the model."""
-JOURNAL = "journal"
-"""In a model's folder: its journal."""
 _LOOK_SECONDS = 1.0
 _JOURNAL_BYTES_PER_SECOND = 1 << 20
 _LONGEST_WAIT_SECONDS = 30.0
+_OVERLAP_SECONDS = 5.0
+"""For so long the journal of a version that was uploaded reaches back to the one before it."""
 OWN_SECONDS = 10.0
 """Between two looks for other owners while there is nothing to upload."""
-
-
-def kept_generation(folder: Path) -> int:
-    """The last generation under which a model's folder owned the model; 0: it never has."""
-    try:
-        return int(json.loads((folder / GENERATION_FILE).read_text()))
-    except (OSError, ValueError, TypeError):
-        return 0
 
 
 class TwoStates(Exception):
@@ -58,6 +47,7 @@ class Mirror:
         beside: Files of the model's folder that belong to its state.
         health: Its health.
         ended: Called when another owner has taken over, with the error.
+        copy: Has kept the folder as the store has it until now; None: nobody has.
     """
 
     def __init__(
@@ -67,11 +57,12 @@ class Mirror:
         beside: Sequence[str],
         health: Health,
         ended: Callable[[Superseded], None],
+        copy: ShardCopy | None = None,
     ) -> None:
         self._remote, self._snapshots, self._health, self._ended = remote, snapshots, health, ended
-        self._folder = snapshots.folder
+        self._folder, self._copy = snapshots.folder, copy
         self._beside = [self._folder / name for name in beside]
-        self._uploaded = -1
+        self._uploaded = self._earlier = -1
         self._owned = 0.0
         self._journal = b""
         self._journal_after = 0.0
@@ -109,6 +100,10 @@ class Mirror:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def _claim(self) -> None:
+        copied = copied_generation(self._folder)
+        if copied is not None:
+            self._take_over(copied)
+            return
         self._remote.check()
         before, heads = self._own_generation(), self._remote.heads()
         others = [head for head in heads if head[0] > (before or 0)]
@@ -117,13 +112,31 @@ class Mirror:
                 f"{self._folder} has a state, and the object store one that is not of this folder (generation "
                 f"{others[-1][0]}): move the folder away to go on from that in the store, or choose another state_url"
             )
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "folder": str(self._folder.absolute())}
-        generation = self._remote.claim(" ".join(f"{key} {value}" for key, value in who.items()))
+        generation = self._remote.claim(self._who(), before or 0)
         head = self._remote.newest()
         if head is not None and (head.generation > (before or 0) or not self._has_state()):
             self._restore(head)
-        self._keep_generation(generation)
+        mark_owned(self._folder, generation)
         self._health.running()
+
+    def _take_over(self, copied: int) -> None:
+        """Claim the model, and go on from the copy. That the store keeps others from writing was found out by whoever
+        had the model before.
+        """
+        if not self._remote.generation:
+            self._remote.claim(self._who(), copied)
+        copy = self._copy or ShardCopy(self._remote, self._folder)
+        try:
+            copy.look(last=True)  # after the claim: what others upload from now on counts for nothing
+        except DamagedHead as error:
+            raise ObjectsUnavailable(str(error)) from error
+        if copy.problem:  # what is damaged may be a part of the next version, too
+            self._remote.upload_anew()
+        mark_owned(self._folder, self._remote.generation)
+        self._health.running()
+
+    def _who(self) -> str:
+        return f"host {socket.gethostname()} pid {os.getpid()} folder {self._folder.absolute()}"
 
     def _restore(self, head: Head) -> None:
         if self._has_state():
@@ -148,13 +161,6 @@ class Mirror:
 
     def _own_generation(self) -> int | None:
         return kept_generation(self._folder) or None
-
-    def _keep_generation(self, generation: int) -> None:
-        make_folder(self._folder)
-        beside = self._folder / f".{GENERATION_FILE}"
-        write_durably(beside, json.dumps(generation).encode())
-        beside.rename(self._folder / GENERATION_FILE)
-        sync_folder(self._folder)
 
     # While learning
 
@@ -200,11 +206,16 @@ class Mirror:
             self._owned = time.monotonic()
             if self._remote.must_own():
                 return False
+        earlier = self._uploaded
+        content = self._tail(newest, earlier)
+        if content is not None:  # before the version is there: who takes it over at once learns what followed it, too
+            self._remote.save_journal(newest, content)
         try:
             self._remote.save(self._folder / str(newest), self._beside)
         except FileNotFoundError:  # a newer one has replaced it
             return False
         self._uploaded, self._owned = newest, time.monotonic()
+        self._earlier, self._journal = earlier, content or b""
         return True
 
     def _upload_journal(self) -> None:
@@ -214,11 +225,19 @@ class Mirror:
         """
         if self._uploaded < 0 or time.monotonic() < self._journal_after:
             return
-        content = tail(self._folder / JOURNAL, self._uploaded)
+        recent = time.monotonic() - self._owned < _OVERLAP_SECONDS
+        content = self._tail(self._uploaded, self._earlier if recent else -1)
         if content is not None and content != self._journal:
             self._remote.save_journal(self._uploaded, content)
             self._journal = content
             self._journal_after = time.monotonic() + len(content) / _JOURNAL_BYTES_PER_SECOND
+
+    def _tail(self, version: int, earlier: int) -> bytes | None:
+        """The journal from a version on, or from the one uploaded before it, if there is one: who follows that one can
+        then follow this one without loading it.
+        """
+        content = tail(self._folder / JOURNAL, min(version, earlier)) if earlier >= 0 else None
+        return tail(self._folder / JOURNAL, version) if content is None else content
 
     def _claim_late(self) -> None:
         """Claim what could not be claimed at the start, if nobody else has since."""
@@ -226,4 +245,4 @@ class Mirror:
         before = self._own_generation() or 0
         if any(generation > before for generation, _ in self._remote.heads()):
             raise Superseded(f"{self._folder}: another owner has uploaded a state since this one last did")
-        self._keep_generation(self._remote.claim(f"host {socket.gethostname()} pid {os.getpid()}"))
+        mark_owned(self._folder, self._remote.claim(f"host {socket.gethostname()} pid {os.getpid()}"))

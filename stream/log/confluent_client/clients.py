@@ -24,7 +24,7 @@ from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import DEBUG, ClientLog
 from thalweg.stream.log.confluent_client.properties import Properties
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, ClientError, Topic
-from thalweg.stream.log.kafka_shared.members import LOOK_SECONDS, SESSION_SECONDS
+from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS
 from thalweg.stream.log.log import PermanentLogError, Problem
 
 T = TypeVar("T")
@@ -99,10 +99,10 @@ class Clients:
         return self._open(Consumer, {**_CONSUMER, "group.id": group}, log, causes)
 
     def member(self, group: str, instance: str, log: ClientLog, causes: Causes) -> Consumer:
-        """A consumer that joins a group, under a name of its own. Raises likewise."""
+        """A consumer that joins a group, under a name of its own if it has one. Raises likewise."""
         fixed = {
+            **({"group.instance.id": instance} if instance else {}),
             "group.id": group,
-            "group.instance.id": instance,
             "partition.assignment.strategy": "cooperative-sticky",
             "auto.offset.reset": "latest",  # it reads nothing
             "enable.partition.eof": "false",
@@ -110,6 +110,7 @@ class Clients:
         ours = {
             **_CONSUMER,
             "session.timeout.ms": str(int(SESSION_SECONDS * 1000)),
+            "heartbeat.interval.ms": str(HEARTBEAT_MS),
             "topic.metadata.refresh.interval.ms": str(LOOK_SECONDS * 1000),
         }
         return self._open(Consumer, ours, log, causes, fixed)
@@ -203,6 +204,13 @@ class Cluster:
             if len(found) < len(partitions):
                 time.sleep(_STEP_SECONDS)
         return found
+
+    def named_members(self, group: str) -> int:
+        """How many members of a group have a name of their own."""
+        seconds = self._seconds()
+        (future,) = self._admin.describe_consumer_groups([group], request_timeout=seconds).values()
+        found = self._wait(future, seconds, {KafkaError.GROUP_ID_NOT_FOUND})
+        return 0 if isinstance(found, KafkaError) else sum(bool(one.group_instance_id) for one in found.members)
 
     def largest_batch(self, topic: str) -> int:
         """`max.message.bytes` of a topic; for one that does not exist, what the cluster would give it."""

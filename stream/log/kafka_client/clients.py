@@ -13,7 +13,7 @@ from kafka.serializer import Serializer
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS
-from thalweg.stream.log.kafka_shared.members import LOOK_SECONDS, SESSION_SECONDS
+from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS
 from thalweg.stream.log.log import PermanentLogError
 
 _CONSUMER = {
@@ -131,16 +131,17 @@ class Clients:
         return self._open(CheckedConsumer, _CONSUMER, group_id=group, most_bytes=self._most_bytes)
 
     def member(self, group: str, instance: str, **more: Any) -> Any:
-        """A consumer that joins a group, under a name of its own. Raises likewise."""
+        """A consumer that joins a group, under a name of its own if it has one. Raises likewise."""
         return self._open(
             CheckedConsumer,
             {
                 **_CONSUMER,
                 "session_timeout_ms": int(SESSION_SECONDS * 1000),
+                "heartbeat_interval_ms": HEARTBEAT_MS,
                 "metadata_max_age_ms": LOOK_SECONDS * 1000,
             },
             group_id=group,
-            group_instance_id=instance,
+            group_instance_id=instance or None,
             auto_offset_reset="latest",  # it reads nothing
             most_bytes=self._most_bytes,
             **more,

@@ -6,6 +6,9 @@ from thalweg.stream.log.log import PermanentLogError
 
 SESSION_SECONDS = 10.0
 """A member that is not heard of for this long loses its partitions, unless `session.timeout.ms` says otherwise."""
+HEARTBEAT_MS = 500
+"""Between two heartbeats, unless `heartbeat.interval.ms` says otherwise: a member hears with its heartbeat that
+partitions move, and those have no owner until the last member has heard of it."""
 LOOK_SECONDS = 2
 """Between two looks for new partitions."""
 

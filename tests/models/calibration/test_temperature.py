@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from thalweg.models.calibration.temperature import Temperature
+from thalweg.models.calibration.pair import PairSpread
+from thalweg.models.calibration.temperature import Spread, Temperature
 
 SCORES = st.lists(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3), min_size=1, max_size=9
@@ -59,6 +61,34 @@ def test_whatever_was_learned_all_numbers_stay_finite(rows: list[list[float]], c
 
     assert np.isfinite(temperature.tensor()).all()
     assert (answered(temperature, scores).argmax(axis=1) == scores.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("logs", [False, True])
+@given(
+    row=st.lists(st.floats(), min_size=2, max_size=2) | st.lists(st.floats(-3, 3), min_size=2, max_size=2),
+    column=st.integers(-1, 1),
+    label=st.integers(0, 1),
+    scale=st.floats(-5, 5),
+)
+def test_one_row_of_two_classes_has_the_bits_that_it_has_among_others(
+    row: list[float], column: int, label: int, scale: float, logs: bool
+) -> None:
+    temperature = replace(Temperature.new(logs=logs), scale=scale, learned_scale=scale - 0.01)
+    scores, columns = np.array([row]), np.array([column], dtype=np.int32)
+    with np.errstate(invalid="ignore"):
+        alone, among = temperature.spread(scores), temperature.spread(np.array([row, [0.3, 0.1]]))
+    assert isinstance(among, Spread)
+    labels = np.array([label, 0], dtype=np.int32)
+
+    same = Spread(among.behind[:1], among.softmax[:1])
+
+    assert isinstance(alone, PairSpread) or not np.isfinite(np.sum(row))
+    np.testing.assert_array_equal(np.reshape(alone.behind, (1, 2)), same.behind)
+    np.testing.assert_array_equal(np.reshape(alone.softmax, (1, 2)), same.softmax)
+    np.testing.assert_array_equal(
+        temperature.probabilities(alone, labels[:1]), temperature.probabilities(among, labels)[:1]
+    )
+    assert temperature.after(alone, columns) == temperature.after(same, columns)
 
 
 @pytest.mark.parametrize("steep", [0.2, 1.0, 5.0, 40.0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,20 @@ class Capable(Toy):
             self.sums[mine] += theirs.sums[code]
             self.weights[mine] += theirs.weights[code]
         self.counts = {name: count + theirs.counts[name] for name, count in self.counts.items()}
+
+    def average(self, published: Sequence[tuple[State, float]]) -> State:
+        classes: dict[str, NDArray[np.float64]] = {}
+        for state, weight in published:
+            for name, mean in zip(state.meta["classes"], state.tensors["means"]):
+                classes[name] = classes.get(name, np.zeros(len(mean) + 1)) + weight * np.append(mean, 1.0)
+        return State({f"class.{name}": summed for name, summed in classes.items()})
+
+    def mix(self, others: State, weight: float) -> None:
+        for name, summed in others.tensors.items():
+            code = self.classes.get(name.removeprefix("class."))
+            if code is not None:
+                self.sums[code] += summed[:-1]
+                self.weights[code] += summed[-1] / weight
 
     def unlearn(self, batch: Batch) -> None:
         if isinstance(batch.labels, ClassLabels) and set(batch.labels.names) - set(self.classes):

@@ -52,6 +52,7 @@ def learner(**params: Any) -> ErrorMemory:
 
 
 class Contract(LearnerContract):
+    merges_exactly = False
     params: dict[str, Any] = {}  # noqa: RUF012
 
     def new(self) -> Learner:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.registry import find
 from thalweg.models.parts.half_life import HalfLife
 from thalweg.proto.event import Batch, ClassLabels
 
@@ -54,3 +57,13 @@ def test_two_sums_meet_at_the_later_time() -> None:
     assert early.meet(late) == (0.25, 1.0)
     assert none.meet(HalfLife(10.0)) == (1.0, 1.0)
     assert (early.time, none.time) == (120.0, 100.0)
+
+
+@pytest.mark.parametrize("learner", ["ridge", "nearest_mean", "error_memory"])
+@pytest.mark.parametrize("seconds", [1e300, 1e-300, 1e12, 1e-6])
+def test_a_half_life_that_no_clock_has_is_refused_by_every_learner(learner: str, seconds: float) -> None:
+    params = find(learner).params_type  # type: ignore[attr-defined]
+
+    with pytest.raises(ParamsError, match=r"half_life_seconds: expected 0 .* or 0\.001 to 1e\+11 seconds"):
+        params.of({"half_life_seconds": seconds})
+    assert params.of({"half_life_seconds": 3600}).half_life_seconds == 3600

@@ -319,3 +319,31 @@ def test_whatever_the_records_hold_the_result_is_valid_toml_or_a_reason(rows):
     except Failed:
         return
     assert model["columns"]
+
+
+@pytest.mark.parametrize("text", ["0,0.5,DE,ok\n1,13.5,FR,bad\n2,26.5,DE,ok\n", "1,2,3\n4,5,6\n7,8,9\n"])
+def test_a_file_without_a_header_is_told_aloud(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(text * 20)
+
+    init.run(str(file), log_url=None, most=1000, label=text.split("\n")[0].rpartition(",")[2], ignore=(), output=None)
+
+    assert "please check the header: names such as" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", ["n,amount,country,label", "id,2024,country,label", "x1,x2,x3,label"])
+def test_names_are_no_rows(tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(head + "\n" + "0,0.5,DE,ok\n1,13.5,FR,bad\n" * 20)
+
+    init.run(str(file), log_url=None, most=1000, label="label", ignore=(), output=None)
+
+    assert "please check the header" not in capsys.readouterr().err
+
+
+def test_a_label_of_money_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("amount;price\n" + "".join(f"{row};€ 1.{row:03},50\n" for row in range(200)))
+
+    with pytest.raises(Failed, match=r"the label's texts, such as .* are numbers as people write them, 200 different"):
+        init.run(str(file), log_url=None, most=1000, label="price", ignore=(), output=None)

@@ -18,6 +18,7 @@ from thalweg.ops.config.config import load
 from thalweg.ops.init.guess import Guess, guess, kind_of
 from thalweg.ops.init.sample import Sample
 from thalweg.ops.replay.replay import replay
+from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.local_forms import local_number
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.column import Column
@@ -165,8 +166,12 @@ def test_from_a_local_file_to_a_model_with_what_is_doubtful_said_on_stderr(
     assert f"please check mass: {doubt}" in capsys.readouterr().err
 
 
-def test_a_label_that_is_a_local_number_is_told_aloud() -> None:
-    rows = [{"x": i % 7, "y": f"{i},5"} for i in range(MANY)]
+def test_a_label_of_a_few_local_numbers_is_told_aloud_and_one_of_many_refused() -> None:
+    many = [{"x": i % 7, "y": f"{i},5"} for i in range(MANY)]
+    with pytest.raises(Failed, match="write them with a point"):
+        guess(Sample(many, ["x", "y"]), "y")
+
+    rows = [{"x": i % 7, "y": f"{i % 5},5"} for i in range(MANY)]
     assert "for a regression write them as numbers" in guess(Sample(rows, ["x", "y"]), "y").label_doubt
 
 

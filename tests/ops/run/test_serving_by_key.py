@@ -127,6 +127,11 @@ def test_the_learners_of_its_shards_are_those_of_the_model(service: Served) -> N
     [
         ('without_key = "mean"', "model.m.scale.without_key: expected answers = 'key' with it"),
         ('answers = "key"\nmerge_seconds = 2', "model.m.scale.merge_seconds: expected answers = 'merge' with it"),
+        ("average_every = 100", "model.m.scale.average_every: expected answers = 'key' with it"),
+        (
+            'answers = "key"\naverage_every = 100',
+            "scale.average_every: a ridge has no parameters that are about",
+        ),
         ('answers = "key"\nwithout_key = "first"', "model.m.scale.without_key: expected one of"),
     ],
 )

@@ -72,6 +72,9 @@ def test_a_counter_that_the_service_has_too_is_counted_there_and_never_twice() -
         ),
         (GaugeSpec(name="rollbacks", help="Mine", kind="counter"), 1.0, "of another kind or with other labels"),
         (None, 1.0, "it is not declared"),
+        (DEPTH, "many", "expected a number, or numbers by label values, got 'many'"),
+        (DEPTH, None, "expected a number, or numbers by label values, got None"),
+        (SPLITS, {("drift",): [1, 2]}, "expected a number, or numbers by label values, got {"),
     ],
 )
 def test_a_gauge_that_cannot_appear_is_told_of_once(spec: GaugeSpec | None, value: Any, problem: str) -> None:
@@ -121,3 +124,7 @@ def test_what_prometheus_cannot_take_is_refused_where_it_is_declared(wrong: dict
 
 def test_the_status_shows_a_gauge_with_labels_by_its_name_and_theirs() -> None:
     assert flattened({"depth": 3, "splits": {("drift",): 2.0}}) == {"depth": 3.0, "splits.drift": 2.0}
+
+
+def test_the_status_leaves_out_what_is_no_number() -> None:
+    assert flattened({"depth": "many", "width": 2, "splits": {("a",): "x"}}) == {"width": 2.0}  # type: ignore[dict-item]

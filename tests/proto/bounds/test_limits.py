@@ -27,6 +27,7 @@ from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_ba
 from thalweg.proto.event import Batch, ClassLabels, Decoded
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.sources.csv_events import CsvMapping
@@ -212,3 +213,17 @@ def test_a_lone_surrogate_anywhere_is_no_event(text: str) -> None:
     assert (refused.reason, "a lone surrogate" in refused.detail) == ("malformed", True)
     with pytest.raises(Refused, match=r"label: expected valid UTF-8, got .* a lone surrogate"):
         label_of(b'{"id": 1, "label": "\\ud800"}', SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("record", "named"), [(b'{"foo": 1}', "`pid`"), (b'{"id": "e-1"}', "`order.kept`"), (b'{"label": 1}', "`pid`")]
+)
+def test_what_a_label_lacks_is_told_by_the_names_of_the_senders_own_records(record: bytes, named: str) -> None:
+    schema = Schema({"x": TensorSpec("x", "float32", (2,))}, "class", fields=FieldMapping(label="order.kept", id="pid"))
+
+    with pytest.raises(Refused) as told:
+        label_of(record, schema)
+
+    assert named in str(told.value)
+    assert "`id`" not in str(told.value)
+    assert "`label`" not in str(told.value)

@@ -186,3 +186,17 @@ def test_an_id_is_the_same_in_every_form() -> None:
     hashed = id_number("user", USER)
     assert of_json.batch.inputs["user"].tolist() == [hashed, 7, 7]
     assert of_protobuf.batch.inputs["user"].tolist() == [hashed, 7]
+
+
+def test_in_a_request_a_column_may_be_one_column_wide() -> None:
+    of_requests, of_events = fitting(SCHEMA, of_requests=True), fitting(SCHEMA)
+    assert of_requests is not None
+    assert of_events is not None
+    wide = {"amount": np.array([[1.5], [2.0]]), "country": texts(b"DE", b"FR").reshape(2, 1)}
+
+    fitted = of_requests(wide, None)
+
+    assert fitted["amount"].tolist() == [1.5, 2.0]
+    assert fitted["country"].tolist() == [b"DE", b"FR"]
+    assert of_requests({"place": np.array([[1.0, 2.0]])}, None)["place"].tolist() == [[1.0, 2.0]]
+    assert of_events(wide, None)["amount"].shape == (2, 1)  # what was no event is none

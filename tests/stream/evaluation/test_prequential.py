@@ -60,6 +60,25 @@ def test_accuracies_are_those_of_the_formulas_however_the_stream_is_cut(
     assert whole.graded == len(graded)
 
 
+@given(stream=rows, cuts=st.lists(st.integers(1, 7), min_size=40, max_size=40), window=st.integers(1, 12))
+def test_the_main_figure_is_the_same_before_what_waits_is_added_to_the_others(
+    stream: list[tuple[int, int]], cuts: list[int], window: int
+) -> None:
+    evaluation, at = Prequential(window), 0
+    for number, size in enumerate(cuts):
+        if part := stream[at : at + size]:
+            evaluation.predicted(*answered(part))
+            before = evaluation.main()
+            assert before is None or type(before[1]) is float
+            if number % 3 == 0:
+                evaluation.recent()  # adds what waits
+                assert evaluation.main() == before
+        at += size
+
+    graded = [p == t for t, p in stream if t >= 0][-window:]
+    assert evaluation.main() == (("accuracy", float(np.mean(graded))) if graded else None)
+
+
 def test_a_class_that_the_predictor_did_not_know_counts_as_wrong() -> None:
     evaluation = Prequential()
 

@@ -11,14 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.ops.simulate.test_disk import Plan
 from tests.services.processes import PATIENCE
+from thalweg.memory.snapshots.state import State
 from thalweg.ops.simulate.disk import FaultyDisk
 from thalweg.proto.records import Partition
 from thalweg.stream.journal import file_journal
 from thalweg.stream.journal.entries import (
+    AveragingEntry,
     BlockEntry,
     Entry,
     ForgettingEntry,
@@ -36,6 +39,9 @@ from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalErro
 def entry(version: int) -> Entry:
     if version % 5 == 0:
         return RollbackEntry(version, version - 3, "operator")
+    if version % 5 == 1:
+        mixed = State({"weight": np.array([version * 1.5])}, {"of": version})
+        return AveragingEntry(version, mixed.sha256(), 2.5, ((1, 7), (3, 9)), mixed)
     if version % 5 == 2:
         return ResetEntry(version, "drift")
     if version % 5 == 4:

@@ -86,6 +86,17 @@ def test_a_gauge_that_a_learner_goes_on_counting_in_does_not_change_a_report() -
         reports.made[0].gauges["steps"] = 3.0  # type: ignore[index]
 
 
+def test_whoever_cannot_take_a_report_stops_no_learning() -> None:
+    def tell(report: Any) -> None:
+        raise ValueError("could not convert string to float: 'many'")
+
+    reporter = Reporter(Fold(Chain(), InMemorySnapshots(), SETTINGS), tell)
+
+    reporter.offer(must=True)
+
+    assert reporter.problem == "ValueError: could not convert string to float: 'many'"
+
+
 def test_when_a_processor_ends_the_last_report_is_that_of_its_last_version() -> None:
     reports = Reports()
     processor = Processor(Chain(), log_of(30), InMemorySnapshots(), SETTINGS, ports=Ports(observer=reports))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +13,8 @@ from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import UNLIMITED, Appended, Gap, Message, Problem, Reader, Start
 from thalweg.stream.shards.partitioner import partition_of
+
+UNNAMED = "~"
 
 
 class PartitionedLog:
@@ -64,6 +67,11 @@ class PartitionedLog:
             for bounds in part.bounds(topic).values():
                 found[Partition(topic, number)] = bounds
         return found
+
+    def named_members(self, group: str) -> int:
+        with self._adding:
+            members = self.groups[group].members if group in self.groups else {}
+        return sum(not name.startswith(UNNAMED) for name in members)
 
     def identity(self, topic: str) -> str | None:
         return "in-memory"
@@ -140,11 +148,14 @@ class Group:
         self._log = log
         self.lock = threading.RLock()
         self.members: dict[str, Member] = {}
+        self._unnamed = itertools.count()
         self.committed: dict[Partition, int] = {}
 
     def join(self, instance: str, listener: GroupListener) -> Member:
         with self.lock:
-            member = Member(self, listener)
+            leaves = not instance
+            instance = instance or f"{UNNAMED}{next(self._unnamed)}"
+            member = Member(self, listener, leaves=leaves)
             if (before := self.members.get(instance)) is not None:
                 before.out = True
                 member.kept = before.owned
@@ -166,8 +177,8 @@ class Group:
 
 
 class Member:
-    def __init__(self, group: Group, listener: GroupListener) -> None:
-        self._group, self._listener = group, listener
+    def __init__(self, group: Group, listener: GroupListener, *, leaves: bool) -> None:
+        self._group, self._listener, self._leaves = group, listener, leaves
         self.owned: set[int] = set()
         self.kept: set[int] = set()
         self.out = False
@@ -200,7 +211,10 @@ class Member:
         self._group.committed |= dict(position)
 
     def close(self) -> None:
-        """Its partitions are kept for it."""
+        """Its partitions are kept for it, unless it has no name."""
+        if self._leaves:
+            with self._group.lock:
+                self._group.members = {name: one for name, one in self._group.members.items() if one is not self}
 
 
 def numbers(parts: Collection[Partition]) -> set[int]:

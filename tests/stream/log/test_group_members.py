@@ -142,3 +142,21 @@ def test_who_joins_under_a_name_that_is_taken_fences_the_other(log: Log, topic: 
     assert "another process has joined it as 'same'" in str(first.error)
     first.close()
     second.close()
+
+
+def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(log: Log, topic: str) -> None:
+    assert log.named_members(f"g-{topic}") == 0  # a group that nobody has heard of
+    order: list[tuple[str, str, int]] = []
+    first = Polling(log, topic, "first", order)
+    until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
+    standby = Polling(log, topic, "", order)
+    until("half of them each", lambda: len(first.told.owned) == len(standby.told.owned) == 2)
+
+    assert log.named_members(f"g-{topic}") == 1
+
+    first.close()  # it keeps its own for the session, which is not waited for
+    again = Polling(log, topic, "first", order)
+    until("it to be back", lambda: len(again.told.owned) == 2)
+    standby.close()
+    until("all partitions at once", lambda: again.told.owned == {0, 1, 2, 3})
+    again.close()

@@ -454,6 +454,26 @@ def test_however_it_is_polled_every_record_comes_once_and_in_order(
         log.close()
 
 
+def test_a_reader_that_has_read_all_knows_at_once_what_was_appended_or_deleted_since(log: SqliteLog) -> None:
+    part = Partition("t", 0)
+    log.append("t", [Message(b"0")])
+    reader = log.reader(["t", "later"], {})
+    drain(reader, 1)
+
+    assert reader.poll(0) == []
+    assert reader.lag() == reader.lag() == {part: 0}  # asked once, remembered
+    log.append("t", [Message(b"1"), Message(b"2")])
+    assert reader.lag() == {part: 2}
+    log.append("later", [Message(b"3")])
+    assert reader.lag() == {part: 2, Partition("later", 0): 1}
+    drain(reader, 3)
+    assert reader.poll(0) == []
+    assert set(reader.lag().values()) == {0}
+    reader.seek({part: 0})
+    assert reader.lag()[part] == 2
+    reader.close()
+
+
 @pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 300_000])
 def test_the_checksum_of_a_row_is_that_of_its_messagepack_however_large_it_is(size: int) -> None:
     row = (

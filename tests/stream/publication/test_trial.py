@@ -137,6 +137,60 @@ def test_a_key_that_is_no_longer_known_is_nothing_against_a_version() -> None:
         trial.check(after, State(after.state().tensors, {"least": {"of": [float("nan")]}}), before)  # type: ignore[arg-type]
 
 
+class Saying:
+    """Answers whatever it is given, and declares a class with scores."""
+
+    outputs = {  # noqa: RUF012
+        "label": TensorSpec("label", "bytes", ()),
+        "scores": TensorSpec("scores", "float32", (-1,)),
+    }
+    inputs = {"x": TensorSpec("x", "float32", (2,))}  # noqa: RUF012
+    classes = ("a", "b")
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, inputs: Any) -> Any:
+        return self.answer
+
+    def state(self) -> State:
+        return State({}, {})
+
+
+CODE, SCORES = np.array([1], np.int32), np.array([[0.25, 0.75]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "outputs by name, got NoneType"),
+        ({"scores": SCORES}, "'label': missing"),
+        ({"label": np.array([1, 1]), "scores": SCORES}, r"'label': expected a row for 1, got shape \(2,\)"),
+        ({"label": CODE, "scores": SCORES[:, :1]}, r"'scores': expected shape \(1, 2\), got \(1, 1\)"),
+        ({"label": CODE, "scores": np.zeros((1, 50))}, r"'scores': expected shape \(1, 2\), got \(1, 50\)"),
+        ({"label": CODE, "scores": SCORES[0]}, "'scores': expected a row for 1"),
+        ({"label": CODE, "scores": SCORES.tolist()}, "'scores': expected an array, got list"),
+        ({"label": np.array(["b"]), "scores": SCORES}, "'label': expected codes into the classes, got <U1"),
+        ({"label": np.array([100]), "scores": SCORES}, "'label': class 100 of 2"),
+        ({"label": CODE, "scores": SCORES.astype(str)}, "'scores': expected float32, got <U"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["the first", "after another"])
+def test_a_version_whose_answer_is_not_as_declared_is_refused_and_how_is_told(
+    answer: Any, told: str, first: bool
+) -> None:
+    saying = Saying(answer)
+
+    with pytest.raises(UnusableVersion, match=told):
+        Trial().check(saying, saying.state(), None if first else Saying({"label": CODE, "scores": SCORES}))  # type: ignore[arg-type]
+
+
+def test_another_precision_and_more_outputs_than_declared_are_fine() -> None:
+    saying = Saying({"label": CODE.astype(np.int64), "scores": SCORES.astype(np.float64), "more": ["anything"]})
+
+    Trial().check(saying, saying.state(), None)  # type: ignore[arg-type]
+
+
 def test_where_nothing_answers_any_version_is_taken() -> None:
     learner = NearestMean(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}))
     trial, predictor = Trial(), learner.predictor()

@@ -1,10 +1,12 @@
-"""What the chart starts, as plain processes: three brokers, Redis, an object store, two hosts that learn, two that
-serve, and load. One of each is killed in turn: no request fails, and no event is lost or learned twice.
+"""What the chart starts, as plain processes: three brokers, Redis, an object store, two hosts that learn, a standby,
+two that serve, and load. One of each is killed in turn: no request fails, and no event is lost or learned twice.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 import urllib.error
@@ -102,7 +104,9 @@ def test_one_of_each_is_killed_and_no_request_fails_and_no_event_is_lost(
     for topic in ("m.events", "m.events.dlq", "m.alarms"):
         admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 3}})
     admin.close()
-    hosts = {name: _host(tmp_path, name, servers, redis_server.url, store.url) for name in ("l1", "l2", "s1", "s2")}
+    hosts = {
+        name: _host(tmp_path, name, servers, redis_server.url, store.url) for name in ("l1", "l2", "b1", "s1", "s2")
+    }
     sent = 0
 
     def send(count: int) -> None:
@@ -127,6 +131,13 @@ def test_one_of_each_is_killed_and_no_request_fails_and_no_event_is_lost(
         hosts["l1"].kill("learner")
         send(100)
         all_learned()
+        until("the standby to follow", lambda: hosts["b1"].text().count("follows a shard") == PARTITIONS)
+        _kill_whole(hosts["l1"])
+        until("the standby to learn", lambda: list((tmp_path / "b1" / "state").glob("m~*/generation")))
+        send(100)
+        all_learned()
+        assert "goes on warm" in hosts["b1"].text()
+        hosts["l1"].start()
         hosts["s1"].kill("server")
         send(100)
         all_learned()
@@ -157,12 +168,20 @@ def test_one_of_each_is_killed_and_no_request_fails_and_no_event_is_lost(
     assert load.answered > 0
 
 
+def _kill_whole(host: Service) -> None:
+    """As when its machine loses its power: nothing is saved, nobody restarts it."""
+    learner = until("a learner process", lambda: host.pid("learner"))
+    host.processes[-1].kill()
+    os.kill(learner, signal.SIGKILL)
+    host.processes[-1].wait()
+
+
 def _host(folder: Path, name: str, servers: str, redis: str, state_url: str) -> Service:
     (folder / name).mkdir()
     made = Service(folder / name, f"kafka://{servers}", "m.events", store=redis, more="\n[model.scale]\n")
-    role = "learn" if name.startswith("l") else "serve"
+    role = {"l": "learn", "b": "standby", "s": "serve"}[name[0]]
     text = made.path.read_text().replace(
-        "[service]", f'[service]\nrole = "{role}"\nstate_url = "{state_url}"\nstandby = false'
+        "[service]", f'[service]\nrole = "{role}"\nstate_url = "{state_url}"\nstandby = false\nleast_learners = 2'
     )
     text = text.replace("[store]", '[log.kafka]\n"session.timeout.ms" = 6000\n\n[store]')
     made.path.write_text(text.replace("snapshot_events = 60", "snapshot_seconds = 0.2"))

@@ -45,6 +45,17 @@ def test_a_known_token_may_and_nothing_else(tmp_path: Path) -> None:
         assert not may(tokens, bad, "operate"), bad
 
 
+@pytest.mark.parametrize("first", [ONE, "# the night shift"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_no_part_of_a_token(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(f"{first}\r\n{ONE}\r\n{TWO}\r\n".encode("utf-8-sig"))
+
+    tokens = Tokens(path)
+
+    assert may(tokens, f"Bearer {ONE}", "operate")
+    assert may(tokens, f"Bearer {TWO}", "operate")
+
+
 def test_a_file_without_roles_means_what_it_meant_before_there_were_any(tmp_path: Path) -> None:
     tokens = Tokens(written(tmp_path / "t", ONE))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -283,6 +284,10 @@ def test_it_looks_like_one_model(service: ShardedServer, client: httpx.Client, c
     assert [one["name"] for one in metadata["inputs"]] == ["features", "key"] == [one.name for one in over_grpc.inputs]
     assert metadata["inputs"][1] == {"name": "key", "datatype": "BYTES", "shape": [-1]}
     assert metadata["properties"]["answers_by"] == "key"
+    told = metadata["properties"]["shard_versions"].split(",")
+    assert json.loads(metadata["properties"]["shards"]) == {
+        str(partition): int(version) for partition, version in enumerate(told) if version
+    }
     assert client.get("/v2/models/m/ready").json()["ready"]
     (shown,) = [
         one

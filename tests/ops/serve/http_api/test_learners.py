@@ -109,3 +109,18 @@ def test_ids_in_rows_may_be_texts_or_numbers(tmp_path: Path) -> None:
     assert uuid.status_code == 200, uuid.text
     assert (neither.status_code, neither.json()["error"].startswith("row 1: input 'user': ")) == (400, True)
     assert wrong.json()["error"].startswith("row 1: input 'user': expected an integer or a text"), wrong.text
+
+
+def test_an_option_may_say_the_key_that_is_an_input(tmp_path: Path) -> None:
+    with served(tmp_path, model=taught("prompt_tpp", tmp_path)) as parts:
+        url = f"http://127.0.0.1:{parts.server.http_port}/v1/models/m/predict"
+        key = json.loads(to_json(sample("prompt_tpp").events(5))[0])["inputs"]["key"]
+        named = httpx.post(url, json={"key": key}, timeout=60).json()
+        by_option = httpx.post(url, params={"key": key}, json={}, timeout=60).json()
+        own_first = httpx.post(url, params={"key": "nobody"}, json=[{"key": key}, {}], timeout=60).json()
+        of_history = httpx.post(url, params={"key": key}, json={"times": [1e9], "types": [0]}, timeout=60)
+
+    assert named["next_time"] is not None
+    assert by_option["next_time"] == named["next_time"]
+    assert [row["next_time"] for row in own_first] == [named["next_time"], None]
+    assert of_history.status_code == 200

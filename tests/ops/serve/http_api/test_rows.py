@@ -149,7 +149,9 @@ def test_a_model_without_a_version_says_why_it_does_not_answer(client: httpx.Cli
 
 def test_kserve_v1_answers_instances_with_predictions(client: httpx.Client) -> None:
     named = client.post("/v1/models/m:predict", json={"instances": [{"features": ROW}, {"features": ROW[::-1]}]})
-    bare = client.post("/v1/models/m:predict", json={"instances": [ROW, ROW[::-1]]})
+    bare = client.post(
+        "/v1/models/m:predict", json={"instances": [ROW, ROW[::-1]], "signature_name": "serving_default"}
+    )
 
     assert (named.status_code, bare.status_code) == (200, 200)
     assert named.json().keys() == {"predictions"}

@@ -217,12 +217,34 @@ def test_responses_are_taken_and_change_nothing(service: Since) -> None:
 def test_responses_are_the_labels_of_their_requests_where_the_address_says_so(
     service: Since, answer: Any, labels: list[Any]
 ) -> None:
-    told = post(service, answer, binary(RESPONSE), "?responses=label")  # before its request: the order is free
+    id = f"{ID}-{len(str(answer))}"  # of no other request
+    told = post(service, answer, binary(RESPONSE, id), "?responses=label")  # before its request: the order is free
 
     assert told.status_code == 200, told.text
-    assert [ack["id"] for ack in told.json()] == [f"{ID}/0", f"{ID}/1"]
+    assert [ack["id"] for ack in told.json()] == [f"{id}/0", f"{id}/1"]
     assert [one["label"] for one in values(service, "m.labels")] == labels
-    assert [ack["id"] for ack in post(service, V2, binary(), "?responses=label").json()] == [f"{ID}/0", f"{ID}/1"]
+    assert [ack["id"] for ack in post(service, V2, binary(id=id), "?responses=label").json()] == [f"{id}/0", f"{id}/1"]
+
+
+@pytest.mark.parametrize(("rows", "answers"), [(1, 3), (3, 1), (2, 0)])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_response_with_another_number_of_answers_than_its_request_has_rows_is_refused(
+    service: Since, rows: int, answers: int, together: bool
+) -> None:
+    id = f"{rows}-{answers}-{together}"
+    request, response = {"instances": [ROW] * rows}, {"predictions": ["left"] * answers}
+
+    if together:
+        both = [structured(request, id=id), structured(response, RESPONSE, id)]
+        told = post(service, both, BATCH, "?responses=label")
+    else:
+        assert post(service, request, binary(id=id), "?responses=label").status_code == 200
+        told = post(service, response, binary(RESPONSE, id), "?responses=label")
+
+    assert told.status_code == 400
+    assert f"an answer for each of {rows} row" in told.text
+    assert f"got {answers}" in told.text
+    assert values(service, "m.labels") == []
 
 
 def test_labels_meet_logged_requests_by_id_whatever_comes_first_or_twice(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The file of a configuration, and the paths in it."""

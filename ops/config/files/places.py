@@ -1,0 +1,83 @@
+"""Paths in a configuration: what none may be, and the folder that relative ones are in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from thalweg.models.parts.settings import Mistake, Place
+
+OF_SERVICE = ("state_dir", "state_url", "token_file", "tls_certificate", "tls_key", "tls_client_ca")
+_OF_MODEL = ("history", "weights", "encoder")
+_BEFORE_PATHS = ("sqlite:", "file://", "file:", "onnx:", "hf:")
+_OURS = "audit.jsonl"
+"""In the state folder, also with a number behind it."""
+
+
+def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Paths that begin with `~`, which stands for a folder in a shell alone; models whose folder would be a file."""
+    for place, text in _paths(table):
+        path = path_of(text)
+        if path == "~" or path.startswith("~/"):
+            home = f", such as {text.replace('~', str(Path.home()), 1)}" if _has_home() else ""
+            yield Mistake(place, f"`~` is no folder here: expected a whole path{home}, got {text!r}")
+    state, files = Path(str(_section(table, "service").get("state_dir", "state"))), {_OURS: "the audit log"}
+    for section, usual in (("log", "log.db"), ("store", "store.db")):
+        url = str(_section(table, section).get("url", f"sqlite:state/{usual}"))
+        if url.startswith("sqlite:") and (file := Path(url.removeprefix("sqlite:"))).parent == state:
+            files |= {f"{file.name}{end}": f"{section}.url" for end in ("", "-wal", "-shm", "-journal")}
+    models = table.get("model", [])
+    for number, model in enumerate(models if isinstance(models, list) else []):
+        name = model.get("name") if isinstance(model, dict) else None
+        known = files.get(name, "") if isinstance(name, str) else ""
+        if not known and isinstance(name, str) and name.startswith(f"{_OURS}."):
+            known = files[_OURS]
+        if known:
+            yield Mistake(("model", number, "name"), f"{name!r} is a file of the state folder already: {known}")
+
+
+@contextmanager
+def folder_kept() -> Iterator[None]:
+    """Stay in the working directory, although a plug-in that is imported or tried may change it."""
+    try:
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # it may not be read, or is gone: there is nothing to go back to
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _paths(table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """All texts of a table that are or hold paths, with their places."""
+    service = _section(table, "service")
+    found: list[tuple[Place, Any]] = [(("service", key), service.get(key)) for key in OF_SERVICE]
+    found.append((("service", "jwt", "keys"), _section(service, "jwt").get("keys")))
+    found += [((section, "url"), _section(table, section).get("url")) for section in ("log", "store")]
+    models = table.get("model", [])
+    for number, model in enumerate(models if isinstance(models, list) else []):
+        found += [(("model", number, key), model.get(key)) for key in _OF_MODEL if isinstance(model, dict)]
+    return ((place, text) for place, text in found if isinstance(text, str))
+
+
+def path_of(text: str) -> str:
+    """What stands behind the scheme of a URL, or the text."""
+    return next((text.removeprefix(scheme) for scheme in _BEFORE_PATHS if text.startswith(scheme)), text)
+
+
+def _section(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = table.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _has_home() -> bool:
+    try:
+        return bool(Path.home())
+    except RuntimeError:  # a user that no list has
+        return False

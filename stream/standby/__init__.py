@@ -1,0 +1,1 @@
+"""Shards that another process learns, kept ready to go on with."""

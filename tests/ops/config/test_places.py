@@ -1,0 +1,73 @@
+"""Paths in a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thalweg.ops.config.config import Config, load
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.files.whole import whole_paths
+
+MODEL = '[[model]]\nname = "pay"\nlearner = "ridge"\ntopic = "t"\ninputs.features = { shape = [2] }\n'
+
+
+def loaded(folder: Path, text: str) -> Config:
+    path = folder / "thalweg.toml"
+    path.write_text(text)
+    return load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("service.state_dir", '[service]\nstate_dir = "~/state"\n' + MODEL),
+        ("service.state_url", '[service]\nstate_url = "file:~/state"\n' + MODEL),
+        ("service.token_file", '[service]\ntoken_file = "~/tokens"\n' + MODEL),
+        ("log.url", '[log]\nurl = "sqlite:~/log.db"\n' + MODEL),
+        ("store.url", '[store]\nurl = "sqlite:~/store.db"\n' + MODEL),
+        ("model.pay.history", MODEL + 'history = "~/old.csv"\n'),
+        ("model.pay.encoder", MODEL + 'encoder = "onnx:~/net.onnx"\n'),
+    ],
+)
+def test_a_tilde_is_told_instead_of_becoming_a_folder_of_that_name(tmp_path: Path, key: str, text: str) -> None:
+    with pytest.raises(ConfigurationError) as told:
+        loaded(tmp_path, text)
+
+    line = next(line for line in str(told.value).splitlines() if f"{key}: `~`" in line)
+    assert "expected a whole path" in line
+
+
+@pytest.mark.parametrize("name", ["store.db", "log.db", "log.db-wal", "audit.jsonl", "audit.jsonl.1"])
+def test_no_model_is_called_as_a_file_of_the_state_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is a file of the state folder already"):
+        loaded(tmp_path, MODEL.replace('"pay"', f'"{name}"'))
+
+
+def test_a_name_is_free_where_log_and_store_are_elsewhere(tmp_path: Path) -> None:
+    elsewhere = '[log]\nurl = "sqlite:data/log.db"\n[store]\nurl = "redis://localhost/0"\n'
+
+    assert loaded(tmp_path, elsewhere + MODEL.replace('"pay"', '"log.db"')).model[0].name == "log.db"
+
+
+def test_a_running_process_has_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tokens").write_text("a-token-of-some-length\n")
+    monkeypatch.chdir(tmp_path)
+    given = loaded(
+        tmp_path,
+        '[service]\ntoken_file = "tokens"\nstate_url = "file:kept"\n[store]\nurl = "redis://localhost/0"\n'
+        + MODEL
+        + 'history = "old.csv"\n',
+    )
+
+    whole = whole_paths(given)
+
+    assert whole.service.state_dir == f"{tmp_path}/state"
+    assert whole.service.token_file == f"{tmp_path}/tokens"
+    assert whole.service.state_url == f"file:{tmp_path}/kept"
+    assert whole.service.tls_key == ""
+    assert whole.log.url == f"sqlite:{tmp_path}/state/log.db"
+    assert whole.store.url == "redis://localhost/0"
+    assert whole.model[0].history == f"{tmp_path}/old.csv"
+    assert whole.model[0].identity_sha256() == given.model[0].identity_sha256()
