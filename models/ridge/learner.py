@@ -164,8 +164,7 @@ class Ridge:
         if self._alone.answers:
             self._alone.rescale(Rescaling(self._alone.map, move, self.params.clip))
 
-    def inputs_moved(self, move: Move) -> None:
-        """As of `Rescalable`; heads are solved at once."""
+    def inputs_moved(self, move: Move) -> None:  # as of `Rescalable`
         if self.params.standardise is False and self._learned:
             self._re_express(move)
             self._sums.move_moments(move)
