@@ -27,6 +27,7 @@ NAMES = (
     "row_by_row",
     "streams",
     "promises",
+    "newcomers",
     "class_order",
     "rare_classes",
     "many_events",

@@ -94,6 +94,11 @@ class Layout:
                 span.missing = self.width
                 self.width += 1
 
+    def smooth(self) -> list[int]:
+        """Places of scaled numbers and of the cycles of times."""
+        cycles = [place for one in self.times for place in range(one.first, one.first + one.own)]
+        return [*range(self.scaled), *cycles]
+
     def columns(self) -> list[str]:
         """The column of each feature, (F,)."""
         found = [""] * self.width

@@ -56,7 +56,10 @@ def make_learner(
     stage = FeatureStage(transform)
     try:
         behind = replace(_behind(context, transform), params=params_behind_columns(name, context.params, spec))
-        inner = make_encoded(name, behind, _behind_stage(spec))
+        inner_spec = _behind_stage(spec)
+        if inner_spec.name != IDENTITY:  # what it makes of the features are other features
+            behind = replace(behind, smooth=None)
+        inner = make_encoded(name, behind, inner_spec)
     except ParamsError as error:
         names: Sequence[str] = getattr(find(name), "input_names", ())
         raise ParamsError(dict(_as_column_mistakes(name, names, error))) from error
@@ -69,11 +72,11 @@ def params_behind_columns(
     name: str, params: Mapping[str, Any], encoder: EncoderSpec | str = IDENTITY
 ) -> dict[str, Any]:
     """A learner's parameters where it learns from the features of columns: some have another default there, which its
-    factory declares as `defaults_behind_columns`. Raises UnknownLearner.
+    factory declares as `defaults_behind_columns`, as they are or as a function of those given. Raises UnknownLearner.
     """
     behind = _behind_stage(spec_of(encoder)).name
     defaults = {} if behind != IDENTITY else getattr(find(name), "defaults_behind_columns", {})
-    return {**defaults, **params}
+    return {**(defaults(params) if callable(defaults) else defaults), **params}
 
 
 def predictor_maker(
@@ -139,7 +142,7 @@ def _behind_stage(spec: EncoderSpec) -> EncoderSpec:
 
 
 def _behind(context: LearnerContext, transform: Transform) -> LearnerContext:
-    return replace(context, inputs=transform.specs, columns={})
+    return replace(context, inputs=transform.specs, columns={}, smooth=transform.layout.smooth())
 
 
 def _as_column_mistakes(name: str, names: Sequence[str], error: ParamsError) -> list[tuple[str, str]]:

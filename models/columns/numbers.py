@@ -30,6 +30,11 @@ _PLAIN_CLIP = 1e30  # float32 must hold a number that is not scaled
 _DAY = 86_400.0
 _PERIODS = np.array([_DAY, 7 * _DAY, 365.2425 * _DAY])[None, :, None]
 _MONDAY = np.array([0.0, 3.0 / 7.0, 0.0])[None, :, None]  # Unix time began on a Thursday
+ANEW, ENOUGH = 0.02, 16
+"""A number begins anew where the values since the last step, at least so many, deviate by less than this share of all:
+its unit has changed, or the first values were wrong."""
+_SAME = 1e-7
+"""Deviation, by the scale in use, up to which values are the same but for rounding."""
 _LEAST = 1e-100  # of a deviation: then no number overflows when it is scaled
 
 
@@ -149,6 +154,10 @@ class RunningScale:
             if len(present):
                 self._origin[row], self._seen[row] = values[row, present[0]], True
 
+    def steps_after(self, events: int) -> bool:
+        """Whether `advance` by so many makes a step."""
+        return self.events + events >= self.next_step
+
     def advance(self, events: int) -> bool:
         """Count events; whether they have made a step, after which there is another scale in use."""
         self.events += events
@@ -159,7 +168,7 @@ class RunningScale:
         return True
 
     def _step(self) -> None:
-        self._total, self._mean, self._m2 = self._moments()
+        self._total, self._mean, self._m2 = self._anew(*self._moments())
         self._known = self._seen.copy()
         deviation = np.sqrt(self._m2 / np.where(self._total > 0, self._total, 1.0))
         size = np.abs(self._mean)
@@ -171,10 +180,24 @@ class RunningScale:
 
     def _moments(self) -> tuple[Floats, Floats, Floats]:
         """Number of values, mean, and sum of squared deviations from it, of all events."""
+        return _combined((self._total, self._mean, self._m2), self._recent())
+
+    def _recent(self) -> tuple[Floats, Floats, Floats]:
+        """The same of those since the last step."""
         count = np.where(self._count > 0, self._count, 1.0)
         mean = self._origin + self._sum / count / self._unit
         m2 = np.maximum(self._squares - self._sum * self._sum / count, 0.0) / (self._unit * self._unit)
-        return _combined((self._total, self._mean, self._m2), (self._count, mean, m2))
+        return self._count, mean, m2
+
+    def _anew(self, total: Floats, mean: Floats, m2: Floats) -> tuple[Floats, Floats, Floats]:
+        """The moments of all events, in place of them those since the last step where a number begins anew."""
+        count, recent, recent_m2 = self._recent()
+        events = np.maximum(count, 1.0)
+        deviation = np.sqrt(recent_m2 / events)
+        varies = deviation * self._unit > _SAME * (1.0 + np.abs(recent - self._origin) * self._unit)
+        small = deviation < ANEW * np.sqrt(m2 / np.maximum(total, 1.0))
+        anew = varies & small & (count >= ENOUGH)
+        return total, np.where(anew, recent, mean), np.where(anew, recent_m2 * (total / events), m2)
 
     def merge(self, other: RunningScale) -> None:
         """Add the events of another that has the same scale in use; it stays in use until the next step."""

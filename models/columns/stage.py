@@ -14,7 +14,7 @@ as tensors, F features; a published version holds 16 S + F + 68 m of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.categories import NOTHING, Categories, packed, unpacked
 from thalweg.models.columns.numbers import RunningScale
 from thalweg.models.columns.transform import FIRED, Known, Transform, fired_in
+from thalweg.models.parts.running_scale import Move
 from thalweg.proto.event import Batch
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, Inputs
@@ -73,12 +74,49 @@ class FeatureStage:
         out = np.zeros((rows, self.transform.layout.width), dtype=np.float32)
         start = 0
         while start < rows:
-            end = min(rows, start + self._scale.next_step - self._scale.events) if self._steps else rows
-            whole = start == 0 and end == rows
-            self._take(columns if whole else {name: one[start:end] for name, one in columns.items()}, out[start:end])
-            start = end
+            start = self._stretch(columns, out, start)
         self._note_fired(out)
         return replace(batch, inputs=self.transform.handed_on(columns, out))
+
+    def learn_moving(self, batch: Batch) -> Iterator[tuple[Batch, Move | None]]:
+        """As `learn`, in parts: after each but the last, the scale of the features has moved. Raises InputError.
+
+        For a learner that re-expresses what it has learned: it has to learn a part before the next is asked for.
+        """
+        columns, rows = self.transform.checked(batch.inputs, again=True)
+        out = np.zeros((rows, self.transform.layout.width), dtype=np.float32)
+        start = begin = 0
+        while start < rows:
+            steps = self._steps and self._scale.steps_after(rows - start)
+            before = self._scale.in_use() if steps else None
+            start = self._stretch(columns, out, start)
+            move = None if before is None else self._moved(*before)
+            if move is not None or start == rows:
+                self._note_fired(out[begin:start])
+                inputs = (
+                    columns if begin == 0 and start == rows else {k: one[begin:start] for k, one in columns.items()}
+                )
+                part = batch if inputs is columns else batch[begin:start]
+                yield replace(part, inputs=self.transform.handed_on(inputs, out[begin:start])), move
+                begin = start
+
+    def _moved(self, shift: Array, factor: Array) -> Move | None:
+        """How the scale in use has moved since it was this, (S, 1) each; numbers that had none have not."""
+        now, by = (one[:, 0] for one in self._scale.in_use())
+        old, was = shift[:, 0], factor[:, 0]
+        moved = np.flatnonzero((was > 0) & (by > 0) & ((now != old) | (by != was)))
+        if not len(moved):
+            return None
+        by, was = by[moved], was[moved]
+        return Move(moved, by / was, (old[moved] - now[moved]) * by)
+
+    def _stretch(self, columns: Inputs, out: NDArray[np.float32], start: int) -> int:
+        """Transform and learn the events from `start` on up to the next step at most; where that ended."""
+        rows = len(out)
+        end = min(rows, start + self._scale.next_step - self._scale.events) if self._steps else rows
+        whole = start == 0 and end == rows
+        self._take(columns if whole else {name: one[start:end] for name, one in columns.items()}, out[start:end])
+        return end
 
     def _take(self, columns: Inputs, out: NDArray[np.float32]) -> None:
         """Transform and learn events up to the next step at most; writes their features."""

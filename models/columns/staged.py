@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.explaining import ColumnExplainer, explains
@@ -37,6 +37,7 @@ from thalweg.models.contract.devices import AlsoOn
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.parts.running_scale import Move
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 from thalweg.proto.task import Task
@@ -65,12 +66,23 @@ def parted(state: State) -> tuple[State, State]:
     return State(inner, meta), State(stage, meta.pop(_META))
 
 
+@runtime_checkable
+class Rescalable(Protocol):
+    """A learner that re-expresses what it learned when the stage just before it scales numbers otherwise: else an event
+    counts for ever as what it looked like under the scale of its day.
+    """
+
+    def inputs_moved(self, move: Move) -> None:
+        """From the next event on features are scaled otherwise; called between two calls of `learn`."""
+
+
 class StagedLearner(Wrapper):
     """A learner of columns. Its wrapped learner learns from the input `features` of the stage."""
 
     def __init__(self, learner: Learner, stage: FeatureStage) -> None:
         self._learner, self._stage = learner, stage
         self._wrapped: LatestPredictor[StagedPredictor] = LatestPredictor()
+        self._rescaled = learner if isinstance(learner, Rescalable) else None
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
@@ -86,7 +98,13 @@ class StagedLearner(Wrapper):
 
     def learn(self, batch: Batch) -> None:
         self._wrapped.let_go()
-        self._learner.learn(self._stage.learn(batch))
+        if self._rescaled is None:
+            self._learner.learn(self._stage.learn(batch))
+            return
+        for part, move in self._stage.learn_moving(batch):
+            self._learner.learn(part)
+            if move is not None:
+                self._rescaled.inputs_moved(move)
 
     def predictor(self) -> StagedPredictor:
         inner, known = self._learner.predictor(), self._stage.known

@@ -150,6 +150,10 @@ class LearnerContext:
     """The columns, by name, if the inputs are columns. Only a learner whose factory declares `takes_columns = True` is
     made with them, and puts them in its schema; all others learn from the one input `features` of a feature stage."""
 
+    smooth: Sequence[int] | None = None
+    """Behind a feature stage: places of the input `features` that hold scaled numbers and parts of times, whose values
+    are bounded and lie close together. Others are 0 or 1, or numbers as they are. None: not known."""
+
     def __post_init__(self) -> None:
         if not is_device(self.device):
             raise ParamsError({"device": f"expected {EXPECTED}, got {self.device!r}"})

@@ -7,6 +7,7 @@ ReLU, the inputs themselves, a constant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,13 +38,33 @@ class FeatureMap:
     bias: bool
 
     @classmethod
-    def draw(cls, width: int, expansion: int, *, offsets: bool, direct: bool, bias: bool, seed: int) -> FeatureMap:
-        """A random layer from a seed; the same arguments give the same bits."""
+    def draw(
+        cls,
+        width: int,
+        expansion: int,
+        *,
+        offsets: bool,
+        direct: bool,
+        bias: bool,
+        seed: int,
+        seen: Sequence[int] | None = None,
+    ) -> FeatureMap:
+        """A random layer from a seed; the same arguments give the same bits.
+
+        `seen`: places of the inputs that the layer sees; None: all, without any there is no layer.
+        """
         generator = np.random.Generator(np.random.PCG64([seed, 0x70726F6A]))
-        bound = 1.0 / np.sqrt(width)
-        projection = generator.uniform(-bound, bound, (expansion, width)).T  # drawn unit by unit
+        places = np.arange(width) if seen is None else np.array(seen, dtype=np.intp)
+        expansion = expansion if len(places) else 0
+        bound = 1.0 / np.sqrt(max(len(places), 1))
+        projection = np.zeros((width, expansion))
+        projection[places] = generator.uniform(-bound, bound, (expansion, len(places))).T  # drawn unit by unit
         inside = generator.uniform(-1.0, 1.0, expansion) if offsets else np.zeros(expansion)
         return cls(width, np.ascontiguousarray(projection), inside, direct or expansion == 0, bias)
+
+    def of(self, projection: Floats, offsets: Floats) -> FeatureMap:
+        """The same with another random layer, (F, D) and (D,); copies."""
+        return FeatureMap(self.width, np.array(projection), np.array(offsets), self.direct, self.bias)
 
     @cached_property
     def size(self) -> int:

@@ -1,5 +1,4 @@
-"""Analytic ridge: after every prefix of the stream the head is the ridge solution on that prefix; nothing is forgotten
-by accident, and as much as you like on purpose.
+"""Analytic ridge: after every prefix of the stream the head is the ridge solution on that prefix.
 
 Source: Zhuang et al., "Online Analytic Exemplar-Free Continual Learning with Large Models for Imbalanced Autonomous
 Driving Task" (arXiv:2405.17779): frozen random ReLU layer, recursive ridge head, pseudo-features for rare classes.
@@ -14,7 +13,8 @@ Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (2 D² + 2 D
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.models.parts.random_features import FeatureMap
-from thalweg.models.parts.running_scale import RunningScale
+from thalweg.models.parts.running_scale import Move, RunningScale
 from thalweg.models.parts.selection import Selected
 from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
@@ -38,8 +37,8 @@ from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
 from thalweg.models.ridge.heads.solve import Penalty
 from thalweg.models.ridge.identity import VERSION, check, identity
 from thalweg.models.ridge.merging import check_plain, merge_mistakes, merged_defaults
-from thalweg.models.ridge.params import Params
-from thalweg.models.ridge.placing import gains_from_gpu, placed_sums
+from thalweg.models.ridge.params import Params, defaults_behind_columns
+from thalweg.models.ridge.placing import feature_map, gains_from_gpu, placed_sums
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
@@ -59,24 +58,18 @@ class Ridge:
     """
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
-    params_type = Params
+    params_type, defaults_behind_columns = Params, staticmethod(defaults_behind_columns)
     takes_device, gains_from_gpu, state_version = True, staticmethod(gains_from_gpu), VERSION
     merged_defaults, merge_mistakes = staticmethod(merged_defaults), staticmethod(merge_mistakes)
-    # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
-    # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
-    # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.
-    defaults_behind_columns: ClassVar = {"standardise": False, "expansion": 0}
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
         self._columns = InputColumns(context.inputs)
         numbers = p.task == "regression"
         self.schema = Schema(self._columns.specs, "number", p.targets) if numbers else Schema(self._columns.specs)
-        self._seed = context.seed
+        self._context, self._seed = replace(context, params=p.model_dump(), device="cpu"), context.seed
         self._classes = Classes()
-        self._map = FeatureMap.draw(
-            self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
-        )
+        self._map = feature_map(p, self._columns.width, context)
         self._standardiser = RunningScale(self._columns.width) if p.standardise is True else None
         self._targets: Targets | None = None
         if numbers:
@@ -87,11 +80,10 @@ class Ridge:
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        self._mixture = mixture_of(p, self._map.size, self._map.constant)
+        self._mixture = mixture_of(p, self._map)
         self._alone = InputsAlone(p, self._map, on_gpu=bool(self.computed_on))
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
-        self._learned = self._since_refresh = self._head_events = 0
-        self._skipped = self._faded = 0
+        self._learned = self._since_refresh = self._head_events = self._skipped = self._faded = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
@@ -162,13 +154,22 @@ class Ridge:
 
     def _rescale(self) -> None:
         """Re-express all sums if the scale has moved after the last stretch."""
-        if self._standardiser is None or (move := self._standardiser.move) is None:
-            return
-        self._standardiser.move = None
+        if self._standardiser is not None and (move := self._standardiser.move) is not None:
+            self._re_express(move)
+            self._standardiser.move = None
+
+    def _re_express(self, move: Move) -> None:
         clocks = None if self._absent is None else self._absent.clocks
         self._sums.rescale(Rescaling(self._map, move, self.params.clip), clocks)
         if self._alone.answers:
             self._alone.rescale(Rescaling(self._alone.map, move, self.params.clip))
+
+    def inputs_moved(self, move: Move) -> None:  # as of `Rescalable`
+        if self.params.standardise is False and self._learned:
+            self._re_express(move)
+            self._sums.move_moments(move)
+            self.refresh()
+            self._recall(anyway=True)
 
     def _take(self, batch: Batch) -> Selected:
         """The valid labelled events of a batch; registers new classes."""
@@ -236,6 +237,7 @@ class Ridge:
             alone.dismiss(self._learned)  # a trial is for micro-batches; row by row it would cost too much
         if not self._recursion.active:
             self._heads = self._recursion.begin(self._members, self._gamma, self._map.constant)
+            self._mixture.renew(self._members, self._gamma, 0)  # 0: all anew
         elif not self._recursion.has_room(min(events, self._recursion.most)):
             self._renew()
         self._refreshed()
@@ -245,6 +247,7 @@ class Ridge:
         self._sums.add_waiting()
         most = recursion_lasts(self._map.size, self._learned)
         self._recursion.renew(self._members, self._heads, self._gamma, self._map.constant, most)
+        self._mixture.renew(self._members, self._gamma, most)
 
     def refresh(self) -> None:
         """Solve for new heads from everything learned so far."""
@@ -253,7 +256,7 @@ class Ridge:
             self._alone.solve(self._members, self._learned, anyway=self._must_refresh)
         if not self._alone.rests:
             self._heads = np.array([self._solve(member) for member in self._members])
-            self._mixture.solve(self._sums.slowest, self._map.constant)
+            self._mixture.solve(self._members, self._sums.slowest, self._gamma, self._map.constant)
         self._refreshed()
 
     def _turn(self, done: int, events: int) -> None:
@@ -273,7 +276,7 @@ class Ridge:
         return solved(member, self.params, self._features, self._gamma(member), self._map.constant, noise)
 
     def _gamma(self, member: Statistics) -> Penalty:
-        return member.penalty(self.params.gamma, self._map.constant)
+        return member.penalty(self.params.gamma, -1 if self._map.bias else None)  # the last, of any part of them
 
     def _grow_heads(self) -> None:
         missing = self._sums.columns - self._heads.shape[2]
@@ -341,9 +344,7 @@ class Ridge:
         self._heads = np.array(tensors["heads"])
         self._mixture.restore(tensors)
         if self._map.expansion:
-            m = self._map
-            arrays = np.array(tensors["projection"]), np.array(tensors["offsets"])
-            self._map = FeatureMap(m.width, *arrays, m.direct, m.bias)
+            self._map = self._map.of(tensors["projection"], tensors["offsets"])
         self._alone.restore(below("alone.", tensors), meta.get("alone"), len(meta["classes"]))
         self._sums.restore(tensors, self._learned - self._alone.rested)
         if self._standardiser is not None:
@@ -359,7 +360,7 @@ class Ridge:
         Raises:
             ValueError: Other parameters, too many classes, or sums that depend on order. Nothing was changed.
         """
-        theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
+        theirs = Ridge(self._context)  # on the processor
         theirs.restore(other)
         check_plain("merge", self.params, self._faded + theirs._faded)
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):

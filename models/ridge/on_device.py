@@ -202,6 +202,12 @@ class DeviceStatistics(Statistics):
         with self.on_host():
             super().merge(other)
 
+    def from_feature(self, first: int) -> Statistics:
+        other = Statistics(0, 0)
+        other.gram = self._device.fetch(self._gram[first:, first:].tril().contiguous()).T
+        other.cross = self._device.fetch(self._cross[first:].T.contiguous()).T
+        return other
+
     def reorder(self, order: NDArray[np.int64], columns: int) -> None:
         raise NotImplementedError("only the sums of another worker are reordered, and these are on the processor")
 

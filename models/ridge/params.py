@@ -38,8 +38,9 @@ class Params(Settings):
     event's features is above 100 (1,000 for 2,000 standardised inputs), at least 1. The intercept is not penalised."""
 
     expansion: Whole = 128
-    """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. 0 by default
-    behind columns: a random layer answers what never came before, such as a new category, at random."""
+    """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. Behind columns
+    64 by default, or 0 with one decay, and the layer sees numbers and times alone: it would answer what never came
+    before, such as a new category, at random. Beside several decays, linear heads learn as well and are weighed."""
 
     rest_expansion: bool = True
     """Whether random features rest where the inputs alone are right as often: both are compared after 4,096 events and
@@ -160,3 +161,16 @@ class Params(Settings):
     def _woodbury_steps_keep_weights_and_scales(self) -> str | None:
         sound = self.solver != "recursive" or (not self.half_life_seconds and self.standardise != "solved")
         return None if sound else "recursive needs no half-life, and standardise = true or false"
+
+
+def defaults_behind_columns(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Defaults of those that are not given where features come from columns.
+
+    Numbers are scaled already there, and rare categories must not be: divided by its deviation, one that came twice
+    would weigh as much as all others together. The random layer sees scaled numbers and times alone (`smooth` of the
+    context): it would answer a category or a missing value that never came before with confidence, and wrongly. It
+    costs accuracy where effects are linear and noisy; beside several decays, heads without it make good for that.
+    """
+    decays = given.get("forgetting", (1.0,) if given.get("half_life_seconds") else (0.9999, 0.999))
+    several = isinstance(decays, (list, tuple)) and len(decays) > 1 and given.get("balance", "none") == "none"
+    return {"standardise": False, "expansion": 64 if several else 0}

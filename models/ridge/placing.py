@@ -1,4 +1,6 @@
-"""Where the sums of a ridge learner are: with the processor, or on a GPU from a size on at which that is faster."""
+"""The features of a ridge learner, and where its sums are: with the processor, or on a GPU from a size on at which that
+is faster.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,26 @@ from collections.abc import Callable
 from thalweg.memory.devices.names import CPU
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.input_columns import InputColumns
+from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.statistics import Statistics
 
 FEATURES = 512
 """From so many on a GPU was faster in every measurement (docs/gpu.md); smaller ones were not measured."""
+
+
+def feature_map(params: Params, width: int, context: LearnerContext) -> FeatureMap:
+    """Of F inputs: behind columns the random layer sees scaled numbers and times alone."""
+    p = params
+    return FeatureMap.draw(
+        width,
+        p.expansion,
+        offsets=p.offsets,
+        direct=p.direct,
+        bias=p.bias,
+        seed=context.seed,
+        seen=context.smooth,
+    )
 
 
 def gains_from_gpu(context: LearnerContext) -> bool:

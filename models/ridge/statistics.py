@@ -216,6 +216,12 @@ class Statistics:
         other.class_weight, other.origin = self.class_weight.copy(), self.origin
         return other
 
+    def from_feature(self, first: int) -> Statistics:
+        """A copy of the Gram and the cross-moments of the features from this one on, to be solved."""
+        other = Statistics(0, 0)
+        other.gram, other.cross = self.gram[first:, first:].copy(order="F"), self.cross[first:].copy(order="F")
+        return other
+
     def fade(self, share: float) -> None:
         """Multiply the weight of everything added so far by this factor."""
         for array in self._sums():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.parts.half_life import HalfLife
+from thalweg.models.parts.running_scale import Move
 from thalweg.models.parts.standardise import Standardiser
 from thalweg.models.ridge.clocks import ClassClocks
 from thalweg.models.ridge.heads.recursion import Recursion
@@ -160,6 +161,15 @@ class Sums:
                     clocks.rescale(member, rescaling)
                 else:
                     rescaling.apply(member)
+
+    def move_moments(self, move: Move) -> None:
+        """Re-express the moments of each class, which are those of the inputs before any scale of the learner's own."""
+        for member in self.members:
+            if member.class_mean is not None and member.class_m2 is not None:
+                known = member.class_weight > 0
+                moved = member.class_mean[:, move.columns] * move.ratio + move.offset
+                member.class_mean[:, move.columns] = np.where(known[:, None], moved, 0.0)
+                member.class_m2[:, move.columns] *= np.square(move.ratio)
 
     def drop_denormals(self, before: int) -> None:
         """Set fully decayed numbers to 0, where that is due since `events` was `before`."""

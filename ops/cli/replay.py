@@ -78,6 +78,8 @@ def run(
         first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])
         raise Failed(f"{path}: no row could be used: {counted(read, 'row was', 'rows were')} read{first}")
     _show(console, done)
+    for text in done.hints:
+        aside.print(text, markup=False, highlight=False, soft_wrap=True)
     if report is not None:
         try:
             for written in write_report(done, report):

@@ -58,6 +58,11 @@ class Evaluation:
         """Rows that the figures over all rows leave out, because they are of another order of magnitude."""
         return self.replayed.left_out
 
+    @property
+    def hints(self) -> list[str]:
+        """What to try where a naive control predicted as well as the model; mostly none."""
+        return self.replayed.hints
+
     def report(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return self.replayed.report()
@@ -95,6 +100,7 @@ class Evaluation:
         begun = f"; it had learned {counted(self.began_after, 'event')} before" if self.began_after else ""
         what = f"{html.escape(self.replayed.model.learner)}, {counted(self.replayed.events, 'row')}"
         what += f", labels known {when_known(self.replayed)}{missing}"
+        begun += "".join(f"<br>{html.escape(text)}" for text in self.hints)
         return f"<p>{what}{begun}</p><table><tr><th></th>{head}</tr>{rows}</table>{shown}"
 
 

@@ -17,12 +17,14 @@ from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.replay.hints import hints
 from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
+from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.monitor import Monitor
@@ -55,9 +57,9 @@ class Replayed:
     delay_events: int = 0
     """How many events late labels became known, besides those of their micro-batch."""
     unanswered: int = 0
+    """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     left_out: int = 0
     """Events that the figures over all events leave out, because they are of another order of magnitude."""
-    """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -84,6 +86,12 @@ class Replayed:
     def unusable(self) -> int:
         """Lines that could not be used."""
         return sum(self.reasons.values())
+
+    @property
+    def hints(self) -> list[str]:
+        """What to try where a naive control predicted as well as the model."""
+        graded = self.labelled - self.unanswered
+        return hints(task_of(self.learner.predictor()), graded, self.evaluation.metrics(), self.controls)
 
     def report(self) -> dict[str, Any]:
         """The report as JSON values."""

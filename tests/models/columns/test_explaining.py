@@ -33,7 +33,7 @@ def explained(predictor: Predictor, inputs: Any, most: int = 99) -> list[list[di
 
 
 def test_contributions_to_a_linear_score_and_the_constant_add_up_to_it() -> None:
-    predictor = taught("ridge", {})
+    predictor = taught("ridge", {"expansion": 0})
     inputs = inputs_of(columns_of(COLUMNS), 30, 50)
     nothing: Any = predictor.inner.predict({"features": np.zeros((1, len(predictor.feature_names)), np.float32)})  # type: ignore[attr-defined]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from thalweg.models.contract.registry import BUILT_IN, find
 from thalweg.models.encoders.encoded import EncodedLearner, EncodedPredictor
 from thalweg.models.encoders.encoder import Encoder, shared_encoder
 from thalweg.models.encoders.spec import IDENTITY
+from thalweg.models.ridge.learner import Ridge
 from thalweg.models.testing import LearnerContract, WrapperContract
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Inputs, TensorSpec, column_specs
@@ -177,9 +178,8 @@ class TestAnEncoderBehindAStage(Wrapped):
 
 def test_a_learner_behind_a_stage_learns_what_it_would_learn_from_the_stages_features() -> None:
     features = {"features": TensorSpec("features", "float32", (Transform(columns_of(COLUMNS), 3).layout.width,))}
-    bare = find("ridge")(
-        LearnerContext(inputs=features, params=params_behind_columns("ridge", PARAMS["ridge"]), seed=3)
-    )
+    params, smooth = params_behind_columns("ridge", PARAMS["ridge"]), Transform(columns_of(COLUMNS), 3).layout.smooth()
+    bare = cast(Ridge, find("ridge")(LearnerContext(inputs=features, params=params, seed=3, smooth=smooth)))
     staged, stage = make_learner("ridge", context(COLUMNS, PARAMS["ridge"], 3)), FeatureStage(columns_of(COLUMNS), 3)
 
     for number in range(6):
@@ -187,19 +187,24 @@ def test_a_learner_behind_a_stage_learns_what_it_would_learn_from_the_stages_fea
         known = stage.features(batch.inputs)
         assert_same(staged.predictor().predict(batch.inputs), bare.predictor().predict(known))
         staged.learn(batch)
-        bare.learn(stage.learn(batch))
+        for part, move in stage.learn_moving(batch):
+            bare.learn(part)
+            if move is not None:
+                bare.inputs_moved(move)
 
     assert parted(staged.state())[0].sha256() == bare.state().sha256()
     assert parted(staged.state())[1].sha256() == stage.state().sha256()
 
 
 def test_ridge_does_not_scale_the_features_of_columns_again_unless_told_to() -> None:
-    assert params_behind_columns("ridge", {}) == {"standardise": False, "expansion": 0}
+    assert params_behind_columns("ridge", {}) == {"standardise": False, "expansion": 64}
     assert params_behind_columns("ridge", {"standardise": True, "gamma": 2.0}) == {
         "standardise": True,
-        "expansion": 0,
+        "expansion": 64,
         "gamma": 2.0,
     }
+    for one_decay in ({"forgetting": 1}, {"forgetting": [0.999]}, {"half_life_seconds": 60}, {"balance": "reweighted"}):
+        assert params_behind_columns("ridge", one_decay)["expansion"] == 0
     assert params_behind_columns("ridge", {}, "random_features") == {}
     assert params_behind_columns("nearest_mean", {}) == {}
 

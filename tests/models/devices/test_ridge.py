@@ -143,7 +143,9 @@ def test_copies_do_not_grow_with_the_events_of_a_micro_batch() -> None:
     assert len(set(copied)) == 1, copied
     to, back = copied[0]
     assert to == 2 + 2, "features and targets, and the ages' weights of each decay"
-    assert back <= 2 * (1 + 1 + 1 + 1), "of each decay: diagonal, corner, whether it was definite, head"
+    assert back <= 2 * (1 + 1 + 1 + 1 + 2), (
+        "of each decay: diagonal, corner, whether definite, head; sums of the inputs"
+    )
 
 
 def test_a_budget_that_does_not_suffice_is_said_with_both_numbers() -> None:
