@@ -13,8 +13,6 @@ import structlog
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
-from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
@@ -22,15 +20,14 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import (
     REFUSALS,
     LearnerReports,
-    Prepared,
     build_joiner,
-    build_processor,
     model_folder,
     open_model_pending,
 )
 from thalweg.ops.run.champions.judges import judge_of
 from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.alone import alone
+from thalweg.ops.run.learners.one_model import OneModel
 from thalweg.ops.run.learners.shares import home_of_alias, homes
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
@@ -39,36 +36,23 @@ from thalweg.ops.run.shards.running import RunningShard, membership, must_pass_n
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.ops.run.shards.warm import Followed, WarmShards
 from thalweg.ops.run.shards.whole import FirstPartition
-from thalweg.ops.run.successors import note_beginning, with_successors
+from thalweg.ops.run.successors import with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.learners.pages import metrics_page
 from thalweg.ops.telemetry.process_health import learner_role
 from thalweg.ops.telemetry.status import LearnerStatus
-from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
-from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.log import Log
 from thalweg.stream.merging.merger import Merger
-from thalweg.stream.merging.publisher import ShardPublisher
 from thalweg.stream.runtime import Signal
 from thalweg.stream.shards.names import shard_name, shard_of
 from thalweg.stream.shards.one_partition import Commit, OnePartition
 from thalweg.stream.traces.spans import Spans
 
 log = structlog.get_logger(__name__)
-
-_BESIDE = (BASELINE_FILE, "schemas.json")
-"""Files of a model's folder that belong to its state."""
-
-
-_SILENT_SECONDS = 300.0  # a request to the store may take long
-
-
-def _topics(model: ModelConfig) -> list[str]:
-    return [topic for topic in (model.topic, model.joined_topic) if topic]
 
 
 class Learning:
@@ -114,6 +98,7 @@ class Learning:
             self._objects = Objects(url) if url else None
         except ObjectsUnusable as error:  # a folder that cannot be made, say
             raise ConfigurationError([f"service.state_url: {error}"]) from error
+        self._one = OneModel(config, store, live, self._reports, registry, self._objects, self._role, self._spans)
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         self._mergers: list[tuple[Merger, SupervisedThread]] = []
@@ -259,7 +244,7 @@ class Learning:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
         must_pass_nothing_over(self._config, model)
-        self._learn_from(model, self._source, self._stopping, run)
+        self._one.learn(model, self._source, self._stopping, run)
 
     def _own_shards(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         """Learn the partitions of a model that its group assigns to this process."""
@@ -287,7 +272,7 @@ class Learning:
                 ready.join()
                 self._registry.forget(shard.name, "standby")
             try:
-                self._learn_from(shard, source, stop, run, ready)
+                self._one.learn(shard, source, stop, run, ready)
             finally:
                 if ready is not None:
                     ready.follower.close()
@@ -314,7 +299,7 @@ class Learning:
                 number,
                 self._registry,
                 before,
-                lambda whole, stop, run: self._learn_from(whole, self._source, stop, run),
+                lambda whole, stop, run: self._one.learn(whole, self._source, stop, run),
                 partial(self._source.bounds, model.topic),
                 partial(self._part_ended, "learner", model.name),
                 whole=True,
@@ -331,112 +316,6 @@ class Learning:
 
         health = self._registry.register("owner", model.name)
         run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name]))
-
-    def _learn_from(
-        self,
-        model: ModelConfig,
-        source: Log,
-        stopping: threading.Event,
-        run: Callable[[Part], None],
-        ready: Followed | None = None,
-    ) -> None:
-        lock = FolderLock(model_folder(self._config, model), "learner", self._role)
-        with alone(lock, self._registry.register("learner", model.name), stopping) as ours:
-            if not ours:
-                return
-            if model.scale is None:
-                self._tell_beginning(model)
-            if self._objects is None:
-                self._learn_here(model, source, run)
-            else:
-                self._learn_mirrored(model, source, self._objects, stopping, run, ready)
-
-    def _learn_here(
-        self,
-        model: ModelConfig,
-        source: Log,
-        run: Callable[[Part], None],
-        begun: Callable[[Part], None] = lambda part: None,
-        prepared: Prepared | None = None,
-    ) -> None:
-        processor, publisher = build_processor(
-            self._config, model, source, self._store, self._live, self._reports, self._registry, self._spans, prepared
-        )
-        with closing(publisher):
-            begun(processor)
-            run(processor)
-            if isinstance(publisher, ShardPublisher):
-                publisher.flush()
-
-    def _learn_mirrored(
-        self,
-        model: ModelConfig,
-        source: Log,
-        objects: Objects,
-        stopping: threading.Event,
-        run: Callable[[Part], None],
-        ready: Followed | None,
-    ) -> None:
-        """Learn with the state in an object store, too."""
-        health = self._registry.register("object_store", model.name, silent_seconds=_SILENT_SECONDS)
-        parts: list[Part] = []
-        lost: list[Superseded] = []
-
-        def superseded(error: Superseded) -> None:
-            lost.append(error)
-            for part in parts:
-                part.stop()
-
-        mirror = Mirror(
-            RemoteSnapshots(objects, model.name, model.snapshots_kept),
-            FolderSnapshots(model_folder(self._config, model)),
-            _BESIDE,
-            health,
-            superseded,
-            None if ready is None else ready.copy,
-        )
-        learner = self._registry.register("learner", model.name)
-        learner.waiting("its newest state is looked up in the object store")
-        try:
-            with health.slow(), learner.slow():  # else it would be taken for stuck, and the process ended
-                mirror.begin(stopping.wait)
-        except (ObjectsUnusable, TwoStates) as error:
-            raise ConfigurationError([str(error)]) from error
-        if stopping.is_set():
-            return
-        uploading = SupervisedThread(mirror.run, health, f"object-store-{model.name}")
-        uploading.start()
-        try:
-            self._learn_here(model, source, run, parts.append, None if ready is None else ready.taken())
-        finally:
-            mirror.stop()
-            uploading.stop()
-            if not uploading.join(self._config.service.drain_seconds):
-                log.warning("the last snapshot is not in the object store", model=model.name)
-        if lost and model.scale is not None:
-            raise lost[0]  # the group knows whose it is: who it is assigned to takes it back, the other one is told
-        if lost:  # started again, it would take the state back from who has it now
-            raise ConfigurationError([str(lost[0])])
-
-    def _tell_beginning(self, model: ModelConfig) -> None:
-        """Of a successor that is to be built: say where the log begins if its records no longer reach back."""
-        if "@" not in model.name or FolderSnapshots(model_folder(self._config, model)).manifests():
-            return
-        bounds = (
-            {} if model.start == "latest" else {p: b for t in _topics(model) for p, b in self._source.bounds(t).items()}
-        )
-        begins = {f"{partition.topic}/{partition.number}": first for partition, (first, _) in bounds.items() if first}
-        if model.start == "latest":
-            log.warning("a successor is built from the records from now on: start is 'latest'", model=model.name)
-        elif begins:
-            log.warning(
-                "the log no longer reaches back: the successor is built from the oldest records there are",
-                model=model.name,
-                first_offsets=begins,
-            )
-            note_beginning(self._config, model.served_name, int(model.name.rpartition("@")[2]), begins)
-        else:
-            log.info("a successor is built from the beginning of the log", model=model.name)
 
     def _join(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         lock = FolderLock(model_folder(self._config, model), "joiner", self._role)

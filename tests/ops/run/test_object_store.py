@@ -127,7 +127,7 @@ def test_a_store_that_was_emptied_is_told_and_has_the_state_again(
 
 def test_an_upload_that_takes_long_is_no_part_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large state over a slow line: silent beyond its bound, it would end the process."""
-    monkeypatch.setattr("thalweg.ops.run.learning._SILENT_SECONDS", 0.05)
+    monkeypatch.setattr("thalweg.ops.run.learners.one_model._SILENT_SECONDS", 0.05)
     url, log, go, begun = f"file:{tmp_path / 'objects'}", InMemoryLog(), threading.Event(), threading.Event()
     put = Objects.put
 

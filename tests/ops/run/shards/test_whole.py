@@ -54,7 +54,8 @@ class Host:
         return kept[-1] if kept else None
 
     def has_learned(self, count: int) -> bool:
-        return self.newest is not None and self.newest.events_learned == count
+        newest = self.newest  # read once: the folder may be replaced meanwhile
+        return newest is not None and newest.events_learned == count
 
 
 @contextmanager
