@@ -1,11 +1,12 @@
 """Snapshots in an object store: the newest state of a model, where every host reaches it.
 
-Below `MODEL/` there are four kinds of objects:
+Below `MODEL/` there are these objects:
 
 - `owners/GENERATION`: whoever begins to write creates the next one. Who owns the highest generation owns the model.
 - `blobs/SHA256`: contents of files. What two versions share is there once.
 - `heads/GENERATION-VERSION`: a version's manifest, and which blob each of its files is.
 - `journal/GENERATION-VERSION`: the journal of an owner from that version on, replaced as it grows.
+- `cluster`: the id of the Kafka cluster from whose topics the model is learned; none of a log without one.
 
 The newest state is the head of the highest generation and, in it, of the highest version. So an owner that was
 superseded (stopped for long, cut off, taken for dead) can write whatever it likes: its heads have a lower generation,
@@ -45,6 +46,10 @@ class Superseded(Exception):
     """Another owner has taken over; the message says who."""
 
 
+class OtherCluster(Exception):
+    """The model is learned from another cluster; the message says from which one, and what to do."""
+
+
 class DamagedHead(Exception):
     """A head, or a blob that it names, is missing or altered."""
 
@@ -75,10 +80,42 @@ class RemoteSnapshots:
         self._there: set[str] | None = None
         self.generation = 0
         """Of this owner; 0: it has not claimed the model."""
+        self._cluster = ""
 
     def check(self) -> None:
         """Raise ObjectsUnusable for a store in which nobody can be kept from writing, or ObjectsUnavailable."""
         self._objects.check()
+
+    def learned_from(self, cluster: str, moved_from: str = "") -> None:
+        """Record the cluster that the model is learned from, unless it is recorded; to be called before `claim`.
+
+        Topics of the same names on two clusters have other records: whoever learned one state from both would count
+        what it reads of the one as the other's.
+
+        Args:
+            cluster: The id of the cluster.
+            moved_from: The cluster from which the model is moved to this one; empty: none.
+
+        Raises:
+            OtherCluster: Another one is recorded; nothing was changed.
+            ObjectsUnavailable: As ever.
+        """
+        name = self._name("cluster")
+        while (content := self._objects.get(name)) is None:
+            if self._objects.create(name, cluster.encode()):  # else another host was first
+                break
+        found = cluster if content is None else content.decode(errors="replace")
+        if moved_from and found == moved_from != cluster:
+            self._objects.put(name, cluster.encode())
+            log.warning("the model is moved to another cluster", model=self._model, before=found, now=cluster)
+        elif found != cluster:
+            raise OtherCluster(
+                f"model {self._model!r}: its state in {self._objects.url} is learned from Kafka cluster {found}, and "
+                f"log.url is cluster {cluster}: nothing was claimed or learned. Choose another service.state_url, or "
+                f'another name for the model; to move the model to this cluster, set log.moved_from = "{found}" '
+                f"(docs/operations.md, Another cluster)"
+            )
+        self._cluster = cluster
 
     def claim(self, who: str, above: int = 0) -> int:
         """Become the owner; the generation. Raises ObjectsUnavailable.
@@ -118,6 +155,8 @@ class RemoteSnapshots:
             return True
         log.error("the object store has lost what was in it: everything is uploaded again", model=self._model)
         self._objects.create(self._name("owners", f"{self.generation:010d}"), b"whoever had it before it was lost")
+        if self._cluster:
+            self._objects.create(self._name("cluster"), self._cluster.encode())
         self._there = set()
         return False
 

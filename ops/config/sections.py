@@ -320,6 +320,9 @@ class LogConfig(Settings):
     """Kafka: the client. `auto` takes confluent-kafka where it is installed (extra `confluent`), else kafka-python."""
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
+    moved_from: str = ""
+    """Kafka: the id of the cluster whose models in `service.state_url` go on from this log's topics. Else a model that
+    was learned from another cluster is refused."""
 
     @rule("client")
     def _client_is_installed(self) -> str | None:

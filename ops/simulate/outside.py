@@ -75,6 +75,9 @@ class SimulatedLog:
         self._ask(f"identity of {topic}")
         return "simulated"  # not drawn at random: its checksum's length in a file decides when a disk is full
 
+    def cluster(self) -> str | None:
+        return None
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -122,6 +122,12 @@ class ConfluentLog:
 
         return self._look(topic, "cannot read its identity from Kafka", ask)
 
+    def cluster(self) -> str | None:
+        try:
+            return self._cluster().id()
+        except ClientError as error:
+            raise log_error("the id of the cluster cannot be read from Kafka", error.problem) from error
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -19,9 +19,16 @@ class InMemoryLog:
     Args:
         clock: Unix seconds.
         max_record_bytes: Larger records are refused.
+        cluster: The id of the cluster whose twin it is; None: it has none.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, max_record_bytes: int = UNLIMITED) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        max_record_bytes: int = UNLIMITED,
+        cluster: str | None = None,
+    ) -> None:
+        self._cluster = cluster
         self._clock = clock
         self._max_record_bytes = max_record_bytes
         self._topics: dict[str, list[tuple[float, bytes | None, bytes | None, Headers]]] = defaultdict(list)
@@ -78,6 +85,9 @@ class InMemoryLog:
     def identity(self, topic: str) -> str | None:
         times = self._replaced[topic]
         return f"{self._identity}-{times}" if times else self._identity
+
+    def cluster(self) -> str | None:
+        return self._cluster
 
     def recreate(self, topic: str) -> None:
         """Delete a topic and create it again, empty."""

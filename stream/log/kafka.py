@@ -140,6 +140,14 @@ class KafkaLog:
 
         return self._look(topic, "cannot read its identity from Kafka", ask)
 
+    def cluster(self) -> str | None:
+        def ask(looker: Any) -> str | None:
+            looker.refresh()
+            found: str | None = looker.cluster_id()
+            return found
+
+        return self._look(None, "the id of the cluster cannot be read from Kafka", ask)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -177,7 +185,7 @@ class KafkaLog:
                 self._plain = self._clients.producer(enable_idempotence=False)
             return self._plain
 
-    def _look(self, topic: str, what: str, ask: Callable[[Any], Answer]) -> Answer:
+    def _look(self, topic: str | None, what: str, ask: Callable[[Any], Answer]) -> Answer:
         with self._lock:
             try:
                 if self._looker is None:
@@ -185,7 +193,7 @@ class KafkaLog:
                 answer = ask(self._looker)
                 forbidden = topic in self._looker.forbidden()
             except KafkaError as error:
-                raise log_error(f"topic {topic!r}: {what}", error) from error
+                raise log_error(what if topic is None else f"topic {topic!r}: {what}", error) from error
         if forbidden:
             raise PermanentLogError(f"topic {topic!r}: {what}: not authorized; grant READ and DESCRIBE")
         return answer

@@ -234,5 +234,11 @@ class Log(Protocol):
         None: the topic does not exist, or the log has no identities. Raises LogError while the log is unavailable.
         """
 
+    def cluster(self) -> str | None:
+        """Tells the log from others that may have topics of the same names: the id of the Kafka cluster.
+
+        None: the log has no such id, as an embedded one. Raises LogError while the log is unavailable.
+        """
+
     def close(self) -> None:
         """Release resources; may be called twice."""

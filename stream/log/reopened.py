@@ -55,5 +55,8 @@ class ReopenedLog:
     def identity(self, topic: str) -> str | None:
         return self._log.get().identity(topic)
 
+    def cluster(self) -> str | None:
+        return self._log.get().cluster()
+
     def close(self) -> None:
         self._log.close()

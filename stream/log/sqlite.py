@@ -176,6 +176,9 @@ class SqliteLog:
         self._must_be_there()
         return self._identity
 
+    def cluster(self) -> str | None:
+        return None  # one that was lost is begun anew, and the states stay
+
     def sweep(self) -> None:
         """Apply retention; appending does it from time to time."""
         with self._lock, self._errors():

@@ -57,5 +57,8 @@ class CreatedFirst:
     def identity(self, topic: str) -> str | None:
         return self._log.identity(topic)
 
+    def cluster(self) -> str | None:
+        return self._log.cluster()
+
     def close(self) -> None:
         self._log.close()

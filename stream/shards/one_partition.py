@@ -55,6 +55,9 @@ class OnePartition:
     def identity(self, topic: str) -> str | None:
         return self._log.identity(topic)
 
+    def cluster(self) -> str | None:
+        return self._log.cluster()
+
     def close(self) -> None:
         """Nothing: the log is shared."""
 

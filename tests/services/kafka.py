@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 from tests.services.ports import free_port
@@ -72,6 +74,9 @@ class Broker:
         if not (JARS / ".complete").exists():
             raise Unavailable("no Kafka jars in .cache/kafka; run: make services")
         self._folder = folder
+        # an id of its own, as real clusters have; one that began with "-" would be taken for an option
+        own = "K" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+        self._cluster: str = own if joins is None else joins._cluster
         self._quick_start = quick_start
         self._archived = folder / "classes.jsa"  # written when the broker is stopped, if there is none in the cache yet
         self.port = free_port()
@@ -95,7 +100,7 @@ class Broker:
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
-                "MkU3OEVBNTcwNTJENDM2Qg",
+                self._cluster,
                 "-c",
                 self._config,
             ],

@@ -12,7 +12,7 @@ import structlog
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
-from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
+from thalweg.memory.snapshots.remote import OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
@@ -137,13 +137,15 @@ class OneModel:
             health,
             superseded,
             None if ready is None else ready.copy,
+            source.cluster,
+            self._config.log.moved_from,
         )
         learner = self._registry.register("learner", model.name)
         learner.waiting("its newest state is looked up in the object store")
         try:
             with health.slow(), learner.slow():  # else it would be taken for stuck, and the process ended
                 mirror.begin(stopping.wait)
-        except (ObjectsUnusable, TwoStates) as error:
+        except (ObjectsUnusable, OtherCluster, TwoStates) as error:
             raise ConfigurationError([str(error)]) from error
         if stopping.is_set():
             return

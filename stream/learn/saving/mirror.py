@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from thalweg.memory.objects.objects import ObjectsUnavailable
-from thalweg.memory.snapshots.remote import DamagedHead, Head, RemoteSnapshots, Superseded
+from thalweg.memory.snapshots.remote import DamagedHead, Head, OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.tail import restore_tail, tail
+from thalweg.stream.log.log import LogError
 from thalweg.stream.standby.copy import JOURNAL, ShardCopy
 from thalweg.stream.standby.marks import copied_generation, kept_generation, mark_owned
 
@@ -48,6 +49,8 @@ class Mirror:
         health: Its health.
         ended: Called when another owner has taken over, with the error.
         copy: Has kept the folder as the store has it until now; None: nobody has.
+        cluster: The id of the log's cluster, see `Log.cluster`.
+        moved_from: The cluster from which the model is moved to this one; empty: none.
     """
 
     def __init__(
@@ -58,7 +61,10 @@ class Mirror:
         health: Health,
         ended: Callable[[Superseded], None],
         copy: ShardCopy | None = None,
+        cluster: Callable[[], str | None] = lambda: None,
+        moved_from: str = "",
     ) -> None:
+        self._cluster, self._moved_from = cluster, moved_from
         self._remote, self._snapshots, self._health, self._ended = remote, snapshots, health, ended
         self._folder, self._copy = snapshots.folder, copy
         self._beside = [self._folder / name for name in beside]
@@ -74,13 +80,14 @@ class Mirror:
         """Claim the model, and restore its newest state if this folder has none, or another owner went on meanwhile.
 
         Waits for the store where nothing can be done without it: while the folder has no state. With one it learns on
-        from it, and the store is told when it is there again.
+        from it, and the store is told when it is there again. Likewise for the log, which tells its cluster.
 
         Args:
             stop: Waits so many seconds; whether to give up.
 
         Raises:
             TwoStates: As it says.
+            OtherCluster: The state in the store is learned from another cluster; nothing was claimed.
             ObjectsUnusable: The store cannot keep others from writing.
             OSError: The folder cannot be written.
         """
@@ -89,7 +96,7 @@ class Mirror:
             try:
                 self._claim()
                 return
-            except ObjectsUnavailable as error:
+            except (ObjectsUnavailable, LogError) as error:
                 if self._own_generation() is not None and self._has_state():
                     self._health.waiting(f"not uploaded: {error}")
                     return
@@ -105,6 +112,7 @@ class Mirror:
             self._take_over(copied)
             return
         self._remote.check()
+        self._must_be_its_cluster()
         before, heads = self._own_generation(), self._remote.heads()
         others = [head for head in heads if head[0] > (before or 0)]
         if others and before is None and self._has_state():
@@ -124,6 +132,7 @@ class Mirror:
         had the model before.
         """
         if not self._remote.generation:
+            self._must_be_its_cluster()
             self._remote.claim(self._who(), copied)
         copy = self._copy or ShardCopy(self._remote, self._folder)
         try:
@@ -134,6 +143,12 @@ class Mirror:
             self._remote.upload_anew()
         mark_owned(self._folder, self._remote.generation)
         self._health.running()
+
+    def _must_be_its_cluster(self) -> None:
+        """Raise OtherCluster if the state in the store is learned from another one; LogError, ObjectsUnavailable."""
+        cluster = self._cluster()
+        if cluster is not None:
+            self._remote.learned_from(cluster, self._moved_from)
 
     def _who(self) -> str:
         return f"host {socket.gethostname()} pid {os.getpid()} folder {self._folder.absolute()}"
@@ -175,7 +190,7 @@ class Mirror:
                     self._upload_journal()
                 wait = _LOOK_SECONDS
                 self._health.running()
-            except ObjectsUnavailable as error:
+            except (ObjectsUnavailable, LogError) as error:
                 self._health.waiting(f"version {self._uploaded} is the last one uploaded: {error}")
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
             except Superseded as error:
@@ -196,6 +211,7 @@ class Mirror:
 
         Raises:
             Superseded, ObjectsUnavailable: As of `RemoteSnapshots.save`.
+            LogError: The log did not tell its cluster at the start, and does not yet.
         """
         if not self._remote.generation:
             self._claim_late()
@@ -242,6 +258,10 @@ class Mirror:
     def _claim_late(self) -> None:
         """Claim what could not be claimed at the start, if nobody else has since."""
         self._remote.check()
+        try:
+            self._must_be_its_cluster()
+        except OtherCluster as error:
+            raise Superseded(str(error)) from error
         before = self._own_generation() or 0
         if any(generation > before for generation, _ in self._remote.heads()):
             raise Superseded(f"{self._folder}: another owner has uploaded a state since this one last did")

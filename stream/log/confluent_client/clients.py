@@ -158,6 +158,11 @@ class Cluster:
         """Nothing, if a broker answers."""
         self._wait(self._admin.describe_cluster(request_timeout=self._seconds()), self._seconds())
 
+    def id(self) -> str | None:
+        """The id of the cluster; None from a broker that does not tell it."""
+        described = self._wait(self._admin.describe_cluster(request_timeout=self._seconds()), self._seconds())
+        return described.cluster_id or None
+
     def topics(self, names: Sequence[str]) -> Mapping[str, Topic]:
         """The topics, each of them."""
         seconds = self._seconds()

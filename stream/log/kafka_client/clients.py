@@ -86,6 +86,10 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         found = self._cluster.topic_id(topic)
         return found.hex if found is not None and found.int else None
 
+    def cluster_id(self) -> str | None:
+        """The id of the cluster, as the last response told it; None from brokers that do not tell it."""
+        return self._cluster.cluster_id or None
+
     def join(self, seconds: float) -> None:
         """Join the group if it is not in it, within this time. A join that a `poll` leaves unfinished is lost: once its
         response has come, the client believes that there is nothing to join, and never looks at it.

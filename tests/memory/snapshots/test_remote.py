@@ -14,7 +14,7 @@ import pytest
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.snapshots import remote
 from thalweg.memory.snapshots.manifest import Manifest
-from thalweg.memory.snapshots.remote import DamagedHead, RemoteSnapshots, Superseded
+from thalweg.memory.snapshots.remote import DamagedHead, OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 
@@ -252,3 +252,49 @@ def test_a_damaged_blob_is_told_and_nothing_is_written(how: str, objects: Object
     with pytest.raises(DamagedHead, match="SHA-256 expected" if how == "flipped" else "missing"):
         mine.restore(head, tmp_path / "back")
     assert list((tmp_path / "back").iterdir()) == []
+
+
+def test_a_model_is_learned_from_one_cluster_until_it_is_moved_on_purpose(objects: Objects) -> None:
+    first, second = RemoteSnapshots(objects, "m"), RemoteSnapshots(objects, "m")
+    first.learned_from("cluster-1")
+    first.learned_from("cluster-1")
+
+    with pytest.raises(OtherCluster, match=r"model 'm'.*file:.*cluster cluster-1.*cluster cluster-2.*moved_from"):
+        second.learned_from("cluster-2")
+    with pytest.raises(OtherCluster):
+        second.learned_from("cluster-2", moved_from="cluster-3")
+    first.learned_from("cluster-1", moved_from="cluster-0")  # long since moved
+    RemoteSnapshots(objects, "n").learned_from("cluster-2")  # another model
+
+    second.learned_from("cluster-2", moved_from="cluster-1")
+    second.learned_from("cluster-2", moved_from="cluster-1")
+    with pytest.raises(OtherCluster, match="cluster-2, and"):
+        first.learned_from("cluster-1")
+
+
+def test_of_many_hosts_that_come_at_once_those_of_one_cluster_are_let_in(objects: Objects) -> None:
+    def come(number: int) -> str:
+        try:
+            RemoteSnapshots(objects, "m").learned_from(f"cluster-{number % 4}")
+        except OtherCluster:
+            return ""
+        return f"cluster-{number % 4}"
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(come, range(40)))
+
+    assert len(set(found) - {""}) == 1
+    assert len([one for one in found if one]) == 10
+
+
+def test_a_store_that_was_emptied_knows_the_cluster_again(objects: Objects, tmp_path: Path) -> None:
+    mine = RemoteSnapshots(objects, "m")
+    mine.learned_from("cluster-1")
+    mine.claim("a test")
+    shutil.rmtree(tmp_path / "objects")
+    (tmp_path / "objects").mkdir()
+
+    assert not mine.must_own()
+
+    with pytest.raises(OtherCluster):
+        RemoteSnapshots(objects, "m").learned_from("cluster-2")

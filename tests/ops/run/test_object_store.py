@@ -24,6 +24,7 @@ from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.journal.tail import restore_tail
 from thalweg.stream.learn.saving import mirror
 from thalweg.stream.log.in_memory import InMemoryLog
+from thalweg.stream.log.log import LogError
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot
 
 RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'
@@ -264,3 +265,106 @@ def entries(remote: RemoteSnapshots) -> int:
 def test_a_journal_in_the_store_that_is_none_is_left_out(tmp_path: Path, content: bytes) -> None:
     restore_tail(tmp_path / "journal", content)
     assert not (tmp_path / "journal").exists()
+
+
+def owners(url: str) -> list[str]:
+    return [one.name for one in Objects(url).names("a/owners")]
+
+
+def of_cluster(name: str, count: int, log: type[InMemoryLog] = InMemoryLog) -> InMemoryLog:
+    made = log(cluster=name)
+    made.append("t", messages(events(count), 1))
+    return made
+
+
+@pytest.mark.parametrize("has_a_state", [False, True])
+def test_a_host_of_another_cluster_is_refused_before_it_claims_or_learns(tmp_path: Path, has_a_state: bool) -> None:
+    url = f"file:{tmp_path / 'objects'}"
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    with learning(first, of_cluster("one", 50)) as (running, _):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+        claimed = owners(url)
+        if has_a_state:  # as after log.url was changed beside its folder
+            shutil.copytree(Path(first.service.state_dir) / "a", Path(second.service.state_dir) / "a")
+
+        with learning(second, of_cluster("two", 70)) as (refused, _):
+            until("it to be refused", lambda: refused.refused is not None)
+
+        assert owners(url) == claimed
+        assert running.refused is None
+    told = str(refused.refused)
+    for part_of_it in ("'a'", url, "cluster one,", "cluster two:", 'moved_from = "one"', "another service.state_url"):
+        assert part_of_it in told
+    assert saved(second, "a") == (50 if has_a_state else 0)
+    assert uploaded(url) == 50
+
+
+@pytest.mark.parametrize("keeps_its_folder", [False, True])
+def test_a_model_is_moved_to_another_cluster_and_learns_every_event_of_it_once(
+    tmp_path: Path, keeps_its_folder: bool
+) -> None:
+    url = f"file:{tmp_path / 'objects'}"
+    with learning(host(tmp_path, "first", url), of_cluster("one", 50)):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+    moved = host(tmp_path, "first" if keeps_its_folder else "second", url)
+    moved = moved.model_copy(update={"log": moved.log.model_copy(update={"moved_from": "one"})})
+    log = InMemoryLog(cluster="two")
+    log.append("t", messages(events(30, 50), 1))
+
+    for _ in range(2):  # the setting may stay
+        with learning(moved, log):
+            until("its events to be learned", lambda: uploaded(url) == 80)
+
+    with learning(host(tmp_path, "third", url), of_cluster("one", 50)) as (refused, _):
+        until("the old cluster to be refused", lambda: refused.refused is not None)
+    assert uploaded(url) == 80
+
+
+def test_a_state_that_knows_no_cluster_is_that_of_the_next_one_that_claims_it(tmp_path: Path) -> None:
+    url, log = f"file:{tmp_path / 'objects'}", of_cluster("one", 50)
+    config = host(tmp_path, "first", url)
+    with learning(config, log):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+    Objects(url).delete(["a/cluster"])  # as those of before have it
+
+    log.append("t", messages(events(20, 50), 1))
+    with learning(config, log):
+        until("it to go on", lambda: uploaded(url) == 70)
+
+    with learning(host(tmp_path, "second", url), of_cluster("two", 70)) as (refused, _):
+        until("it to be refused", lambda: refused.refused is not None)
+
+
+class _Unknown(InMemoryLog):
+    """A log that does not tell its cluster until it is `back`."""
+
+    back = False
+
+    def cluster(self) -> str | None:
+        if not self.back:
+            raise LogError("out of reach")
+        return super().cluster()
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_while_the_log_does_not_tell_its_cluster_nothing_is_claimed_or_uploaded(tmp_path: Path, name: str) -> None:
+    url, config = f"file:{tmp_path / 'objects'}", host(tmp_path, "first", f"file:{tmp_path / 'objects'}")
+    with learning(config, of_cluster("one", 50)):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+    claimed = owners(url)
+    log = of_cluster(name, 50, _Unknown)
+    log.append("t", messages(events(20, 50), 1))
+
+    with learning(config, log) as (running, registry):
+        until("health to tell it", lambda: "out of reach" in part(registry).reason)
+        assert owners(url) == claimed
+        _Unknown.back = True
+        try:
+            if name == "one":
+                until("it to go on", lambda: uploaded(url) == 70)
+            else:
+                until("it to be refused", lambda: "cluster two" in str(running.refused))
+                assert owners(url) == claimed
+                assert uploaded(url) == 50
+        finally:
+            _Unknown.back = False

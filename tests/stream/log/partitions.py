@@ -22,9 +22,11 @@ class PartitionedLog:
 
     Args:
         count: Partitions of each topic.
+        cluster: The id of its cluster; None: it has none.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, cluster: str | None = None) -> None:
+        self._cluster = cluster
         self.parts = [InMemoryLog() for _ in range(count)]
         self.groups: dict[str, Group] = {}
         self._adding = threading.Lock()
@@ -75,6 +77,9 @@ class PartitionedLog:
 
     def identity(self, topic: str) -> str | None:
         return "in-memory"
+
+    def cluster(self) -> str | None:
+        return self._cluster
 
     def close(self) -> None:
         """Nothing to release."""

@@ -95,6 +95,11 @@ def waits(one: Host, number: int) -> bool:
     return health is not None and health.reason.startswith("the group is asked whose it is: model 'clicks~")
 
 
+def told(one: Host, model: str) -> str:
+    health = one.health(model)
+    return "" if health is None else health.reason
+
+
 def counts(log: PartitionedLog) -> dict[int, int]:
     return {part.number: end for part, (_, end) in log.bounds(TOPIC).items()}
 
@@ -179,6 +184,24 @@ def test_who_wakes_up_after_its_partitions_went_to_another_writes_nothing_that_i
         log.groups[GROUP].expel(instance_of(second.config))
         until("both", lambda: third.owned() == {0, 1})
         until("with all that was learned", lambda: all(learned([third], n) == c for n, c in counts(log).items()))
+
+
+def test_shards_are_kept_from_a_host_of_another_cluster(tmp_path: Path) -> None:
+    log, other = PartitionedLog(2, "one"), PartitionedLog(2, "two")
+    appended(log, 100)
+    appended(other, 200)
+    with host(tmp_path, "first", log) as first:
+        until("learned", lambda: all(learned([first], n) == c for n, c in counts(log).items()))
+        owners = [one.name for one in Objects(f"file:{tmp_path}/objects").names("")]
+        with host(tmp_path, "second", other) as second:
+            for name in ("clicks~0", "clicks~1"):
+                until("it to be refused", lambda: "log.url is cluster two" in told(second, name))  # noqa: B023
+                assert "is learned from Kafka cluster one" in told(second, name)
+        assert [second.newest(number) for number in range(2)] == [None, None]
+        kept = [one.name for one in Objects(f"file:{tmp_path}/objects").names("")]
+        assert [one for one in kept if "/owners/" in one] == [one for one in owners if "/owners/" in one]
+        appended(log, 100, 100)
+        until("the first to go on", lambda: all(learned([first], n) == c for n, c in counts(log).items()))
 
 
 def test_positions_are_committed_by_the_member(tmp_path: Path) -> None:

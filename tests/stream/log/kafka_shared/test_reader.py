@@ -259,6 +259,20 @@ def test_a_topic_has_an_identity_that_a_new_one_of_its_name_does_not_share(
     assert log.identity(topic) not in (None, before)
 
 
+def test_the_cluster_is_known_by_its_id_which_another_cluster_does_not_share(
+    log: Log, open_kafka: Opener, admin: KafkaAdminClient, own_broker: Broker
+) -> None:
+    other = open_kafka(own_broker.servers, SOON)
+    nowhere = open_kafka("localhost:1", SOON)
+
+    assert log.cluster() == admin.describe_cluster()["cluster_id"]
+    assert other.cluster() not in (None, log.cluster())
+    with pytest.raises(LogError, match="id of the cluster cannot be read"):
+        nowhere.cluster()
+    for one in (other, nowhere):
+        one.close()
+
+
 @pytest.mark.parametrize("records", [3, 30])
 def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning(
     log: Log, admin: KafkaAdminClient, topic: str, records: int
