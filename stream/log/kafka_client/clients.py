@@ -86,14 +86,15 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         found = self._cluster.topic_id(topic)
         return found.hex if found is not None and found.int else None
 
-    def join(self, seconds: float) -> None:
-        """Join the group if it is not in it, within this time. A join that a `poll` leaves unfinished is lost: once its
-        response has come, the client believes that there is nothing to join, and never looks at it.
+    def join(self, seconds: float) -> bool:
+        """Join the group if it is not in it, within this time; whether the group answers. A join that a `poll` leaves
+        unfinished is lost: once its response has come, the client believes that there is nothing to join, and never
+        looks at it.
         """
         coordinator = self._coordinator
         if coordinator._join_task is not None and not coordinator.need_rejoin():
             coordinator.request_rejoin()
-        coordinator.poll(timeout_ms=seconds * 1000)
+        return bool(coordinator.poll(timeout_ms=seconds * 1000)) or coordinator.coordinator_id is not None
 
     def fenced(self) -> bool:
         """Whether another member has joined its group under its name: the client then sends no heartbeats any more,
@@ -120,6 +121,11 @@ class Clients:
         self._servers = list(servers)
         self._properties = dict(properties)
         self._most_bytes = most_bytes
+
+    @property
+    def where(self) -> str:
+        """The cluster, for messages."""
+        return f"Kafka at {', '.join(self._servers)}"
 
     @property
     def most_request_bytes(self) -> int:
