@@ -44,7 +44,11 @@ _PRODUCER = {
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
 }
-_OTHER = {"bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000), "request_timeout_ms": 10_000}
+_OTHER = {
+    "bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000),
+    "request_timeout_ms": 10_000,
+    "reconnect_backoff_max_ms": 1000,
+}
 NOTHING = object()
 """A value to send for a record that has neither key nor value."""
 
