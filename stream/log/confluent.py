@@ -15,6 +15,7 @@ from thalweg.stream.log.confluent_client.clients import Clients, Cluster
 from thalweg.stream.log.confluent_client.consumer import ConfluentConsumer
 from thalweg.stream.log.confluent_client.errors import REFUSED, Causes, append_error, log_error
 from thalweg.stream.log.confluent_client.member import ConfluentMember
+from thalweg.stream.log.confluent_client.members import NamedMembers
 from thalweg.stream.log.confluent_client.producer import ReportingProducer
 from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
@@ -45,6 +46,7 @@ class ConfluentLog:
         self._reading = reading or Reading()
         self._clients = Clients(servers, translate(properties or {}))
         self._second_look = SecondLook(servers, properties or {}, self._reading)
+        self._named_members = NamedMembers(servers, properties or {}, self._cluster)
         self._limits = RecordLimits(
             lambda topic: self._cluster().largest_batch(topic), self._clients.most_request_bytes
         )
@@ -100,7 +102,7 @@ class ConfluentLog:
 
     def named_members(self, group: str) -> int:
         try:
-            return self._cluster().named_members(group)
+            return self._named_members.count(group)
         except ClientError as error:
             raise log_error(f"group {group!r}: its members cannot be read from Kafka", error.problem) from error
 
@@ -133,6 +135,7 @@ class ConfluentLog:
             self._closed = True
             producers, self._producer, self._plain = (self._producer, self._plain), None, None
             self._known_cluster = None
+        self._named_members.close()
         for producer in producers:
             if producer is not None:
                 producer.close(ANSWER_SECONDS)

@@ -32,7 +32,8 @@ class GroupMember(Protocol):
         """Take part in the group for about so long, and tell the listener what changes.
 
         Raises:
-            LogError: The log does not answer; what was assigned stays so until the listener is told otherwise.
+            LogError: The log does not answer; with every call, for as long as it does not. What was assigned stays so
+                until the listener is told otherwise.
             PermanentLogError: It never will: not allowed, or another process has joined under this member's name.
         """
 

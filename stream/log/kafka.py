@@ -110,15 +110,19 @@ class KafkaLog:
 
     def named_members(self, group: str) -> int:
         with self._lock:
+            if self._closed:
+                raise LogError("the log is closed")
             try:
                 if self._admin is None:
                     self._admin = self._clients.admin()
                 found = self._admin.describe_groups([group])[group]
             except KafkaError as error:
-                raise log_error(f"group {group!r}: its members cannot be read from Kafka", error) from error
+                raise log_error(
+                    f"group {group!r}: its members cannot be read from {self._clients.where}", error
+                ) from error
         problem = found.get("error")
         if problem is not None and GroupIdNotFoundError.__name__ not in problem:
-            raise LogError(f"group {group!r}: its members cannot be read from Kafka: {problem}")
+            raise LogError(f"group {group!r}: its members cannot be read from {self._clients.where}: {problem}")
         return sum(bool(one.get("group_instance_id")) for one in found.get("members") or ())
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:

@@ -9,6 +9,7 @@ import structlog
 
 from thalweg.proto.records import Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
+from thalweg.stream.log.log import LogError
 
 log = structlog.get_logger(__name__)
 
@@ -57,12 +58,20 @@ class StandbyMember:
 
     def poll(self, timeout_seconds: float) -> None:
         now = self._ticks()
+        unknown: LogError | None = None
         if now >= self._look_after:
             self._look_after = now + LOOK_SECONDS
-            self._look(self._learners(), now)
-        if self._member is not None:
-            self._member.poll(timeout_seconds)
-        else:
+            try:
+                learners = self._learners()
+            except LogError as error:
+                unknown = error
+            else:
+                self._look(learners, now)
+        if self._member is not None:  # also while the learners are unknown: it hears that it has lost its partitions
+            self._member.poll(0.0 if unknown is not None else timeout_seconds)
+        if unknown is not None:
+            raise unknown
+        if self._member is None:
             time.sleep(max(0.0, min(timeout_seconds, LOOK_SECONDS)))
 
     def commit(self, position: Position, note: str = "") -> None:

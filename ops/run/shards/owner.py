@@ -114,10 +114,20 @@ class Shards:
             self._health.waiting(str(error))
             self._stopping.wait(_AGAIN_SECONDS)
         else:
-            if self._topic is not None and self._topic.missing and not self.owned:
-                self._health.waiting(f"topic {self._topic.topic!r} does not exist (or has no partitions) yet")
+            if reason := self._idle():
+                self._health.waiting(reason)
             else:
                 self._health.running()
+
+    def _idle(self) -> str:
+        """What it waits for while it owns nothing, as far as the topic tells: there is no shard then that would. A
+        group that cannot be reached may look like one that has no partition for this process.
+        """
+        if self._topic is None or self.owned:
+            return ""
+        if self._topic.missing:
+            return f"topic {self._topic.topic!r} does not exist (or has no partitions) yet"
+        return self._topic.problem
 
     def _commit(self, member: GroupMember) -> None:
         with self._lock:

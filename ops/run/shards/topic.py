@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection
 from thalweg.proto.records import Partition
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import Health
+from thalweg.stream.log.log import LogError
 
 
 class TopicPartitions:
-    """The partitions of a topic, as the log said last. `numbers` and `missing` may be read from any thread, and often.
+    """The partitions of a topic, as the log said last. `numbers`, `missing` and `problem` may be read from any thread,
+    and often.
 
     Args:
         model: The model's name, for messages.
@@ -22,7 +24,9 @@ class TopicPartitions:
         self.topic = topic
         self._bounds = bounds
         self._numbers: tuple[int, ...] | None = None
-        # in no registry: that the log is away is told by those that read it
+        self.problem = ""
+        """Why the log does not say; empty while it does, or was not asked yet."""
+        # in no registry: that the log is away is told by those that read it, and by `Shards` while nobody reads
         self._probe = Probe(f"the topic of model {model!r}", self.look, Health("partitions", model))
 
     @property
@@ -44,4 +48,9 @@ class TopicPartitions:
 
     def look(self) -> None:
         """Ask once. Raises LogError."""
-        self._numbers = tuple(sorted(partition.number for partition in self._bounds(self.topic)))
+        try:
+            found = self._bounds(self.topic)
+        except LogError as error:
+            self.problem = str(error)
+            raise
+        self._numbers, self.problem = tuple(sorted(partition.number for partition in found)), ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from thalweg.stream.log.log import LogError, PermanentLogError
 _FENCED = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL)
 """A consumer's only fatal error is that it was fenced."""
 _FORBIDDEN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)
+_AWAY_SECONDS = 3.0  # a coordinator is found within a second or two
 _UNCOMMITTED = (KafkaError._STATE, KafkaError._NO_OFFSET, KafkaError.REBALANCE_IN_PROGRESS)
 
 
@@ -37,12 +40,13 @@ class ConfluentMember:
         self._listener = listener
         self._causes = Causes(clients.servers)
         self._consumer: Consumer | None = None
+        self._away_since: float | None = None
         self._places: dict[tuple[str, int], TopicPartition] = {}
 
     def poll(self, timeout_seconds: float) -> None:
         if self._consumer is None:
             log = ClientLog("member", self._causes.failed)
-            self._consumer = self._clients.member(self._group, self._instance, log, self._causes)
+            self._consumer = self._clients.member(self._group, self._instance, log, self._causes, self._stats)
             self._consumer.subscribe(
                 [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
             )
@@ -53,6 +57,8 @@ class ConfluentMember:
             raise self._error(error.args[0]) from error
         if message is not None and (problem := message.error()) is not None:
             raise self._error(problem)
+        if self._away_since is not None and time.monotonic() - self._away_since > _AWAY_SECONDS:
+            raise self._error(KafkaError(KafkaError._TRANSPORT))
 
     def commit(self, position: Position, note: str = "") -> None:
         self._places |= {
@@ -78,6 +84,14 @@ class ConfluentMember:
             except KafkaException as error:
                 if error.args[0].code() not in _UNCOMMITTED:
                     raise self._error(error.args[0]) from error
+
+    def _stats(self, told: str) -> None:
+        """The client says in its statistics alone that it has lost the group's coordinator, and looks for it."""
+        if json.loads(told).get("cgrp", {}).get("state") == "up":
+            self._away_since = None
+            self._causes.clear()
+        elif self._away_since is None:
+            self._away_since = time.monotonic()
 
     def _assigned(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
         if parts:

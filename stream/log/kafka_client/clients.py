@@ -44,7 +44,11 @@ _PRODUCER = {
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
 }
-_OTHER = {"bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000), "request_timeout_ms": 10_000}
+_OTHER = {
+    "bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000),
+    "request_timeout_ms": 10_000,
+    "reconnect_backoff_max_ms": 1000,
+}
 NOTHING = object()
 """A value to send for a record that has neither key nor value."""
 
@@ -90,14 +94,15 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         """The id of the cluster, as the last response told it; None from brokers that do not tell it."""
         return self._cluster.cluster_id or None
 
-    def join(self, seconds: float) -> None:
-        """Join the group if it is not in it, within this time. A join that a `poll` leaves unfinished is lost: once its
-        response has come, the client believes that there is nothing to join, and never looks at it.
+    def join(self, seconds: float) -> bool:
+        """Join the group if it is not in it, within this time; whether the group answers. A join that a `poll` leaves
+        unfinished is lost: once its response has come, the client believes that there is nothing to join, and never
+        looks at it.
         """
         coordinator = self._coordinator
         if coordinator._join_task is not None and not coordinator.need_rejoin():
             coordinator.request_rejoin()
-        coordinator.poll(timeout_ms=seconds * 1000)
+        return bool(coordinator.poll(timeout_ms=seconds * 1000)) or coordinator.coordinator_id is not None
 
     def fenced(self) -> bool:
         """Whether another member has joined its group under its name: the client then sends no heartbeats any more,
@@ -124,6 +129,11 @@ class Clients:
         self._servers = list(servers)
         self._properties = dict(properties)
         self._most_bytes = most_bytes
+
+    @property
+    def where(self) -> str:
+        """The cluster, for messages."""
+        return f"Kafka at {', '.join(self._servers)}"
 
     @property
     def most_request_bytes(self) -> int:

@@ -15,6 +15,7 @@ from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.errors import log_error
 from thalweg.stream.log.kafka_shared.members import fenced, unauthorized
+from thalweg.stream.log.log import LogError
 
 _JOIN_SECONDS = 5.0
 
@@ -43,7 +44,7 @@ class PythonMember:
                     self._group, self._instance, partition_assignment_strategy=[CooperativeStickyAssignor]
                 )
                 self._consumer.subscribe([self._topic], listener=self._told)
-            self._consumer.join(_JOIN_SECONDS)
+            reached = self._consumer.join(_JOIN_SECONDS)
             if self._places:
                 mine = set(self._consumer.assignment())
                 places = {part: one for part, one in self._places.items() if part in mine}
@@ -52,6 +53,8 @@ class PythonMember:
             self._consumer.poll(int(timeout_seconds * 1000), 1)  # of paused partitions: nothing comes
             if self._consumer.fenced():
                 raise FencedInstanceIdError
+            if not reached:
+                raise LogError(f"group {self._group!r}: {self._clients.where} does not answer")
         except FencedInstanceIdError as error:
             raise fenced(self._group, self._instance) from error
         except GroupAuthorizationFailedError as error:

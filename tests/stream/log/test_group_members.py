@@ -11,8 +11,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewPartitions
 
 from tests.conftest import Opener
+from tests.services.kafka import Broker
 from tests.services.processes import until
 from thalweg.proto.records import Partition
+from thalweg.stream.log.confluent import ConfluentLog
 from thalweg.stream.log.kafka_shared.members import Fenced
 from thalweg.stream.log.log import Log, LogError, PermanentLogError
 
@@ -45,12 +47,14 @@ class Polling:
         self.told = Told(name, order)
         self.member = log.member(topic, f"g-{topic}", name, self.told)
         self.error: LogError | None = None
+        self.rounds = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self.rounds += 1
             try:
                 self.member.poll(0.05)
             except PermanentLogError as error:
@@ -144,8 +148,12 @@ def test_who_joins_under_a_name_that_is_taken_fences_the_other(log: Log, topic: 
     second.close()
 
 
-def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(log: Log, topic: str) -> None:
-    assert log.named_members(f"g-{topic}") == 0  # a group that nobody has heard of
+def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(
+    log: Log, topic: str, open_kafka: Opener, kafka_servers: str
+) -> None:
+    # of a group that nobody has heard of; a new broker has no coordinator at first
+    until("an answer", lambda: counted(log, f"g-{topic}") is not None)
+    assert log.named_members(f"g-{topic}") == 0
     order: list[tuple[str, str, int]] = []
     first = Polling(log, topic, "first", order)
     until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
@@ -153,6 +161,10 @@ def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(log: Log, top
     until("half of them each", lambda: len(first.told.owned) == len(standby.told.owned) == 2)
 
     assert log.named_members(f"g-{topic}") == 1
+    if isinstance(log, ConfluentLog):  # kafka-python, which is asked, does not know this property
+        other = open_kafka(kafka_servers, {"socket.keepalive.enable": True})
+        assert other.named_members(f"g-{topic}") == 1
+        other.close()
 
     first.close()  # it keeps its own for the session, which is not waited for
     again = Polling(log, topic, "first", order)
@@ -160,3 +172,51 @@ def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(log: Log, top
     standby.close()
     until("all partitions at once", lambda: again.told.owned == {0, 1, 2, 3})
     again.close()
+
+
+@pytest.mark.slow
+def test_a_member_and_who_counts_members_say_so_for_as_long_as_the_broker_is_away(
+    open_kafka: Opener, kafka_broker: Broker
+) -> None:
+    servers = kafka_broker.servers
+    log = open_kafka(servers, {"session.timeout.ms": 6000})
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    admin.create_topics({"t": {"num_partitions": 2}})
+    admin.close()
+    member = Polling(log, "t", "first", [])
+    until("all partitions", lambda: member.told.owned == {0, 1})
+    until("one learner", lambda: counted(log, "g-t") == 1)
+    assert member.error is None
+
+    kafka_broker.kill()
+
+    if isinstance(log, ConfluentLog):  # kafka-python tells it when the broker is back
+        until("its session ends", lambda: member.told.owned == set())
+    for _ in range(3):  # again and again
+        member.error = None
+        until("it says so", lambda: member.error is not None)
+    assert "g-t" in str(member.error)
+    assert f"Kafka at {servers}" in str(member.error)
+    assert counted(log, "g-t") is None
+    kafka_broker.start()
+    until("all partitions", lambda: member.told.owned == {0, 1})
+    until("one learner", lambda: counted(log, "g-t") == 1)
+    until("it is well", lambda: well(member))
+    member.close()
+    log.close()
+
+
+def counted(log: Log, group: str) -> int | None:
+    """The members that have a name; None: the log does not answer."""
+    try:
+        return log.named_members(group)
+    except LogError:
+        return None
+
+
+def well(member: Polling) -> bool:
+    """Whether it polls without an error."""
+    member.error = None
+    rounds = member.rounds
+    until("some polls", lambda: member.rounds > rounds + 3)
+    return member.error is None

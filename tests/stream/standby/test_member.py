@@ -119,3 +119,26 @@ def test_a_log_that_does_not_answer_changes_nothing(clock: Clock) -> None:
     with pytest.raises(LogError):
         one.poll(0.1)
     assert not one.joined
+
+
+def test_a_member_that_cannot_count_the_learners_still_hears_that_it_has_lost_its_partitions(clock: Clock) -> None:
+    log, told, away = PartitionedLog(2), Told(), False
+
+    def learners() -> int:
+        if away:
+            raise LogError("away")
+        return log.named_members("g")
+
+    one = StandbyMember("m", lambda listener: log.member("t", "g", "", listener), learners, 1, told, clock)
+    clock.now += 2 * START_SECONDS
+    one.poll(0.1)
+    assert told.owned == {0, 1}
+    away = True
+    (inner,) = log.groups["g"].members.values()
+    inner.out = True
+    inner.hears.set()
+    for _ in range(3):  # each time: else it would look well in between
+        clock.now += 10 * LOOK_SECONDS
+        with pytest.raises(LogError, match="away"):
+            one.poll(0.1)
+    assert told.owned == set()

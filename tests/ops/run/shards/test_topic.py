@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.proto.records import Partition
+from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import Log, LogError
@@ -95,3 +96,48 @@ def test_what_is_known_of_a_topic_is_never_waited_for_and_stays_while_the_log_is
     with pytest.raises(LogError):
         topic.look()
     assert (topic.numbers(), topic.missing) == ((0, 1), False)
+
+
+class AwayLog(PartitionedLog):
+    """A log that can be away. Its group then says nothing, as those of real clients: a member whose session has ended
+    owns nothing, and is told of no partitions.
+    """
+
+    away = False
+
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        if self.away:
+            raise LogError("the log is out of reach")
+        return super().bounds(topic)
+
+
+@pytest.mark.parametrize(
+    ("scale", "component", "group"),
+    [
+        (MERGED, "learner", "thalweg.clicks"),
+        ('[model.scale]\nanswers = "key"\n', "learner", "thalweg.clicks"),
+        ('[model.scale]\nby = "topic"\n', "owner", "thalweg.clicks.owner"),
+    ],
+)
+def test_who_has_lost_its_partitions_in_an_outage_waits_until_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: str, component: str, group: str
+) -> None:
+    monkeypatch.setattr(Probe.__init__, "__defaults__", (0.05,))
+    log = AwayLog(2)
+    appended(log, 50)
+    with learning(tmp_path, "one", log, scale) as registry:
+        until("it runs", lambda: health(registry, component).state is Condition.RUNNING)
+        log.away = True
+        member = log.groups[group].members.popitem()[1]
+        member.out = True
+        member.hears.set()
+        until("it owns nothing", lambda: not member.owned)
+
+        until("it waits", lambda: health(registry, component).state is Condition.WAITING)
+
+        assert health(registry, component).reason == "the log is out of reach"
+        until("its shards to have ended", lambda: not any("~" in one.model for one in registry.report()))
+        since = health(registry, component).since
+        log.away = False
+        until("it runs again", lambda: health(registry, component).state is Condition.RUNNING)
+        assert health(registry, component).since > since
