@@ -7,6 +7,7 @@ Below `MODEL/` there are these objects:
 - `heads/GENERATION-VERSION`: a version's manifest, and which blob each of its files is.
 - `journal/GENERATION-VERSION`: the journal of an owner from that version on, replaced as it grows.
 - `cluster`: the id of the Kafka cluster from whose topics the model is learned; none of a log without one.
+- `averaged/VERSION-SHA256`: what a version in a journal has averaged, which its line names.
 
 The newest state is the head of the highest generation and, in it, of the highest version. So an owner that was
 superseded (stopped for long, cut off, taken for dead) can write whatever it likes: its heads have a lower generation,
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 _OWNER = re.compile(r"([0-9]{10})", re.ASCII)
 _HEAD = re.compile(r"([0-9]{10})-([0-9]{19})", re.ASCII)
+_AVERAGED = re.compile(r"([0-9]{19})-[0-9a-f]{64}", re.ASCII)
 _FILE = re.compile(r"(\.\./)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 _KEPT_OWNERS = 10
 _YOUNG_SECONDS = 3600.0
@@ -76,8 +78,10 @@ class RemoteSnapshots:
     """
 
     def __init__(self, objects: Objects, model: str, keep: int = 5) -> None:
-        self._objects, self._model, self._keep = objects, model, keep
+        self._objects, self.model, self._keep = objects, model, keep
         self._there: set[str] | None = None
+        self._averaged: set[str] = set()
+        """Names of what was uploaded of averages."""
         self.generation = 0
         """Of this owner; 0: it has not claimed the model."""
         self._cluster = ""
@@ -107,10 +111,10 @@ class RemoteSnapshots:
         found = cluster if content is None else content.decode(errors="replace")
         if moved_from and found == moved_from != cluster:
             self._objects.put(name, cluster.encode())
-            log.warning("the model is moved to another cluster", model=self._model, before=found, now=cluster)
+            log.warning("the model is moved to another cluster", model=self.model, before=found, now=cluster)
         elif found != cluster:
             raise OtherCluster(
-                f"model {self._model!r}: its state in {self._objects.url} is learned from Kafka cluster {found}, and "
+                f"model {self.model!r}: its state in {self._objects.url} is learned from Kafka cluster {found}, and "
                 f"log.url is cluster {cluster}: nothing was claimed or learned. Choose another service.state_url, or "
                 f'another name for the model; to move the model to this cluster, set log.moved_from = "{found}" '
                 f"(docs/operations.md, Another cluster)"
@@ -131,13 +135,13 @@ class RemoteSnapshots:
             if (
                 created and max(self._owners()) == after
             ):  # else so many others came meanwhile that it was deleted before
-                self.generation, self._there = after, None
+                self.generation, self._there, self._averaged = after, None, set()
                 self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
                 return after
 
     def upload_anew(self) -> None:
         """Rely on nothing that others have uploaded: some of it is damaged."""
-        self._there = set()
+        self._there, self._averaged = set(), set()
 
     def must_own(self) -> bool:
         """Raise Superseded if there is an owner after this one; whether what it has uploaded is there. Raises
@@ -148,16 +152,16 @@ class RemoteSnapshots:
         if newest > self.generation:
             who = (self._objects.get(self._name("owners", f"{newest:010d}")) or b"").decode(errors="replace")
             raise Superseded(
-                f"model {self._model!r}: its state in {self._objects.url} is owned by {who or 'another process'} now "
+                f"model {self.model!r}: its state in {self._objects.url} is owned by {who or 'another process'} now "
                 f"(generation {newest}, this one has {self.generation})"
             )
         if self.generation in owners:
             return True
-        log.error("the object store has lost what was in it: everything is uploaded again", model=self._model)
+        log.error("the object store has lost what was in it: everything is uploaded again", model=self.model)
         self._objects.create(self._name("owners", f"{self.generation:010d}"), b"whoever had it before it was lost")
         if self._cluster:
             self._objects.create(self._name("cluster"), self._cluster.encode())
-        self._there = set()
+        self._there, self._averaged = set(), set()
         return False
 
     def heads(self) -> list[tuple[int, int]]:
@@ -186,7 +190,7 @@ class RemoteSnapshots:
                 raise ValueError("missing")
             record = json.loads(content)
             manifest = Manifest.from_json(json.loads(record["manifest"]))
-            if manifest.version != version or manifest.model.partition("@")[0] != self._model.partition("@")[0]:
+            if manifest.version != version or manifest.model.partition("@")[0] != self.model.partition("@")[0]:
                 raise ValueError(f"it is of version {manifest.version} of model {manifest.model!r}")
             files = {str(name): str(digest) for name, digest in record["files"].items()}
             if strange := [name for name in files if not _FILE.fullmatch(name)]:
@@ -276,6 +280,27 @@ class RemoteSnapshots:
         """
         self._objects.put(self._name("journal", f"{self.generation:010d}-{version:019d}"), content)
 
+    def save_averaged(self, version: int, sha256: str, path: Path) -> None:
+        """Have there what a version has averaged, unless it was deleted here: a newer version has made it unnecessary.
+
+        Args:
+            version: The version.
+            sha256: The hash that the journal has of it.
+            path: Its file.
+
+        Raises ObjectsUnavailable.
+        """
+        name = self._name("averaged", f"{version:019d}-{sha256}")
+        if name in self._averaged:
+            return
+        with suppress(FileNotFoundError):
+            self._objects.put(name, path.read_bytes())
+            self._averaged.add(name)
+
+    def averaged(self, version: int, sha256: str) -> bytes | None:
+        """What `save_averaged` was given, unverified; None if it is not there. Raises ObjectsUnavailable."""
+        return self._objects.get(self._name("averaged", f"{version:019d}-{sha256}"))
+
     def journal(self, head: Head) -> bytes | None:
         """The journal from a head's version on; None: there is none. Raises ObjectsUnavailable."""
         found = self.journal_object(head.generation, head.version)
@@ -303,6 +328,12 @@ class RemoteSnapshots:
             for generation, version in self._pairs("journal")
             if version < oldest
         )
+        averaged = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("averaged")))
+        self._objects.delete(
+            self._name("averaged", name)
+            for name in averaged
+            if (found := _AVERAGED.fullmatch(name)) and int(found[1]) <= oldest
+        )
         own = [head for head in heads if head[0] == self.generation]
         earlier = [head for head in heads if head[0] < self.generation]
         left = own[-self._keep :] + (earlier[-1:] if len(own) < self._keep else [])
@@ -329,7 +360,7 @@ class RemoteSnapshots:
         return self._name("heads", f"{generation:010d}-{version:019d}")
 
     def _name(self, *parts: str) -> str:
-        return "/".join((self._model, *parts))
+        return "/".join((self.model, *parts))
 
 
 def _linked(known: Path, path: Path, expected: str) -> bool:

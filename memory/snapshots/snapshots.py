@@ -253,6 +253,8 @@ class FolderSnapshots:
             try:
                 found.append(self._manifest(version))
             except DamagedFile as error:
+                if not (self._folder / str(version)).is_dir():  # deleted since it was listed
+                    continue
                 log.warning("snapshot cannot be listed", version=version, problem=str(error))
         return found
 

@@ -163,7 +163,7 @@ def check(
         raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
-        from thalweg.ops.config.hosts.warnings import host_warnings
+        from thalweg.ops.config.hosts.warnings import host_warnings, without_effect
         from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.champions.lost import lost_promotions
         from thalweg.ops.run.column_features import column_lines, encoder_lines
@@ -176,7 +176,8 @@ def check(
             print(line)
         sys.stdout.flush()
         saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded))
-        for line in (*exposures(loaded), *host_warnings(loaded), *saved, *not_compared(loaded)):
+        hosts = (*host_warnings(loaded), *without_effect(loaded))
+        for line in (*exposures(loaded), *hosts, *saved, *not_compared(loaded)):
             # on standard error: whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 

@@ -166,7 +166,7 @@ def _bottleneck(costs: Costs, rate: float, partitions: int, needed: int, used: f
     if not costs.scaled and needed > 1:
         return (
             "one learner process",
-            f"[model.scale] lets {needed} processes learn; without it one can learn "
+            f"[model.scale] by = 'partition' lets {needed} processes learn; without it one can learn "
             f"{USED / costs.seconds_per_event:,.0f} events/s",
         )
     if used > USED + _ROUNDING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from thalweg.memory.files import sync_folder
+from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.stream.journal.entries import AveragingEntry, Entry
 from thalweg.stream.journal.journal import JournalError
@@ -19,7 +19,7 @@ def write_attachment(folder: Path, entry: Entry) -> None:
     """Write what an entry brings along, if it brings something, before its line is. Raises OSError."""
     if isinstance(entry, AveragingEntry):
         assert entry.mixed is not None
-        write_state(entry.mixed, _path(folder, entry.version))
+        write_state(entry.mixed, attachment_path(folder, entry.version))
         sync_folder(folder)
 
 
@@ -36,8 +36,29 @@ def remove_attachments(folder: Path, which: Callable[[int], bool]) -> None:
             path.unlink(missing_ok=True)
 
 
+def has_attachment(folder: Path, entry: AveragingEntry) -> bool:
+    """Whether what an entry brought along is here, and whole."""
+    try:
+        _read(folder, entry)
+    except JournalError:
+        return False
+    return True
+
+
+def put_attachment(folder: Path, entry: AveragingEntry, content: bytes) -> bool:
+    """Write the file of an entry as another host has it; whether it is what the entry brought along. Raises OSError."""
+    make_folder(folder)
+    write_durably(attachment_path(folder, entry.version), content)
+    return has_attachment(folder, entry)
+
+
+def attachment_path(folder: Path, version: int) -> Path:
+    """The file of what this version has averaged."""
+    return folder / f"averaged-{version}.safetensors"
+
+
 def _read(folder: Path, entry: AveragingEntry) -> State:
-    path = _path(folder, entry.version)
+    path = attachment_path(folder, entry.version)
     try:
         mixed = read_state(path)
     except (DamagedFile, OSError) as error:
@@ -45,7 +66,3 @@ def _read(folder: Path, entry: AveragingEntry) -> State:
     if mixed.sha256() != entry.sha256:
         raise JournalError(f"{path}: expected what version {entry.version} has averaged, got something else")
     return mixed
-
-
-def _path(folder: Path, version: int) -> Path:
-    return folder / f"averaged-{version}.safetensors"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thalweg.memory.files import make_folder, sync_folder, write_durably
-from thalweg.stream.journal.entries import Entry, from_line
+from thalweg.stream.journal.attachments import remove_attachments
+from thalweg.stream.journal.entries import AveragingEntry, Entry, from_line
 from thalweg.stream.journal.segments import keep_whole, path_of, segments
 
 _BEGIN = re.compile(rb"([0-9]{1,19})\n", re.ASCII)
@@ -37,6 +38,21 @@ class Tail:
                 break
         return found
 
+    def averaged(self) -> list[AveragingEntry]:
+        """Those of its entries that bring files along."""
+        if b'"averaged":' not in self.lines:
+            return []
+        return [entry for entry in self.entries() if isinstance(entry, AveragingEntry)]
+
+    def before(self, version: int) -> Tail:
+        """It up to its first entry of this version or a later one."""
+        kept: list[bytes] = []
+        for line, entry in zip(self.lines.splitlines(keepends=True), self.entries()):
+            if entry.version >= version:
+                break
+            kept.append(line)
+        return Tail(self.begin, b"".join(kept))
+
 
 def tail(folder: Path, version: int) -> bytes | None:
     """The entries above a version, perhaps with some before them; None if the journal does not reach back to it.
@@ -56,13 +72,9 @@ def tail(folder: Path, version: int) -> bytes | None:
     return b"%d\n" % needed[0] + b"".join(parts)
 
 
-def restore_tail(folder: Path, content: bytes) -> None:
-    """Write what `tail` gave into the folder of a journal that has nothing. Anything else is left out.
-
-    Raises OSError.
-    """
-    found = Tail.of(content)
-    if found is None or segments(folder):
+def restore_tail(folder: Path, found: Tail) -> None:
+    """Write a tail into the folder of a journal that has nothing; into another, nothing. Raises OSError."""
+    if segments(folder):
         return
     make_folder(folder)
     write_durably(path_of(folder, found.begin), found.lines)
@@ -84,3 +96,5 @@ def put_tail(folder: Path, tail: Tail, version: int) -> None:
     beside = folder / f".{tail.begin}.copied"
     beside.write_bytes(tail.lines)
     beside.replace(path_of(folder, tail.begin))
+    oldest = segments(folder)[0]
+    remove_attachments(folder, lambda at: at <= oldest)

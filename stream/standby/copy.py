@@ -15,8 +15,10 @@ from thalweg.memory.snapshots.remote import DamagedHead, RemoteSnapshots
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.journal.entries import Entry
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.journal.journal import JournalError
+from thalweg.stream.journal.journal import JournalError, consecutive
+from thalweg.stream.journal.segments import read_segments
 from thalweg.stream.journal.tail import Tail, put_tail
+from thalweg.stream.standby.averaged import Averaged
 from thalweg.stream.standby.marks import copied_generation, kept_generation, mark_copied
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,7 @@ class ShardCopy:
         self._remote, self.folder = remote, folder
         self.snapshots = FolderSnapshots(folder)
         self.journal = FileJournal(folder / JOURNAL, read_only=True)
+        self._averaged = Averaged(remote, folder / JOURNAL)
         self._have: tuple[int, int] | None = None
         self._damaged: tuple[int, int] | None = None
         self._listed: Listed | None = None
@@ -46,17 +49,25 @@ class ShardCopy:
         """Why the copy is not what its owner has; empty: it is, as far as that was uploaded."""
 
     @property
+    def model(self) -> str:
+        """The shard's name."""
+        return self._remote.model
+
+    @property
     def version(self) -> int | None:
         """The version that is here; None if there is none."""
         return max((manifest.version for manifest in self.snapshots.manifests()), default=None)
 
     def entries(self) -> list[Entry]:
-        """The entries of the journal here, as far as it is whole."""
+        """The entries of the journal here, as far as it is whole; without what they brought along, which is not needed
+        of those that led to the version here.
+        """
         found: list[Entry] = []
         begin = self.journal.begins_after()
         if begin is not None:
             try:
-                found.extend(self.journal.entries(begin))
+                lines = read_segments(self.folder / JOURNAL, begin, torn_end=True)
+                found.extend(consecutive(lines, begin, str(self.folder / JOURNAL)))
             except JournalError as error:
                 self.problem = str(error)
         return found
@@ -106,7 +117,11 @@ class ShardCopy:
                 aside = self.folder.with_name(f"{self.folder.name}.superseded-{own}")
                 shutil.rmtree(aside, ignore_errors=True)
                 self.folder.rename(aside)
-                log.warning("what was learned here last is in no object store: set aside", kept=str(aside))
+                log.warning(
+                    "what was learned here last is in no object store: set aside",
+                    model=self._remote.model,
+                    kept=str(aside),
+                )
             shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         for name in _OF_LEARNING:
             (self.folder / name).unlink(missing_ok=True)
@@ -162,5 +177,8 @@ class ShardCopy:
         if version is None or not (whole or self._leads_to(tail, newest[0])):
             self.problem = self.problem or "its journal does not reach back to the version that is here"
             return False
+        tail, missing = self._averaged.fetch(tail, version)
+        if missing is not None:
+            self.problem = f"what version {missing} has averaged is not in the object store"
         put_tail(self.folder / JOURNAL, tail, version)
         return True

@@ -153,7 +153,11 @@ class WarmFold:
         if same:
             self._base, self._alarms = newest, self._copy.snapshots.part(newest.version, "alarms")
         else:
-            log.warning("a followed shard is not what its owner has: restored anew", version=newest.version)
+            log.warning(
+                "a followed shard is not what its owner has: restored anew",
+                model=self._copy.model,
+                version=newest.version,
+            )
             self._load()
         return self._whole
 
@@ -204,7 +208,7 @@ class WarmFold:
             self.problem = str(error)
         except Exception as error:  # an event that cannot be learned, say, which its owner leaves out
             self._whole, self.problem = False, f"it cannot be learned on: {first_line(error)}"
-            log.warning("a followed shard is restored anew", problem=self.problem)
+            log.warning("a followed shard is restored anew", model=self._copy.model, problem=self.problem)
             with suppress(Exception):
                 self.close()
         else:

@@ -29,8 +29,11 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
         text = f"missing: model {_named(scaled)} moves between hosts, and its versions with the state of its owner"
         yield Mistake(("service", "state_url"), text)
     if role == "standby":
-        if not scaled:
-            yield Mistake(("service", "role"), "'standby' needs a model with [model.scale]: it takes over its shards")
+        if not any(_of(one, "scale").get("by", "partition") != "topic" for one in models if one["name"] in scaled):
+            text = "'standby' needs a model with [model.scale]: it takes over its shards"
+            if scaled:
+                text += f", and model {_named(scaled)} by = 'topic' has none; give this host the role 'learn'"
+            yield Mistake(("service", "role"), text)
         if not log.startswith("kafka:"):
             text = f"expected kafka://… where service.role is 'standby': {log.partition(':')[0]}: has one owner for all"
             yield Mistake(("log", "url"), text)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+import structlog
+
 from thalweg.proto.records import Partition
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import Health
 from thalweg.stream.log.log import LogError
+
+log = structlog.get_logger(__name__)
 
 
 class TopicPartitions:
@@ -21,7 +25,7 @@ class TopicPartitions:
     """
 
     def __init__(self, model: str, topic: str, bounds: Callable[[str], Collection[Partition]]) -> None:
-        self.topic = topic
+        self.topic, self._model = topic, model
         self._bounds = bounds
         self._numbers: tuple[int, ...] | None = None
         self.problem = ""
@@ -48,9 +52,18 @@ class TopicPartitions:
 
     def look(self) -> None:
         """Ask once. Raises LogError."""
+        before = self._numbers
         try:
             found = self._bounds(self.topic)
         except LogError as error:
             self.problem = str(error)
             raise
         self._numbers, self.problem = tuple(sorted(partition.number for partition in found)), ""
+        if self.missing and before != ():
+            log.warning(
+                "a topic does not exist (or has no partitions): nothing of it is learned before it does",
+                model=self._model,
+                topic=self.topic,
+            )
+        elif before == () and not self.missing:
+            log.info("a topic that was missing is there", model=self._model, topic=self.topic)

@@ -19,8 +19,9 @@ from thalweg.memory.objects.objects import ObjectsUnavailable
 from thalweg.memory.snapshots.remote import DamagedHead, Head, OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.health.registry import Health
-from thalweg.stream.journal.tail import restore_tail, tail
+from thalweg.stream.journal.tail import Tail, restore_tail, tail
 from thalweg.stream.log.log import LogError
+from thalweg.stream.standby.averaged import Averaged, upload_averaged
 from thalweg.stream.standby.copy import JOURNAL, ShardCopy
 from thalweg.stream.standby.marks import copied_generation, kept_generation, mark_owned
 
@@ -159,17 +160,31 @@ class Mirror:
             shutil.rmtree(aside, ignore_errors=True)
             self._folder.rename(aside)
             log.warning(
-                "another owner went on with this model: its state replaces that of this folder", kept=str(aside)
+                "another owner went on with this model: its state replaces that of this folder",
+                model=self._remote.model,
+                kept=str(aside),
             )
         try:
             self._remote.restore(head, self._folder)
         except DamagedHead as error:
-            log.error("the newest state in the object store is damaged", problem=str(error))
+            log.error("the newest state in the object store is damaged", model=self._remote.model, problem=str(error))
             raise ObjectsUnavailable(str(error)) from error
-        journal = self._remote.journal(head)
+        journal = Tail.of(self._remote.journal(head))
         if journal is not None:
+            journal, missing = Averaged(self._remote, self._folder / JOURNAL).fetch(journal, head.version)
+            if missing is not None:
+                log.warning(
+                    "what was averaged is not in the object store: what followed is learned again without",
+                    model=self._remote.model,
+                    version=missing,
+                )
             restore_tail(self._folder / JOURNAL, journal)
-        log.info("restored from the object store", version=head.version, generation=head.generation)
+        log.info(
+            "restored from the object store",
+            model=self._remote.model,
+            version=head.version,
+            generation=head.generation,
+        )
 
     def _has_state(self) -> bool:
         return bool(self._snapshots.manifests())
@@ -225,7 +240,7 @@ class Mirror:
         earlier = self._uploaded
         content = self._tail(newest, earlier)
         if content is not None:  # before the version is there: who takes it over at once learns what followed it, too
-            self._remote.save_journal(newest, content)
+            self._save_journal(newest, content)
         try:
             self._remote.save(self._folder / str(newest), self._beside)
         except FileNotFoundError:  # a newer one has replaced it
@@ -244,9 +259,13 @@ class Mirror:
         recent = time.monotonic() - self._owned < _OVERLAP_SECONDS
         content = self._tail(self._uploaded, self._earlier if recent else -1)
         if content is not None and content != self._journal:
-            self._remote.save_journal(self._uploaded, content)
+            self._save_journal(self._uploaded, content)
             self._journal = content
             self._journal_after = time.monotonic() + len(content) / _JOURNAL_BYTES_PER_SECOND
+
+    def _save_journal(self, version: int, content: bytes) -> None:
+        upload_averaged(self._remote, self._folder / JOURNAL, content)
+        self._remote.save_journal(version, content)
 
     def _tail(self, version: int, earlier: int) -> bytes | None:
         """The journal from a version on, or from the one uploaded before it, if there is one: who follows that one can

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
 
+from thalweg.stream.log.kafka_shared.members import SESSION_REFUSED
 from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
 
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
@@ -23,6 +24,7 @@ _ADVICE = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: f"not authorized for the consumer group; {_RIGHTS} (READ)",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: f"not authorized; {_RIGHTS}",
     KafkaError.TOPIC_EXCEPTION: "Kafka allows no topic of this name: up to 249 letters, digits, '.', '_' and '-'",
+    KafkaError.INVALID_SESSION_TIMEOUT: SESSION_REFUSED,
     KafkaError.POLICY_VIOLATION: "a policy of the cluster forbids it",
     KafkaError.UNSUPPORTED_VERSION: "the broker is too old for this client",
     KafkaError._UNSUPPORTED_FEATURE: "the broker is too old for this client",

@@ -8,6 +8,7 @@ from kafka import errors
 from kafka.errors import KafkaError
 
 from thalweg.stream.log.kafka_shared.consumer import ClientError
+from thalweg.stream.log.kafka_shared.members import SESSION_REFUSED
 from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
 
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
@@ -24,6 +25,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.GroupAuthorizationFailedError, f"not authorized for the consumer group; {_RIGHTS} (READ)"),
     (errors.AuthorizationError, f"not authorized; {_RIGHTS}"),
     (errors.InvalidTopicError, "Kafka allows no topic of this name: up to 249 letters, digits, '.', '_' and '-'"),
+    (errors.InvalidSessionTimeoutError, SESSION_REFUSED),
     (errors.PolicyViolationError, "a policy of the cluster forbids it"),
     (errors.UnsupportedVersionError, "the broker is too old for this client"),
     (errors.KafkaConfigurationError, "the client refuses its properties; check log.kafka"),

@@ -9,6 +9,11 @@ SESSION_SECONDS = 10.0
 HEARTBEAT_MS = 500
 """Between two heartbeats, unless `heartbeat.interval.ms` says otherwise: a member hears with its heartbeat that
 partitions move, and those have no owner until the last member has heard of it."""
+SESSION_REFUSED = (
+    'the broker refuses the session\'s length; set "session.timeout.ms" in [log.kafka] to what its '
+    "group.min.session.timeout.ms and group.max.session.timeout.ms allow (6000 to 1800000 unless they are set)"
+)
+"""What to do about INVALID_SESSION_TIMEOUT."""
 LOOK_SECONDS = 2
 """Between two looks for new partitions."""
 

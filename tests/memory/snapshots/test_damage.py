@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from thalweg.memory.snapshots import pieces
 from thalweg.memory.snapshots.manifest import Manifest, record_sha256
@@ -217,3 +219,21 @@ def test_a_damaged_version_that_cannot_be_set_aside_is_passed_over(
 
     assert newest is not None
     assert newest.manifest.version == 1
+
+
+def test_a_version_that_is_deleted_while_it_is_listed_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots = FolderSnapshots(tmp_path)
+    snapshots.save(manifest(1), PARTS)
+    snapshots.save(manifest(2), PARTS)
+    versions = snapshots._versions()
+    shutil.rmtree(tmp_path / "1")
+    monkeypatch.setattr(snapshots, "_versions", lambda: versions)
+
+    with capture_logs() as told:
+        assert [kept.version for kept in snapshots.manifests()] == [2]
+        assert told == []
+        (tmp_path / "2" / "manifest.json").unlink()
+        assert list(snapshots.manifests()) == []
+    assert [one["event"] for one in told] == ["snapshot cannot be listed"]

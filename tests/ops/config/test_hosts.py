@@ -92,3 +92,53 @@ def test_what_is_within_one_process_is_refused_for_a_service_and_not_for_parts(t
     ):
         found = CliRunner().invoke(app, command)
         assert isinstance(found.exception, ConfigurationError), command
+
+
+ALONE = MODEL.format(name="whole") + '[model.scale]\nby = "topic"\n'
+
+
+def test_a_standby_is_told_that_it_takes_over_no_model_that_is_learned_whole(tmp_path: Path) -> None:
+    (line,) = warned(tmp_path, service("standby") + KAFKA + SCALED + ALONE)
+
+    assert line.startswith("service.role: 'standby' takes over shards alone, nothing of model 'whole' by = 'topic'")
+    with pytest.raises(ConfigurationError, match=r"'standby' needs a model.*'whole' by = 'topic' has none"):
+        warned(tmp_path, service("standby") + KAFKA + ALONE)
+
+
+@pytest.mark.parametrize(
+    ("role", "more", "said"),
+    [
+        ("standby", "warm_shards = 0\n", "service.warm_shards: 0 of a 'standby'"),
+        ("serve", "warm_shards = 3\n", "service.warm_shards: no effect with role 'serve'"),
+        ("all", "warm_shards = 3\n", "service.warm_shards: no effect with role 'all'"),
+        ("learn", "least_learners = 2\n", "service.least_learners: no effect with role 'learn'"),
+        ("learn", "warm_shards = 3\n", ""),
+        ("standby", "least_learners = 2\nwarm_shards = 3\n", ""),
+        ("serve", "warm_shards = 0\n", ""),
+    ],
+)
+def test_check_names_what_has_no_effect_in_the_role_of_a_host(tmp_path: Path, role: str, more: str, said: str) -> None:
+    text = (
+        service(role) + more + KAFKA + SCALED + ('[store]\nurl = "redis://127.0.0.1:1/0"\n' if role == "serve" else "")
+    )
+
+    shown = CliRunner().invoke(app, ["check", str(written(tmp_path, text))])
+
+    assert shown.exit_code == 0, shown.output
+    assert f"warning: {said}" in shown.stderr if said else "_shards:" not in shown.stderr
+
+
+def test_a_file_that_hosts_of_several_roles_share_has_settings_of_all(tmp_path: Path) -> None:
+    text = f'[service]\nstate_url = "file:objects"\nleast_learners = 2\nwarm_shards = 3\n{KAFKA}{SCALED}'
+
+    shown = CliRunner().invoke(app, ["check", str(written(tmp_path, text))])
+
+    assert "no effect" not in shown.stderr
+
+
+def test_a_session_that_brokers_refuse_is_told_before_they_do(tmp_path: Path) -> None:
+    key, value = "session.timeout.ms", 5999
+    (line,) = warned(tmp_path, service("learn") + KAFKA + f'[log.kafka]\n"{key}" = {value}\n' + SCALED)
+
+    assert line.startswith(f"log.kafka.{key}: {value} is below 6000, the least that brokers allow")
+    assert warned(tmp_path, service("learn") + KAFKA + f'[log.kafka]\n"{key}" = 6000\n' + SCALED) == []

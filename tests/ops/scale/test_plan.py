@@ -105,7 +105,9 @@ def test_without_shards_there_is_one_process_and_the_plan_says_what_would_help()
     found = planned(28_000, 8, scaled=False)
 
     assert (found.workers, found.bottleneck, found.used) == (1, "one learner process", pytest.approx(2.8))
-    assert "[model.scale] lets 4 processes learn; without it one can learn 7,000 events/s" in found.advice
+    assert (
+        "[model.scale] by = 'partition' lets 4 processes learn; without it one can learn 7,000 events/s" in found.advice
+    )
     assert planned(5_000, 8, scaled=False).advice == ""
 
 
@@ -187,5 +189,5 @@ def test_the_command_plans_every_model_as_a_table_and_as_json(tmp_path: Path) ->
     assert found["measured"]["seconds_per_event"] > 0
     assert isinstance(too_much.exception, Failed)
     assert "small: partitions: a partition has one learner" in too_much.output
-    assert "alone: one learner process: [model.scale] lets" in too_much.output
+    assert "alone: one learner process: [model.scale] by = 'partition' lets" in too_much.output
     assert [one.name for one in tmp_path.iterdir()] == ["thalweg.toml"]

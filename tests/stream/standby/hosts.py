@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.stream.chain import Chain
@@ -10,9 +11,11 @@ from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.models.contract.learner import Learner
 from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.fold import Fold
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.saving.mirror import Mirror
 from thalweg.stream.learn.saving.warm import Warm
@@ -46,9 +49,19 @@ class Owner:
         url: Of the object store.
         log: The log.
         follower: Has followed the shard in this folder.
+        new: Makes its learner.
+        ports: What it is told by others.
     """
 
-    def __init__(self, folder: Path, url: str, log: Log, follower: Follower | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        log: Log,
+        follower: Follower | None = None,
+        new: Callable[[], Learner] = Chain,
+        ports: Ports | None = None,
+    ) -> None:
         self.folder = folder
         self.superseded = False
         self.mirror = Mirror(
@@ -63,9 +76,11 @@ class Owner:
         self.warm: Warm | None = None if follower is None else follower.taken()
         snapshots = FolderSnapshots(folder, 3)
         snapshots.prepare()
-        learner = Chain() if self.warm is None else self.warm.fold.learner
+        learner = new() if self.warm is None else self.warm.fold.learner
         journal = FileJournal(folder / "journal")
-        self.processor = Processor(learner, log, snapshots, SETTINGS, journal=journal, make=Chain, warm=self.warm)
+        self.processor = Processor(
+            learner, log, snapshots, SETTINGS, journal=journal, make=new, warm=self.warm, ports=ports or Ports()
+        )
         self._following = self.processor.following()
         _OPEN.append(self)
         self._turn = self._following.__enter__()
@@ -108,12 +123,12 @@ class Owner:
         self.upload()
 
 
-def follower_of(folder: Path, url: str, log: Log) -> Follower:
+def follower_of(folder: Path, url: str, log: Log, new: Callable[[], Learner] = Chain) -> Follower:
     """What follows the shard in a folder; it looks when it is asked to."""
     copy = ShardCopy(RemoteSnapshots(Objects(url, retry_seconds=0.0), MODEL), folder)
 
     def make(copy: ShardCopy) -> WarmFold:
-        fold = Fold(Chain(), FolderSnapshots(folder), SETTINGS, make=Chain)
+        fold = Fold(new(), FolderSnapshots(folder), SETTINGS, make=new)
         return WarmFold(fold, copy, lambda after: log.reader(["t"], after))
 
     return Follower(copy, make, FolderLock(folder, "learner", "a standby"), Health("standby", MODEL))
