@@ -22,6 +22,7 @@ from thalweg.memory.relay.board import BoardUnavailable, Found, VersionBoard
 from thalweg.memory.snapshots.state import DamagedFile, read_state
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
+from thalweg.stream.relay.behind import Behind
 from thalweg.stream.relay.landing import Landing
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class ModelReceiver:
         self._refused: tuple[Order | None, float, str] | None = None
         self._unusable: tuple[str, float, str] | None = None
         """SHA-256 of a content that was refused, when, and why."""
+        self._behind = Behind(model, ticks)
         self._told = ""
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -131,7 +133,9 @@ class ModelReceiver:
             began = self._ticks()
             known = self._known(self._landing.sha256)
             found = self._read(after, known)
-            if found is not None:
+            if found is not None and self._behind.holds(self._landing.order, self._landing.version, found.announced):
+                self.heard_at, found = self._ticks(), None
+            elif found is not None:
                 self._publish(self._landing, found, self._ticks())
             self._looked_at = began
         except Refused as error:
@@ -259,6 +263,8 @@ class ModelReceiver:
         elif silent is None or silent > SILENT_SECONDS:
             since = "" if silent is None else f" for {silent:.0f} s"
             self._health.degraded(f"{self._served()} is served: nothing is heard of its learner's host{since}")
+        elif why := self._behind.reason(SILENT_SECONDS):
+            self._health.degraded(f"{self._served()} is served: {why}")
         else:
             self._health.running()
 

@@ -234,10 +234,65 @@ def test_an_owner_that_was_superseded_changes_nothing_and_is_told(tmp_path: Path
     new.step()
 
     assert "has announced it since (generation 5)" in late.problem(0)
-    assert new.version == late.version == 20
-    new.publish(21)
+    assert (new.version, late.version) == (20, 50)  # what callers were answered from stays until it is passed
+    new.publish(51)
     new.step()
-    assert new.version == 21
+    late.step()
+    assert new.version == late.version == 51
+
+
+def test_what_callers_have_seen_stays_until_a_new_owner_has_learned_it_again(tmp_path: Path) -> None:
+    board = InMemoryBoard()
+    before = Pair(tmp_path / "before", board, generation=4)
+    before.publish(50)
+    before.step()
+    after = Pair(tmp_path / "after", board, generation=5)
+
+    for number in (40, 45, 49):
+        after.publish(number)
+        after.sender.step()
+        before.receiver.look()
+        before.server.look()
+        assert before.version == 50
+        before.wait(3.0)
+        after.wait(3.0)
+
+    after.publish(49)
+    after.wait(3.0)
+    after.sender.step()
+    before.wait(3.0)
+    before.receiver.look()
+    assert before.problem() == (
+        "degraded: version 50 is served: its new owner, at version 49, still learns again what came since"
+    )
+    after.publish(50)
+    after.sender.step()
+    before.receiver.look()
+    before.server.look()
+    assert before.problem() == ""
+    assert before.server.current is not None
+    assert before.server.current.info.learned_events == 500
+
+
+def test_a_state_that_was_put_back_is_served_after_a_minute(tmp_path: Path) -> None:
+    board = InMemoryBoard()
+    before = Pair(tmp_path / "before", board, generation=4)
+    before.publish(50)
+    before.step()
+    after = Pair(tmp_path / "after", board, generation=5)
+    after.publish(7)
+    served = []
+
+    for _ in range(8):
+        after.sender.step()
+        before.receiver.look()
+        before.server.look()
+        served.append(before.version)
+        before.wait(10.0)
+        after.wait(10.0)
+
+    assert served == [50] * 6 + [7] * 2
+    assert before.problem() == ""
 
 
 def test_a_shard_that_has_moved_is_no_trouble_of_the_host_it_moved_from(tmp_path: Path) -> None:
