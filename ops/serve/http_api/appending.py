@@ -109,7 +109,8 @@ class AppendingRoutes:
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
         batch = decoded.batch
         bare = _unlabelled(model, batch)
-        _refuse(misspelt(model.schema, values, label=len(bare) == count), single)  # of labels that come later, too
+        later = bool(model.labels_topic) and any(batch.ids or ())  # their labels may come, by these ids
+        _refuse(misspelt(model.schema, values, label=len(bare) == count, later=later), single)
         ids, keys = batch.ids or [None] * count, record_keys(batch, as_input=model.keyed_by_input)
         if (trace := REQUEST.get() or parse(call.headers.get(NAME))) is not None:
             headers = (*headers, (NAME, trace.header.encode()))

@@ -169,7 +169,8 @@ def test_a_misspelt_label_is_refused_where_labels_may_come_later_too(
     joined: RunningServer, payment: dict[str, Any]
 ) -> None:
     wrong = post(joined, "/events", [USUAL | payment, USUAL | payment | {"is_frauds": False}])
-    later = post(joined, "/events", USUAL | {"payment": {"number": "p-2"}, "target": 1})
+    by_id = USUAL | {"payment": {"number": "p-2"}}
+    later = post(joined, "/events", [by_id | {"target": 1}, by_id | {"isfraud": None}, by_id | {"isfraud": ["tag"]}])
     label = post(joined, "/labels", {"payment": {"number": "p-2"}, "is_frauds": False})
 
     assert wrong.status_code == 400, wrong.text
