@@ -4,6 +4,7 @@
     python examples/payments.py --rows 20000 --form jsonl > payments.jsonl
     python examples/payments.py --form jsonl --rate 50        # for ever, 50 rows a second
 
+A file is the same each time. With `--rate` each start has times and ids of its own, as a service that is started again.
 Values are missing now and then, and some categories are rare, as in real records.
 """
 
@@ -42,7 +43,7 @@ HABITS = (
 )
 
 
-def payments(turn: int, seed: int, start: float, seconds: float) -> Iterator[dict[str, Any]]:
+def payments(turn: int, seed: int, start: float, seconds: float, prefix: str) -> Iterator[dict[str, Any]]:
     """Payments without end.
 
     Args:
@@ -50,6 +51,7 @@ def payments(turn: int, seed: int, start: float, seconds: float) -> Iterator[dic
         seed: Of everything random.
         start: Unix seconds of the first one.
         seconds: Mean time between two.
+        prefix: Of their ids; each start of a live stream needs another, or its rows are dropped as duplicates.
     """
     random_ = random.Random(seed)
     now = start
@@ -70,7 +72,7 @@ def payments(turn: int, seed: int, start: float, seconds: float) -> Iterator[dic
             + 1.0 * (age < 60)
         )
         yield {
-            "payment_id": f"p-{seed}-{number}",
+            "payment_id": f"{prefix}-{number}",
             "created": int(now * 1000),
             "amount": None if random_.random() < 0.03 else round(math.exp(log_amount), 2),
             "country": None if random_.random() < 0.05 else country,
@@ -89,9 +91,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="rows per second; default: as fast as they are read")
     parser.add_argument("--turn", type=int, default=6000, help="rows after which the fraudsters change habits")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prefix", help="of the ids; default: p-SEED, with --rate p-MILLISECONDS of the start")
     given = parser.parse_args()
     start, seconds = (time.time(), 1 / given.rate) if given.rate else (1_767_225_600.0, 45.0)
-    rows = islice(payments(given.turn, given.seed, start, seconds), given.rows)
+    prefix = given.prefix or f"p-{int(start * 1000) if given.rate else given.seed}"
+    rows = islice(payments(given.turn, given.seed, start, seconds, prefix), given.rows)
     began = time.monotonic()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for number, row in enumerate(rows):

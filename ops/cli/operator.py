@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from thalweg.memory.audit import audit_log, os_user
@@ -10,11 +11,13 @@ from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.open import open_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.failed import Failed
-from thalweg.ops.run.shards.known import must_be_one
+from thalweg.ops.run.shards.known import LIVE, must_be_one
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded
 
 _PATIENCE_SECONDS = 30.0
+_SHORT_SECONDS = 3.0  # where nothing has been heard of a service lately
+_SILENT_SECONDS = 15.0  # its processes write their live files about once a second
 _MOMENT_SECONDS = 2.0  # for what a resumed model reads next
 
 
@@ -26,14 +29,28 @@ def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
     """The response of a model's learner to a command. Raises Failed; NoAnswer if there is none in time."""
     must_be_one(config, name, elsewhere=True)
     store = AuditedCommands(open_commands(config.store.url), audit_log(config.service.state_dir, told=False), os_user)
+    silent = _silent(config)
     try:
-        return run_command(store, name, verb, _PATIENCE_SECONDS, **arguments)
+        return run_command(store, name, verb, _SHORT_SECONDS if silent else _PATIENCE_SECONDS, **arguments)
     except DeadlineExceeded as error:
-        raise NoAnswer(str(error)) from error
+        raise NoAnswer(
+            f"no service is running on {config.service.state_dir}: {error}" if silent else str(error)
+        ) from error
     except EXPECTED as error:
         raise Failed(str(error)) from error
     finally:
         store.close()
+
+
+def _silent(config: Config) -> bool:
+    """Whether no process of a service on this machine has been alive lately; of other hosts nothing is known."""
+    if not config.store.url.startswith("sqlite:"):
+        return False
+    try:
+        newest = max((one.stat().st_mtime for one in (Path(config.service.state_dir) / LIVE).iterdir()), default=0.0)
+    except OSError:  # there is no such folder, or a file is just replaced
+        return not (Path(config.service.state_dir) / LIVE).is_dir()
+    return time.time() - newest > _SILENT_SECONDS
 
 
 def rollback(config: Config, name: str, version: int) -> None:

@@ -50,7 +50,7 @@ InputFile = Annotated[
         "--input",
         parser=input_path,
         metavar="FILE",
-        help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input.",
+        help=".jsonl, .csv, .tsv, also with .gz, .bz2, .xz; .parquet, .arrow; - for standard input.",
     ),
 ]
 LabelColumn = Annotated[

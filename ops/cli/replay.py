@@ -10,7 +10,8 @@ from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.replay import Replayed, replay, when_known
+from thalweg.ops.replay.labels import when_known, why_unanswered
+from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
@@ -108,8 +109,7 @@ def _show(console: Console, done: Replayed) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    what = "class" if done.learner.schema.label == "class" else "label"
-    unanswered = f"; not answered: {done.unanswered:,}, because no {what} was known yet" if done.unanswered else ""
+    unanswered = f"; not answered: {done.unanswered:,}, {why_unanswered(done)}" if done.unanswered else ""
     console.print(f"labels known {when_known(done)}{unanswered}", highlight=False, soft_wrap=True)
     controls = record["controls"]
     heads = (
@@ -128,7 +128,7 @@ def _show(console: Console, done: Replayed) -> None:
         if done.left_out:
             what = f"{counted(done.left_out, 'event')} of another order of magnitude than all others"
             console.print(f"not in the figures over all events: {what}", highlight=False, soft_wrap=True)
-    else:
+    elif done.labelled:
         console.print("nothing was graded: no event was predicted by a model that knew a label", highlight=False)
     for alarm in done.alarms:
         console.print(

@@ -110,8 +110,8 @@ class ModelConfig(LearnSettings):
     """After a promotion of a successor the version before goes on learning, so that `thalweg promote --back` loses
     nothing; it costs as much as a model of its own. Without it, it ends with the next restart."""
     history: str = ""
-    """A file of recorded events, `.jsonl` or `.csv`, also with `.gz`, that a new model or a successor learns before
-    those of the log. An event that is in both is learned once if it has an `id`."""
+    """A file of recorded events, `.jsonl` or `.csv`, also with `.gz`, `.bz2` or `.xz`, that a new model or a successor
+    learns before those of the log. An event that is in both is learned once if it has an `id`."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds

@@ -225,7 +225,9 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
             return Guess("datetime", {"unit": unit}, joined(f"times in {unit}", gone))
         low, high = min(numbers), max(numbers)
         few = len(set(numbers))
-        hint = f"{few} different whole numbers: categorical, if they are codes" if few <= 20 and whole(numbers) else ""
+        hint = (
+            f"{few} different whole numbers: categorical, if they are codes" if 1 < few <= 20 and whole(numbers) else ""
+        )
         return Guess("numeric", {}, joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
     most = [value for value in given if numbers_of([value]) is not None]
     if len(given) - len(most) <= _BAD * len(given):

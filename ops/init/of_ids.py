@@ -37,10 +37,11 @@ def other_learners(columns: Iterable[str], label: str, time: str) -> Iterator[st
         time: The event time's; empty: there is none.
     """
     columns = [name for name in columns if name not in (label, time)]
-    user = next((name for name in columns if _USERS.search(name)), None)
-    key = user or next((name for name in columns if _KEYS.search(name)), None)
-    item = next((name for name in columns if _ITEMS.search(name)), None)
-    if user is not None and item is not None:
+    ids = users_and_items(columns)
+    keys = (next((name for name in columns if pattern.search(name)), None) for pattern in (_USERS, _KEYS))
+    key = next((name for name in keys if name is not None), None)
+    if ids is not None:
+        user, item = ids
         yield ""
         yield "# Users and items: if the label is a click, or a liking from 0 to 1, a recommender takes them as ids."
         yield "# Write above, instead of the learner and of these two columns:"
@@ -53,6 +54,14 @@ def other_learners(columns: Iterable[str], label: str, time: str) -> Iterator[st
         yield "# Write above, instead of the learner and of all columns:"
         yield '# learner = "prompt_tpp"'
         yield f"# key = {column_of(key)}"
+
+
+def users_and_items(columns: Iterable[str]) -> tuple[str, str] | None:
+    """The first columns, by name or path, that look like ids of users and of items; None where one is not there."""
+    columns = list(columns)
+    user = next((name for name in columns if _USERS.search(name)), None)
+    item = next((name for name in columns if _ITEMS.search(name)), None)
+    return None if user is None or item is None else (user, item)
 
 
 def column_of(field: str) -> str:

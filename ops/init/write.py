@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from thalweg.models.contract.registry import find
 from thalweg.ops.init.guess import Guess, Guessed
-from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners
+from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners, users_and_items
 from thalweg.proto.bounds.counted import counted
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -65,14 +66,22 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     yield "[[model]]"
     yield f"name = {_string(name)}"
     if key is None:
-        yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
+        ids = (
+            None
+            if own_form
+            else users_and_items(
+                name for name in (*guessed.columns, *guessed.left_out) if name not in (guessed.label, guessed.time)
+            )
+        )
+        told = 'of users and items first try "error_memory", see below; ' if ids else ""
+        yield _noted('learner = "ridge"', f"exact, nothing to tune; {told}others: docs/learners")
     else:
         yield 'learner = "prompt_tpp"                 # of each key, the type and the time of its next event'
     yield f"topic = {_string(topic)}"
     yield _noted(f"# labels_topic = {_string(name + '.labels')}", "if labels come later, joined by id")
-    yield _noted(
-        '# batch_events = "auto"', "learned at once: one by one while the stream is slow, up to 256 in a backlog"
-    )
+    least = 1 if key is None else getattr(find("prompt_tpp"), "least_batch_events", 1)
+    usual = "learned at once: one by one while the stream is slow, up to 256 in a backlog"
+    yield _noted('# batch_events = "auto"', usual if least == 1 else f"of this learner always {least} events at once")
     if guessed.task == "regression":
         yield ""
         yield "[model.params]"

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.replay import Replayed, replay_events, when_known
+from thalweg.ops.replay.labels import when_known, why_unanswered
+from thalweg.ops.replay.replay import Replayed, replay_events
 from thalweg.ops.replay.report import draw
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.event import Batch, Decoded
@@ -95,7 +96,11 @@ class Evaluation:
         shown = "<p>The picture needs matplotlib: <code>pip install 'thalweg[report]'</code></p>"
         if picture is not None:
             shown = f'<img alt="quality over the rows" width="760" src="data:image/png;base64,{_text(picture)}">'
-        missing = f"; not answered: {self.unanswered:,}" if self.unanswered else ""
+        missing = (
+            f"; not answered: {self.unanswered:,}, {html.escape(why_unanswered(self.replayed))}"
+            if self.unanswered
+            else ""
+        )
         missing += f"; of another order of magnitude, in no figure: {self.left_out:,}" if self.left_out else ""
         begun = f"; it had learned {counted(self.began_after, 'event')} before" if self.began_after else ""
         what = f"{html.escape(self.replayed.model.learner)}, {counted(self.replayed.events, 'row')}"

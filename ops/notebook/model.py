@@ -47,7 +47,7 @@ class Model:
             shape, or a table, by name. Neither: columns are inferred from the first table.
         inputs: See `columns`.
         settings: Keys of a `[[model]]`, such as `seed`, `batch_events` or `encoder`; all others are parameters of the
-            learner, such as `expansion`.
+            learner, such as `expansion`, and so are `classes` and `weights` of a learner that has such parameters.
 
     Raises:
         ConfigurationError: A setting is invalid; all mistakes at once.
@@ -62,8 +62,7 @@ class Model:
         **settings: Any,
     ) -> None:
         keys = set(ModelConfig.model_fields) - {"learner", "columns", "inputs", "params"}
-        if _has_classes_of_its_own(learner):
-            keys.remove("classes")
+        keys -= _params_of_its_own(learner)
         params = dict(settings.pop("params", {}))
         params |= {key: value for key, value in settings.items() if key not in keys}
         self._table: dict[str, Any] = {"name": _NAME, "learner": learner, "params": params}
@@ -320,15 +319,15 @@ class Model:
         return predictor.predict(inputs), predictor
 
 
-def _has_classes_of_its_own(learner: str) -> bool:
-    """Whether `classes` is a parameter of the learner."""
+def _params_of_its_own(learner: str) -> set[str]:
+    """Parameters of the learner that have the name of a key of the model: `classes`, the `weights` of its network."""
     if learner.startswith("sklearn:"):
-        return True
+        return {"classes"}
     try:
         kind = params_type(learner)
     except UnknownLearner:
-        return False
-    return kind is not None and "classes" in kind.model_fields
+        return set()
+    return set() if kind is None else {"classes", "weights", "weights_strict"} & set(kind.model_fields)
 
 
 def _label_name(y: Any) -> str:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.task import Task
 from thalweg.stream.evaluation.figures.text import figure_text
 
 LEAST = 200
 """Graded events from which on a model is compared with the controls."""
+FEW = 20
+"""Those from which on it is said that it is far below the first of them, or that there is one class."""
 RARE = 0.9
 """Share of the most frequent class from which on accuracy says little."""
 _LAST = "repeat_last_label"
 _CONTROLS = {"majority": "the most frequent label", "mean": "the mean label", _LAST: "the label before"}
+_FAR_SHARE, _FAR_RATIO = 0.1, 1.5  # how much worse than a control is far, of an accuracy and of an error
+_DEVIATIONS = 3.0  # of a share: what chance does not explain
+_CLEAR_RATIO = 0.95  # of the error of the label before to that of the mean: at random it is the root of 2
 
 
 def hints(
-    task: Task, graded: int, metrics: Mapping[str, float], controls: Mapping[str, Mapping[str, float]]
+    task: Task,
+    graded: int,
+    metrics: Mapping[str, float],
+    controls: Mapping[str, Mapping[str, float]],
+    classes: int = 0,
+    ids: tuple[str, str] | None = None,
 ) -> list[str]:
     """One sentence for each control that did as well as the model, by the main metric, and what to try.
 
@@ -25,23 +37,74 @@ def hints(
         graded: Events in the figures.
         metrics: The figures of the model.
         controls: Those of each naive control.
+        classes: Number of known classes; 0: of no such task.
+        ids: The columns of users and items, if the model has such and takes them for categories.
     """
     own = metrics.get(task.quality)
-    if own is None or graded < LEAST:
+    given = {name: figures[task.quality] for name, figures in controls.items() if task.quality in figures}
+    if own is None or graded < FEW:
         return []
-    sign, found = -1 if task.lower_is_better else 1, []
-    for name, figures in controls.items():
-        control = figures.get(task.quality)
-        if control is None or sign * (own - control) > 0:
-            continue
+    simple = next((given[name] for name in ("majority", "mean") if name in given), None)
+    if simple is not None and simple == (0.0 if task.lower_is_better else 1.0):
+        return [_ONE_CLASS if "majority" in given else _ONE_NUMBER]
+    found: list[str] = []
+    for name, control in given.items():
         beaten = f"{_CONTROLS.get(name, name)} alone has {task.quality} {figure_text(control)}"
-        remedy = _TRY_LAGS if name == _LAST else _TRY_OTHERS
-        if name == "majority" and task.quality == "accuracy" and control >= RARE:
-            remedy = _OTHER_FIGURES
-        found.append(f"hint: {beaten}, the model {figure_text(own)}: {remedy}")
+        compared = f"hint: {beaten}, the model {figure_text(own)}"
+        if graded < LEAST:
+            if name != _LAST and _far(task, own, control, graded):
+                found.append(f"{compared}: {counted(graded, 'graded row')} {_TRY_MORE_ROWS}")
+            continue
+        if (control - own if task.lower_is_better else own - control) > 0:
+            continue
+        remedy = _recommender(ids) + _TRY_OTHERS
+        if name == _LAST and _clear(task, control, simple, classes, graded):
+            remedy = _TRY_LAGS
+        elif name == _LAST and found:
+            continue  # the same, of labels that do not resemble those before them
+        elif name == "majority" and task.quality == "accuracy" and control >= RARE:
+            remedy = _recommender(ids) + _OTHER_FIGURES
+        found.append(f"{compared}: {remedy}")
     return found
 
 
+def _clear(task: Task, last: float, simple: float | None, classes: int, graded: int) -> bool:
+    """Whether the label before predicts better than what is known of all labels alone: they come in runs, or walk."""
+    if task.lower_is_better:
+        return simple is None or last < _CLEAR_RATIO * simple
+    least = max(simple or 0.0, 1.0 / classes if classes else 0.0)
+    return last > least + _DEVIATIONS * _deviation(least, graded)
+
+
+def _far(task: Task, own: float, control: float, graded: int) -> bool:
+    """Whether the model is so much worse that few rows do not explain it."""
+    if task.lower_is_better:
+        return own > _FAR_RATIO * control
+    return control - own > max(_FAR_SHARE, _DEVIATIONS * _deviation(control, graded))
+
+
+def _deviation(share: float, count: int) -> float:
+    return math.sqrt(max(0.0, share * (1.0 - share)) / count)
+
+
+def _recommender(ids: tuple[str, str] | None) -> str:
+    if ids is None:
+        return ""
+    user, item = ids
+    return (
+        f"{user!r} and {item!r} look like ids of users and items: if the label is a click, or a liking from 0 to 1, "
+        'first try learner = "error_memory", with them as the columns user and item. Else: '
+    )
+
+
+_ONE_CLASS = (
+    "hint: all graded rows have the same label: there is one class, and nothing to learn. Is it the right column?"
+)
+_ONE_NUMBER = "hint: all graded rows have the same label: there is nothing to learn. Is it the right column?"
+_TRY_MORE_ROWS = (
+    "are few, and it is far behind. Replay more; while there are so few, try fewer columns or a simpler learner, "
+    "such as nearest_mean for classes, or ridge with expansion = 0"
+)
 _TRY_LAGS = (
     "labels resemble those before them. Give the model the latest labels that are known when it is asked as columns of "
     "their own (the value an hour ago, yesterday's), or the difference from the one before as the label"

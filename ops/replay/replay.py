@@ -17,11 +17,11 @@ from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.init.of_ids import users_and_items
 from thalweg.ops.replay.hints import hints
 from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
-from thalweg.proto.bounds.counted import counted
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.task import task_of
@@ -91,7 +91,15 @@ class Replayed:
     def hints(self) -> list[str]:
         """What to try where a naive control predicted as well as the model."""
         graded = self.labelled - self.unanswered
-        return hints(task_of(self.learner.predictor()), graded, self.evaluation.metrics(), self.controls)
+        predictor, columns = self.learner.predictor(), self.model.columns.items()
+        ids = (
+            None
+            if self.model.learner == "error_memory"
+            else users_and_items(one.field or name for name, one in columns)
+        )
+        task = task_of(predictor)
+        classes = len(predictor.classes) if task.label == "class" else 0
+        return hints(task, graded, self.evaluation.metrics(), self.controls, classes, ids)
 
     def report(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -334,13 +342,3 @@ def _point(done: Replayed) -> None:
     done.marks.append((events, done.learn_seconds))
     done.curve.append({"events": events, "metrics": done.evaluation.recent()})
     done.frozen_curve.append({"events": events, "metrics": done.frozen.recent()})
-
-
-def when_known(done: Replayed) -> str:
-    """When the model, and the controls, knew a row's label."""
-    size, delay = done.batch_events, done.delay_events
-    if size == 1:
-        return f"{delay:,} {'row' if delay == 1 else 'rows'} late" if delay else "before the next row"
-    if not delay:
-        return f"after each micro-batch of {counted(size, 'row')}, up to {counted(size - 1, 'row')} late"
-    return f"{delay:,} to {delay + 2 * size - 2:,} rows late, in micro-batches of {counted(size, 'row')}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, ClassLabels
@@ -26,6 +28,7 @@ class NewClasses:
         self._known: frozenset[str] = frozenset()
         self._classes: tuple[str, ...] | None = None
         self._names: tuple[str, ...] | None = None
+        self._fresh: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._told: set[str] = set()
         self._judged = _MANY  # classes from which on they are looked at again
         self._numbers = False
@@ -40,21 +43,35 @@ class NewClasses:
         if events < _AFTER_EVENTS or len(self._told) >= _MOST or not isinstance(labels, ClassLabels):
             return
         classes = predictor.classes
-        if classes is not self._classes:  # a learner keeps its tuple until there is another class
-            self._classes, self._known = classes, frozenset(classes)
-        elif labels.names is self._names:  # nor is there in these events: micro-batches of a block share their names
+        if classes is not self._classes or labels.names is not self._names:
+            if classes is not self._classes:  # a learner keeps its tuple until there is another class
+                self._classes, self._known = classes, frozenset(classes)
+            self._names = labels.names  # micro-batches of a block share their names: few of them are in each
+            self._fresh = self._unknown(labels.names)
+        if not self._fresh.size:
             return
-        self._names = labels.names
-        fresh = [name for name in labels.names if name not in self._known and name not in self._told]
-        for name in fresh[: _MOST - len(self._told)]:
+        rows = np.flatnonzero(np.isin(labels.codes, self._fresh))
+        if not rows.size:
+            return
+        codes, firsts = np.unique(labels.codes[rows], return_index=True)
+        for place in np.argsort(firsts)[: _MOST - len(self._told)].tolist():
+            name, known = labels.names[codes[place]], len(self._known | self._told)
             self._told.add(name)
             log.warning(
                 "a class appears that was never seen before; a mistyped label? `classes` says which there are",
                 label=name[:80],
-                known=len(self._known),
-                events=events,
+                known=known,
+                events=events + int(rows[firsts[place]]),
                 **({"next": "further ones are not logged"} if len(self._told) == _MOST else {}),
             )
+        self._fresh = self._unknown(labels.names)
+
+    def _unknown(self, names: tuple[str, ...]) -> NDArray[np.int64]:
+        """The codes of the names that are neither known nor told."""
+        return np.array(
+            [code for code, name in enumerate(names) if name not in self._known and name not in self._told],
+            dtype=np.int64,
+        )
 
     def _judge(self, classes: tuple[str, ...]) -> None:
         """Whether they are numbers with decimals, each a class of its own."""

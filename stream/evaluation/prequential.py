@@ -18,7 +18,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import BUILT_IN, Task, task_of
-from thalweg.stream.evaluation.figures.bounds import Bound
+from thalweg.stream.evaluation.figures.bounds import Bound, positive_bound
 from thalweg.stream.evaluation.figures.calibration import Calibration
 from thalweg.stream.evaluation.figures.means import Means, figures_of
 from thalweg.stream.evaluation.figures.orders import BY, By, Orders, Parts, parts_of, with_sizes
@@ -289,7 +289,8 @@ class Prequential:
         found = class_figures(self._hits, self._seen)
         means = self._means_of(self._means)
         if "log_loss" in means:
-            found["log_loss"] = means["log_loss"]
+            loss, bound = means["log_loss"]
+            found["log_loss"] = loss, positive_bound(bound)
         if len(self._numbers.classes) == 2 and (ranked := self._ranks.found) is not None:
             found["auc"] = ranked
         if (error := self._calibration.error) is not None:

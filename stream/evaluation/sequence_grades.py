@@ -15,7 +15,7 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import Task
 from thalweg.stream.evaluation.class_grades import grade_classes
-from thalweg.stream.evaluation.figures.bounds import Bound, root_bound, share_bound
+from thalweg.stream.evaluation.figures.bounds import Bound, positive_bound, root_bound, share_bound
 from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.figures.window_figures import Figures
 from thalweg.stream.evaluation.grading import ClassNumbers, Floats, Graded, TaskGrading
@@ -111,7 +111,8 @@ def sequence_figures(
         square, bound = means["gap_squared"]
         found["gap_rmse"] = square**0.5, root_bound(bound)
     if "log_gap" in means:
-        found["log_gap_mae"] = means["log_gap"]
+        absolute, bound = means["log_gap"]
+        found["log_gap_mae"] = absolute, positive_bound(bound)
     return found
 
 

@@ -125,7 +125,7 @@ class LabelLines(NamedTuple):
 def read_labels(
     path: Path, schema: Schema, *, limit: int | None = None, chunk: int = 1000, encoding: str = ""
 ) -> Iterator[LabelLines]:
-    """The label records of a `.jsonl` or `.jsonl.gz` file in order, in chunks of at most `chunk` lines.
+    """The label records of a `.jsonl` file, which may be compressed, in order, in chunks of at most `chunk` lines.
 
     Raises:
         FileError: As for `read_events`.
@@ -165,10 +165,11 @@ def file_kind(path: Path, *kinds: str) -> str:
     packed_as = next((ending for ending in ENDINGS if name.endswith(ending)), "")
     kind = name.removesuffix(packed_as).rpartition(".")[2]
     if kind not in kinds or (kind in ARROW_KINDS and packed_as):
-        names = [f".{one}{packed}" for one in kinds for packed in ("", ".gz") if not (packed and one in ARROW_KINDS)]
+        names = [f".{one}" for one in kinds]
+        packed = f" (those of text also with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]})"
         got = path.name.rpartition(".")[2] if "." in path.name else ""
         raise FileError(
-            f"{path}: expected {', '.join(names[:-1])} or {names[-1]}, got {f'.{got}' if got else 'no suffix'}"
+            f"{path}: expected {', '.join(names[:-1])} or {names[-1]}{packed}, got {f'.{got}' if got else 'no suffix'}"
         )
     return kind
 

@@ -110,8 +110,7 @@ class AppendingRoutes:
         batch = decoded.batch
         bare = _unlabelled(model, batch)
         later = bool(model.labels_topic) and any(batch.ids or ())  # their labels may come, by these ids
-        needed = len(bare) == count and not later
-        _refuse(misspelt(model.schema, values, label=needed), single)
+        _refuse(misspelt(model.schema, values, label=len(bare) == count, later=later), single)
         ids, keys = batch.ids or [None] * count, record_keys(batch, as_input=model.keyed_by_input)
         if (trace := REQUEST.get() or parse(call.headers.get(NAME))) is not None:
             headers = (*headers, (NAME, trace.header.encode()))

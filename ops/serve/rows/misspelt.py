@@ -17,11 +17,15 @@ _ALIKE = 0.8
 _LOOKED_AT = 100  # records of one request: they are alike
 
 
-def misspelt(schema: Schema, values: Sequence[bytes], *, label: bool) -> dict[int, tuple[str, str]]:
+def misspelt(
+    schema: Schema, values: Sequence[bytes], *, label: bool, later: bool = False
+) -> dict[int, tuple[str, str]]:
     """By row of these JSON records the reason and the words for a name that may be a misspelt one.
 
     It is of another letter case, or written almost alike, as that of a column which none of the records has, or of the
     label; `label`: none of the records has one. Both are normally missing, so a misspelt one would go unnoticed.
+    `later`: labels may come later, so that a name without a value that could be one is something else: `labels` of a
+    workload, or tags.
     """
     fields = schema.fields or usual_mapping(schema.columns.values())
     records = dict(enumerate(map(_record, values[:_LOOKED_AT])))
@@ -36,7 +40,9 @@ def misspelt(schema: Schema, values: Sequence[bytes], *, label: bool) -> dict[in
         if any(_stands(one, path) for one in records.values()):
             continue
         for row, record in records.items():
-            for name in _alike(record, path, known):
+            for name, value in _alike(record, path, known):
+                if later and what == "label" and not _may_be_label(value, schema):
+                    continue
                 text = (
                     f"no {what} at {where!r:.80}, and no such field is known: {name!r:.80}; did you mean {where!r:.80}?"
                 )
@@ -69,16 +75,22 @@ def _stands(record: Any, path: Path) -> bool:
     return True
 
 
-def _alike(record: Any, path: Path, known: frozenset[str]) -> Iterator[str]:
-    """Unknown names, where the first missing one on a path should stand, that look like it."""
+def _alike(record: Any, path: Path, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """Unknown names with what stands there, where the first missing one on a path should stand, that look like it."""
     steps: Path | None = path
     while steps is not None and isinstance(record, Mapping) and steps.name in record:
         record, steps = record[steps.name], steps.rest
     if steps is None or not isinstance(record, Mapping):
         return
-    for name in record:
+    for name, value in record.items():
         if name not in known and (name.lower() == steps.name.lower() or nearest(name, (steps.name,), _ALIKE)):
-            yield name
+            yield name, value
+
+
+def _may_be_label(value: Any, schema: Schema) -> bool:
+    if isinstance(value, list):
+        return schema.label == "number"
+    return value is not None and not isinstance(value, Mapping)
 
 
 def _known(schema: Schema, fields: Any) -> frozenset[str]:

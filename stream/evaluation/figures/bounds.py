@@ -55,6 +55,11 @@ def mean_bound(mean: float, deviation: float, count: int) -> Bound | None:
     return mean - half, mean + half
 
 
+def positive_bound(bound: Bound | None) -> Bound | None:
+    """For the mean of values that are never below 0: of few or unequal values, Student's lower bound may be."""
+    return None if bound is None else (max(0.0, bound[0]), bound[1])
+
+
 def root_bound(square: Bound | None) -> Bound | None:
     """For the root of a mean square with these bounds: the root of each, because the root is monotonic."""
     return None if square is None else (math.sqrt(max(0.0, square[0])), math.sqrt(max(0.0, square[1])))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from thalweg.stream.evaluation.figures.bounds import (
     Bound,
     mean_of_shares_bound,
+    positive_bound,
     ranking_bound,
     root_bound,
     share_bound,
@@ -43,7 +44,8 @@ def number_figures(means: Mapping[str, tuple[float, Bound | None]]) -> Figures:
     if "squared" in means:
         square, bound = means["squared"]
         found["rmse"] = float(np.sqrt(square)), root_bound(bound)
-        found["mae"] = means["absolute"]
+        absolute, bound = means["absolute"]
+        found["mae"] = absolute, positive_bound(bound)
     return found
 
 
@@ -67,7 +69,8 @@ def window_figures(
             np.bincount(label, weights=columns["correct"], minlength=len(seen)).astype(np.int64), seen
         )
         if "log_loss" in means:
-            found["log_loss"] = means["log_loss"]
+            loss, bound = means["log_loss"]
+            found["log_loss"] = loss, positive_bound(bound)
         if classes == 2 and "margin" in columns:
             found |= _ranking_figures(columns["margin"], label == 1, columns.get("group"))
         stated, happened = ("margin", "label") if scores else ("confidence", "correct")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from thalweg.ops.cli import operator
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import LearnerReports, build_processor, open_configured_log
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.serve.errors import DeadlineExceeded
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.proto.event import Batch
@@ -90,3 +92,26 @@ def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
     assert 'thalweg_quarantined_events_total{model_name="m",reason="learner_error"} 30.0' in page
     assert not (tmp_path / "state" / "m" / "stopped.json").exists()
     log.close()
+
+
+def test_without_a_service_nobody_is_waited_for_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(configured(tmp_path, None), {})
+    waited: list[float] = []
+
+    def nobody(store: object, name: str, verb: str, patience_seconds: float, **arguments: object) -> None:
+        waited.append(patience_seconds)
+        raise DeadlineExceeded("its learner did not answer")
+
+    monkeypatch.setattr(operator, "run_command", nobody)
+    live = Path(config.service.state_dir) / "live"
+    with pytest.raises(operator.NoAnswer, match="no service is running"):
+        operator.rollback(config, "m", 0)
+    live.mkdir(parents=True)
+    (live / "status-learner.json").write_text("{}")
+    with pytest.raises(operator.NoAnswer, match=r"^its learner"):
+        operator.rollback(config, "m", 0)
+    os.utime(live / "status-learner.json", (1.7e9, 1.7e9))
+    with pytest.raises(operator.NoAnswer, match="no service is running"):
+        operator.rollback(config, "m", 0)
+
+    assert waited == [3.0, 30.0, 3.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -196,3 +197,19 @@ def test_the_image_is_built_from_files_that_there_are_its_dependencies_before_th
     assert copied[0].split() == ["pyproject.toml", "ops/dev/constraints.txt"]
     assert all((ROOT / path).exists() for entry in copied for path in entry.split())
     assert DOCKERFILE.index(copied[0]) < DOCKERFILE.index("pip install") < DOCKERFILE.index("COPY . .")
+
+
+def test_the_producer_writes_other_ids_at_each_start_and_a_file_is_the_same_each_time() -> None:
+    words = SERVICES["producer"]["command"][0].partition("|")[0].split()[2:]
+
+    def made(*options: str) -> str:
+        command = [sys.executable, ROOT / "examples" / "payments.py", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def ids() -> set[str]:
+        return {json.loads(line)["payment_id"] for line in made(*words, "--rows", "3").splitlines()}
+
+    first, second = ids(), ids()
+    assert len(first | second) == 6
+    assert made("--rows", "5") == made("--rows", "5")
+    assert made("--rows", "1", "--prefix", "other").splitlines()[1].startswith("other-0,")

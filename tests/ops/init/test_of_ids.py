@@ -108,3 +108,22 @@ def test_of_a_sample_without_users_nothing_is_said_of_ids() -> None:
     rows = [dict(zip(names, (number, "DE", "2026-03-01T00:00:00Z", number % 2))) for number in range(9)]
 
     assert "error_memory" not in written(Sample(rows, names), "late")
+
+
+def test_what_stands_beside_the_learner_and_the_micro_batches_is_true_of_it(file: Path, tmp_path: Path) -> None:
+    (of_clicks,) = re.findall(r"^learner = .*$", written(file_sample(file, 500), "clicked"), re.M)
+    of_keys = written(file_sample(visits(tmp_path, "key"), 500), "type")
+
+    assert of_clicks.index('"ridge"') < of_clicks.index("error_memory")
+    assert "one by one" in written(file_sample(file, 500), "clicked")
+    assert "one by one" not in of_keys
+    assert "always 64 events at once" in of_keys
+
+
+def test_a_constant_column_is_always_that_and_no_codes() -> None:
+    rows = [{"one": 1, "two": n % 2 + 1, "late": n % 3 == 0} for n in range(30)]
+    text = written(Sample(rows, list(rows[0])), "late")
+
+    (one,) = re.findall(r"^one = .*$", text, re.M)
+    assert one.endswith("# always 1")
+    assert "2 different whole numbers" in text

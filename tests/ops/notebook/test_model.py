@@ -17,9 +17,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from safetensors.torch import save_file
 from structlog.testing import capture_logs
 
 import thalweg
+from tests.models.small_networks import layered
 from tests.services.processes import until
 from thalweg.memory.exchange.open import open_commands
 from thalweg.ops.config.config import Config, load
@@ -458,3 +460,17 @@ def test_numbers_for_a_model_of_given_columns_are_refused_with_what_to_say() -> 
     model.learn(frame, (a > 0.5).astype(float))
     assert model.classes == ("0", "1")
     assert thalweg.Model("ridge", columns={"a": "numeric"}, task="regression").learn(frame, a).learned == 300
+
+
+def test_weights_are_a_parameter_of_a_learner_that_has_such_and_else_those_of_an_encoder(tmp_path: Path) -> None:
+    weights = str(tmp_path / "w.safetensors")
+    save_file({name: value + 0.5 for name, value in layered().state_dict().items()}, weights)
+
+    def made(**settings: Any) -> str:
+        network = "tests.models.small_networks:layered"
+        return thalweg.Model("cotta", inputs={"x": 12}, model=network, **settings).state_sha256()
+
+    assert made(weights=weights) == made(params={"weights": weights})
+    assert made(weights=weights) != made()
+    with pytest.raises(ConfigurationError, match="expected an encoder that takes weights"):
+        thalweg.Model("ridge", inputs={"x": 2}, weights=weights)

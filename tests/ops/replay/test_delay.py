@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.ops.replay.test_replay import model, written
-from thalweg.ops.replay.replay import replay, when_known
+from thalweg.ops.replay.labels import when_known
+from thalweg.ops.replay.replay import replay
 from thalweg.stream.evaluation.prequential import Prequential
 
 RUNS = [f"{'xy'[number // 5 % 2]}" for number in range(400)]  # labels in runs of five, unrelated to the inputs

@@ -37,6 +37,23 @@ def test_a_class_that_appears_after_many_events_is_logged_once_and_few_of_them()
     assert logs[-1]["next"] == "further ones are not logged"
 
 
+def test_each_class_is_told_with_the_events_and_classes_before_its_own_first_event() -> None:
+    looking = NewClasses()
+    predictor: Any = SimpleNamespace(classes=("a", "b"))
+    labels = ClassLabels(np.array([0, 0, 3, 1, 2, 3, -1, 4], dtype=np.int32), ("a", "b", "c", "d", "e"))
+
+    with capture_logs() as logs:
+        for start in range(0, 8, 2):  # micro-batches of a block
+            part = labels[slice(start, start + 2)]
+            looking.look(Batch({}, part, np.ones(2), np.zeros(2)), predictor, 1000 + start)
+
+    assert [(one["label"], one["events"], one["known"]) for one in logs] == [
+        ("d", 1002, 2),
+        ("c", 1004, 3),
+        ("e", 1007, 4),
+    ]
+
+
 def test_labels_that_are_numbers_with_decimals_are_told_once_in_place_of_each() -> None:
     looking = NewClasses()
     many: Any = SimpleNamespace(classes=tuple(f"{number}.5" for number in range(60)))

@@ -59,7 +59,7 @@ def test_an_event_is_appended_byte_for_byte_and_acknowledged_with_its_place(
     assert client.post("/v1/models/m/events", json=[]).json() == []
 
 
-def test_events_whose_labels_may_come_later_are_told_and_never_refused(client: httpx.Client) -> None:
+def test_events_whose_labels_may_come_later_are_told_and_not_refused(client: httpx.Client) -> None:
     given = client.post("/v1/models/m/events", json={"inputs": {"features": ROW}, "id": "late", "labels": {"app": "x"}})
 
     assert (given.status_code, given.json()["labelled"]) == (200, False)

@@ -157,6 +157,30 @@ def test_events_whose_label_or_column_is_misspelt_are_refused(
     assert text in refused["detail"]
 
 
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The same where labels may come later, by id."""
+    with served(tmp_path_factory.mktemp("joined"), model=taught(FIELDS), labels_topic="m.labels") as parts:
+        yield parts
+
+
+@pytest.mark.parametrize("payment", [{}, {"payment": {"number": "p-1"}}])
+def test_a_misspelt_label_is_refused_where_labels_may_come_later_too(
+    joined: RunningServer, payment: dict[str, Any]
+) -> None:
+    wrong = post(joined, "/events", [USUAL | payment, USUAL | payment | {"is_frauds": False}])
+    by_id = USUAL | {"payment": {"number": "p-2"}}
+    later = post(joined, "/events", [by_id | {"target": 1}, by_id | {"isfraud": None}, by_id | {"isfraud": ["tag"]}])
+    label = post(joined, "/labels", {"payment": {"number": "p-2"}, "is_frauds": False})
+
+    assert wrong.status_code == 400, wrong.text
+    (refused,) = wrong.json()["rows"]
+    assert (refused["row"], refused["reason"]) == (1, "unknown_input")
+    assert "did you mean 'is_fraud'?" in refused["detail"]
+    assert later.status_code == 200, later.text
+    assert label.status_code == 400, label.text
+
+
 @pytest.mark.parametrize(
     ("records", "labelled"),
     [

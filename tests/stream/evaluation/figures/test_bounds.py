@@ -128,3 +128,28 @@ def test_an_endless_error_leaves_the_bounds_out() -> None:
 
     assert evaluation.metrics()["rmse"] == np.inf
     assert "rmse" not in evaluation.bounds().keys() | evaluation.recent_bounds().keys()
+
+
+def test_no_bound_of_an_error_is_below_zero() -> None:
+    truth = np.zeros((300, 1))
+    found = Prequential(window_events=200)
+    wrong = np.where(np.arange(300) % 299 == 0, 1e6, 0.01)[:, None]
+    found.predicted(batch(NumberLabels(truth)), KNOWN, {"value": wrong})
+
+    bounds = [found.bounds(), found.recent_bounds()]
+
+    assert all({"mae", "rmse"} <= set(one) for one in bounds)
+    assert [one[name][0] for one in bounds for name in ("mae", "rmse")] == [0.0] * 4
+
+
+def test_no_bound_of_a_log_loss_is_below_zero() -> None:
+    right = np.full((300, 3), [0.998, 0.001, 0.001])
+    right[-1] = [1e-12, 0.5, 0.5]
+    found = Prequential(window_events=200)
+    found.predicted(
+        batch(ClassLabels(np.zeros(300, dtype=np.int32), CLASSES)),
+        KNOWN,
+        {"label": np.zeros(300, np.int32), "scores": right},
+    )
+
+    assert [one["log_loss"][0] for one in (found.bounds(), found.recent_bounds())] == [0.0, 0.0]
