@@ -66,7 +66,7 @@ def _measure(learners: int, models: int, events: int) -> tuple[float, float]:
         until("nine tenths", lambda: _learned(live, models) >= 0.9 * all_)
         took, done, used = time.perf_counter() - began, _learned(live, models) - before, _cpu(running, learners) - cpu
         stop(process)
-    return done / took, max(used, 0.01) / done  # the system counts in hundredths
+    return done / took, max(used, 0.01) / max(done, 1)  # the system counts in hundredths
 
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def open_standard_streams() -> None:
@@ -24,7 +25,10 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not what a test has put there
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+            with suppress(
+                OSError, ValueError
+            ):  # nobody reads it any more, or it is closed: its lines are lost, no more
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _open_null(number: int) -> None:

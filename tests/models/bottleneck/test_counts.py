@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -20,21 +21,13 @@ from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.proto.event import Batch, ClassLabels, join
 
-_folders: list[Path] = []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with TemporaryDirectory(dir=tmp_path_factory.getbasetemp()) as folder:
-        _folders[:] = [Path(folder)]
-        yield
-    key_file.cache_clear()
-
 
 @cache
 def key_file() -> Path:
-    """Keys for all learners here."""
-    path = _folders[0] / "keys.npy"
+    """Keys for all learners here, and for others who import them: there until the process ends."""
+    folder = mkdtemp(prefix="thalweg-keys-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "keys.npy"
     np.save(path, batch(200, 9).inputs["features"])
     return path
 

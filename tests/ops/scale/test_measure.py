@@ -108,7 +108,7 @@ def test_every_kind_of_model_is_measured_and_nothing_is_left(kind: str, tmp_path
     assert costs.version_bytes > 0
     assert costs.process_bytes > 1 << 20
     assert costs.scaled == ("[model.scale]" in MODELS[kind])
-    assert (costs.merge_seconds is not None) == (costs.learner == "nearest_mean")
+    assert (costs.merge_seconds is not None) == (costs.learner in ("nearest_mean", "error_memory"))
     assert {path.name for path in tmp_path.iterdir()} == {"thalweg.toml"}
 
 

@@ -89,7 +89,7 @@ def test_a_text_asks_for_the_user_of_its_number(service: RunningServer, ask: Any
     assert ask(service, id_number("user", USER), "7") == pytest.approx(liked)
 
 
-@pytest.mark.parametrize("user", ["", 1.5, [1], None, True, "x" * 1025])
+@pytest.mark.parametrize("user", ["", 1.5, [1, 2], None, True, "x" * 1025])
 def test_what_is_no_id_is_refused_by_name(service: RunningServer, user: Any) -> None:
     url = f"http://127.0.0.1:{service.server.http_port}/v1/models/m/predict"
 
