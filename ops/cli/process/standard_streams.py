@@ -27,7 +27,7 @@ def open_standard_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):  # not what a test has put there
             with suppress(
                 OSError, ValueError
-            ):  # nobody reads it any more, or it is closed: its lines are lost, no more
+            ):  # nobody reads it any more: its lines are lost, no more
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
