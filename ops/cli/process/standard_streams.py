@@ -25,9 +25,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not what a test has put there
-            with suppress(
-                OSError, ValueError
-            ):  # nobody reads it any more: its lines are lost, no more
+            with suppress(OSError, ValueError):  # nobody reads it any more: its lines are lost, no more
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
