@@ -127,14 +127,15 @@ class ModelReceiver:
             if self._landing is None:
                 self._landing = Landing(self._folder)
             have = self._landing.order
-            after = have
-            if self._refused is not None and self._ticks() - self._refused[1] < _AGAIN_SECONDS:
-                after = max((one for one in (have, self._refused[0]) if one is not None), default=None)
+            refused = self._refused if self._refused and self._ticks() - self._refused[1] < _AGAIN_SECONDS else None
+            seen = (have, self._behind.seen, None if refused is None else refused[0])
+            after = max((one for one in seen if one is not None), default=None)
             began = self._ticks()
             known = self._known(self._landing.sha256)
             found = self._read(after, known)
             if found is not None and self._behind.holds(self._landing.order, self._landing.version, found.announced):
-                self.heard_at, found = self._ticks(), None
+                heard = (self.heard_at, self._behind.heard_at)
+                self.heard_at, found = max((one for one in heard if one is not None), default=None), None
             elif found is not None:
                 self._publish(self._landing, found, self._ticks())
             self._looked_at = began

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from tests.services.redis import RedisServer
 from tests.stream.publication.test_file_channel import Filled, filled, published, show
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.relay.announced import Announced, Order
-from thalweg.memory.relay.board import BoardUnavailable, InMemoryBoard, VersionBoard
+from thalweg.memory.relay.board import BoardUnavailable, Found, InMemoryBoard, VersionBoard
 from thalweg.memory.relay.object_board import ObjectBoard
 from thalweg.memory.relay.pieces import Pieces
 from thalweg.memory.relay.redis_board import RedisBoard
@@ -293,6 +294,63 @@ def test_a_state_that_was_put_back_is_served_after_a_minute(tmp_path: Path) -> N
 
     assert served == [50] * 6 + [7] * 2
     assert before.problem() == ""
+
+
+def test_a_new_owner_that_dies_before_it_has_caught_up_is_told_and_never_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = InMemoryBoard()
+    before = Pair(tmp_path / "before", board, generation=4)
+    before.publish(50)
+    before.step()
+    after = Pair(tmp_path / "after", board, generation=5)
+    after.publish(40)
+    after.sender.step()
+    before.receiver.look()
+    found: list[Found] = []
+    read = InMemoryBoard.read
+
+    def counted(*arguments: Any) -> Found | None:
+        one = read(*arguments)
+        found.extend([] if one is None else [one])
+        return one
+
+    monkeypatch.setattr(InMemoryBoard, "read", counted)
+    for _ in range(10):
+        before.wait(0.9)
+        before.receiver.look()
+    assert not found  # the same announcement is not read again and again
+    for _ in range(10):
+        before.wait(10.0)
+        before.receiver.look()
+        before.server.look()
+        assert before.version == 50
+        assert "version 50 is served: nothing is heard of its learner's host for " in before.problem()
+
+    last = Pair(tmp_path / "last", board, generation=6)
+    last.publish(50)
+    last.sender.step()
+    before.receiver.look()
+    assert before.problem() == ""
+
+
+def test_owners_that_end_again_and_again_hold_no_version_back_for_ever(tmp_path: Path) -> None:
+    board = InMemoryBoard()
+    before = Pair(tmp_path / "before", board, generation=4)
+    before.publish(50)
+    before.step()
+    served = []
+
+    for generation in range(5, 13):
+        after = Pair(tmp_path / str(generation), board, generation=generation)
+        after.publish(40)
+        after.sender.step()
+        before.receiver.look()
+        before.server.look()
+        served.append(before.version)
+        before.wait(20.0)
+
+    assert served == [50] * 3 + [40] * 5
 
 
 def test_a_shard_that_has_moved_is_no_trouble_of_the_host_it_moved_from(tmp_path: Path) -> None:
