@@ -328,12 +328,14 @@ class RemoteSnapshots:
             for generation, version in self._pairs("journal")
             if version < oldest
         )
-        averaged = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("averaged")))
-        self._objects.delete(
-            self._name("averaged", name)
-            for name in averaged
-            if (found := _AVERAGED.fullmatch(name)) and int(found[1]) <= oldest
-        )
+        there = (one.name for one in self._objects.names(self._name("averaged")))
+        unneeded = [
+            name
+            for name in there
+            if (found := _AVERAGED.fullmatch(name.rpartition("/")[2])) and int(found[1]) <= oldest
+        ]
+        self._objects.delete(unneeded)
+        self._averaged.difference_update(unneeded)
         own = [head for head in heads if head[0] == self.generation]
         earlier = [head for head in heads if head[0] < self.generation]
         left = own[-self._keep :] + (earlier[-1:] if len(own) < self._keep else [])

@@ -23,7 +23,7 @@ from thalweg.stream.journal.tail import Tail, restore_tail, tail
 from thalweg.stream.log.log import LogError
 from thalweg.stream.standby.averaged import Averaged, upload_averaged
 from thalweg.stream.standby.copy import JOURNAL, ShardCopy
-from thalweg.stream.standby.marks import copied_generation, kept_generation, mark_owned
+from thalweg.stream.standby.marks import copied_generation, kept_generation, mark_copied, mark_owned
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +113,6 @@ class Mirror:
             self._take_over(copied)
             return
         self._remote.check()
-        self._must_be_its_cluster()
         before, heads = self._own_generation(), self._remote.heads()
         others = [head for head in heads if head[0] > (before or 0)]
         if others and before is None and self._has_state():
@@ -121,6 +120,7 @@ class Mirror:
                 f"{self._folder} has a state, and the object store one that is not of this folder (generation "
                 f"{others[-1][0]}): move the folder away to go on from that in the store, or choose another state_url"
             )
+        self._must_be_its_cluster()
         generation = self._remote.claim(self._who(), before or 0)
         head = self._remote.newest()
         if head is not None and (head.generation > (before or 0) or not self._has_state()):
@@ -164,6 +164,7 @@ class Mirror:
                 model=self._remote.model,
                 kept=str(aside),
             )
+        mark_copied(self._folder, head.generation)  # until it is whole: who dies before goes on as from a copy
         try:
             self._remote.restore(head, self._folder)
         except DamagedHead as error:

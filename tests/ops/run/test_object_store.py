@@ -334,6 +334,24 @@ def test_a_state_that_knows_no_cluster_is_that_of_the_next_one_that_claims_it(tm
         until("it to be refused", lambda: refused.refused is not None)
 
 
+def test_a_host_that_is_refused_for_its_state_locks_nobody_out(tmp_path: Path) -> None:
+    url, log = f"file:{tmp_path / 'objects'}", of_cluster("one", 50)
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", "")
+    with learning(first, log):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+    Objects(url).delete(["a/cluster"])  # as those of before have it
+    with learning(second, of_cluster("two", 50)):
+        until("it to learn", lambda: saved(second, "a") == 50)
+
+    with learning(host(tmp_path, "second", url), of_cluster("two", 50)) as (refused, _):
+        until("it to be refused", lambda: refused.refused is not None)
+    assert "move the folder away" in str(refused.refused)
+
+    log.append("t", messages(events(20, 50), 1))
+    with learning(first, log):
+        until("it to go on", lambda: uploaded(url) == 70)
+
+
 class _Unknown(InMemoryLog):
     """A log that does not tell its cluster until it is `back`."""
 
