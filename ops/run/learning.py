@@ -47,6 +47,7 @@ from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.log import Log
 from thalweg.stream.merging.merger import Merger
+from thalweg.stream.relay.sender import COMPONENT as RELAY
 from thalweg.stream.runtime import Signal
 from thalweg.stream.shards.names import shard_name, shard_of
 from thalweg.stream.shards.one_partition import Commit, OnePartition
@@ -278,7 +279,7 @@ class Learning:
                     ready.follower.close()
 
         def forget(number: int) -> None:
-            self._registry.forget(shard_name(model.name, number))
+            self._registry.forget(shard_name(model.name, number), but=[RELAY])
             self._reports.forget(shard_name(model.name, number))
             if self._warm is not None:
                 self._warm.give_back(shard_name(model.name, number))
@@ -306,7 +307,7 @@ class Learning:
             )
 
         def forget(number: int) -> None:
-            self._registry.forget(model.name, but=["owner"])
+            self._registry.forget(model.name, but=["owner", RELAY])
             self._reports.forget(model.name)
 
         take_part = membership(self._config, model, self._source, self._number)

@@ -102,6 +102,22 @@ def test_one_host_learns_all_partitions_and_another_goes_on_with_its_state(tmp_p
     assert sum(counts(log).values()) == 600
 
 
+def test_what_sends_its_versions_is_heard_of_after_it_has_moved(tmp_path: Path) -> None:
+    log = PartitionedLog(1)
+    appended(log, 50)
+    later, sooner = sorted(
+        ("first", "second"), key=lambda name: instance_of(configuration(tmp_path, name, WHOLE)), reverse=True
+    )
+    with host(tmp_path, later, log) as former:
+        until("learned by one", lambda: former.has_learned(50))
+        former.registry.register("relay", "clicks").degraded("as its sender says")  # which runs on
+
+        with host(tmp_path, sooner, log):
+            until("the other to have it", lambda: not former.learns)
+
+        assert former.reason("relay") == "degraded as its sender says"
+
+
 def test_a_host_that_does_not_learn_it_says_so_and_is_well(tmp_path: Path) -> None:
     log = PartitionedLog(1)
     appended(log, 50)
