@@ -66,7 +66,8 @@ class LocalNotes:
     ) -> None:
         self._config, self._live, self._clock, self._ticks = config, live, clock, ticks
         self._health = health or Health("relayed_status")
-        self._untold: dict[str, str] = {}
+        self._untold: dict[str, tuple[str, float]] = {}
+        """What of a model was too large when it was told last, and when, in monotonic seconds."""
         self._lock = threading.Lock()
         self._looked = -_LOOK_SECONDS
         self._components: list[dict[str, Any]] = []
@@ -97,10 +98,16 @@ class LocalNotes:
 
     def _tell_untold(self, model: str, problem: str) -> None:
         with self._lock:
-            if problem and problem != self._untold.get(model):
+            if problem and problem != self._untold.get(model, ("", 0.0))[0]:
                 log.error("not everything is told to other hosts", model=model, problem=problem)
-            self._untold[model] = problem
-            problems = [one for one in self._untold.values() if one]
+            self._untold[model] = problem, self._ticks()
+        self._show_untold()
+
+    def _show_untold(self) -> None:
+        """In health, of the models that are told of: one that has moved away is not any more."""
+        now = self._ticks()
+        with self._lock:
+            problems = [one for one, told in self._untold.values() if one and now - told <= SILENT_SECONDS]
         if problems:
             self._health.degraded("; ".join(dict.fromkeys(problems)))
         else:
@@ -111,6 +118,7 @@ class LocalNotes:
         version of it with which a note would go. Raises BoardUnavailable.
         """
         self._look()
+        self._show_untold()
         now = self._clock()
         for model in self._config.model:
             mine = [one for one in self._components if of_model(str(one.get("model")), model.name)]

@@ -532,7 +532,8 @@ def test_what_is_too_large_to_be_told_is_named(tmp_path: Path) -> None:
     aliases_folder(learner).mkdir(parents=True)
     path = aliases_folder(learner) / "a.generations.json"
     path.write_text("x" * (300 << 10))
-    notes = LocalNotes(learner, live_of(learner), health=health)
+    clock = Times()
+    notes = LocalNotes(learner, live_of(learner), clock, lambda: clock.ticks, health)
 
     for model in ("a", "b"):
         notes.of(model, Order(1, 1, 1))
@@ -540,4 +541,10 @@ def test_what_is_too_large_to_be_told_is_named(tmp_path: Path) -> None:
     assert "a.generations.json (307,200 characters" in health.now().reason
     path.write_text("[]")
     notes.of("a", Order(1, 1, 2))
+    assert health.now().well
+    path.write_text("x" * (300 << 10))
+    notes.of("a", Order(1, 1, 3))
+    assert not health.now().well
+    clock.ticks += 60.0  # it has moved to another host, which tells of it
+    notes.tell(InMemoryBoard(), "here")
     assert health.now().well
