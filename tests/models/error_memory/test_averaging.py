@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_one_number_that_is_none_keeps_a_state_out_of_the_mean(name: str, number
     array.flat[0] = number
     tensors = {**poisoned.tensors, name: array}
 
-    with pytest.raises(ValueError, match=f"{name}: expected finite numbers, got 1 others"):
+    with pytest.raises(ValueError, match=f"{re.escape(name)}: expected finite numbers, got 1 others"):
         mine.average([(published(taught(3)), 1.0), (State(tensors, poisoned.meta), 1.0)])
 
 
@@ -100,7 +101,7 @@ def test_weights_of_other_combinations_and_a_table_that_is_missing_are_refused()
     longer = {**other.tensors, "weights.plain": np.append(other.tensors["weights.plain"], 0.0)}
     without = {name: one for name, one in other.tensors.items() if not name.startswith("network.table.1.")}
 
-    with pytest.raises(ValueError, match="weights.plain: expected an array"):
+    with pytest.raises(ValueError, match=r"weights\.plain: expected"):
         mine.average([(State(longer, other.meta), 1.0)])
     with pytest.raises(LookupError):
         mine.average([(State(without, other.meta), 1.0)])
