@@ -41,7 +41,7 @@ class Task:
     grade: Graded
     """What a predictor answers to a batch, before it is learned, as figures (n, k)."""
     qualities: Mapping[str, Quality]
-    """By name, of the figures (N, k) of events, and these; of `loss` and `error` less is better."""
+    """By name, of the figures (N, k) of events, and these; of `log loss` less is better."""
     block: int = 64
 
 

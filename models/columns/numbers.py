@@ -47,8 +47,8 @@ class NumberColumns:
         self._sources: list[tuple[str, int, int]] = []  # column, first row, rows or 0 for one value per event
         rows: dict[str, int] = {}
         extra = layout.plain
-        for span in [*layout.numbers, *layout.times]:
-            first = span.first if span in layout.numbers else span.trend
+        numbers = [(span, span.first) for span in layout.numbers]
+        for span, first in [*numbers, *((span, span.trend) for span in layout.times)]:
             if first < 0:
                 first, extra = extra, extra + 1  # a time without a trend
             rows[span.column.name] = first

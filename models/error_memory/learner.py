@@ -214,14 +214,15 @@ class ErrorMemory:
         self._slow.boost.raised(factor, events)
 
     def average(self, published: Sequence[tuple[State, float]]) -> State:
-        return average(published, self._slow.shape)
+        return average(published, self._slow.shape, self._combinations())
 
     def mix(self, others: State, weight: float) -> None:
-        combinations = {"plain": self._combination, "unturned": self._unturned}
-        weights = mix(self._slow, {name: one.weights for name, one in combinations.items()}, others, weight)
-        for name, one in combinations.items():
-            one.weights = weights[name]
+        weights = mix(self._slow, self._combinations(), others, weight)
+        self._combination.weights, self._unturned.weights = weights["plain"], weights["unturned"]
         self._predictor = None
+
+    def _combinations(self) -> dict[str, Floats]:
+        return {"plain": self._combination.weights, "unturned": self._unturned.weights}
 
     def _train_slot(self, events: Columns) -> None:
         """One pass over all but the newest events; then the memory is cleared and warmed with those."""

@@ -90,8 +90,8 @@ class Averaging:
                 continue
             try:
                 self._must_be_alike(one.state)
-                averageable.average([(one.state, float(weight))])
-            except (ValueError, LookupError, TypeError) as error:  # of another shape, or of a newer version
+                averageable.average([*list(usable.values())[:1], (one.state, float(weight))])  # alike with each other
+            except (ValueError, LookupError, TypeError) as error:  # of another shape or version, or not finite
                 self._tell(number, first_line(error))
                 continue
             usable[number], versions[number] = (one.state, float(weight)), one.info.version

@@ -23,8 +23,8 @@ _NETWORK = "network."
 _TABLE = "table."
 
 
-def average(published: Sequence[tuple[State, float]], shape: Shape) -> State:
-    """As `Averageable.average`, of networks of this shape.
+def average(published: Sequence[tuple[State, float]], shape: Shape, combinations: Mapping[str, Floats]) -> State:
+    """As `Averageable.average`, of networks of this shape, and of combinations of the shapes of these.
 
     Returns:
         `weight` is that of all together, `table.F.weights` (n,) those of each row.
@@ -35,18 +35,20 @@ def average(published: Sequence[tuple[State, float]], shape: Shape) -> State:
         got = {key: list(value) if isinstance(value, tuple) else value for key, value in got.items()}
         if got != wanted:
             raise ValueError(f"expected the state of a network {wanted}, got {got or 'none'}")
+        _must_be_finite(state, shape.fields)
     first = published[0][0].tensors
     total = sum(weight for _, weight in published)
     found: dict[str, Array] = {"weight": np.array([total])}
     for name in sorted(name for name in first if _is_layer(name)):
-        arrays = [_of_shape(state.tensors, name, first[name].shape) for state, _ in published]
+        like = combinations.get(name.removeprefix(_COMBINATIONS), first[name])
+        arrays = [_of_shape(state.tensors, name, like.shape) for state, _ in published]
         found[name] = _mean(arrays, [weight for _, weight in published])
-    field = 0
-    while f"{_NETWORK}{_TABLE}{field}.ids" in first:
+    for field in range(shape.fields):
         found |= _rows(
-            [(below(state.tensors, f"{_NETWORK}{_TABLE}{field}."), weight) for state, weight in published], field
+            [(below(state.tensors, f"{_NETWORK}{_TABLE}{field}."), weight) for state, weight in published],
+            field,
+            shape.row_width,
         )
-        field += 1
     return State(found, {"shape": wanted})
 
 
@@ -82,6 +84,14 @@ def _is_layer(name: str) -> bool:
     return name.startswith(_COMBINATIONS) or (name.startswith(_NETWORK) and not name.startswith(_NETWORK + _TABLE))
 
 
+def _must_be_finite(state: State, fields: int) -> None:
+    """Raise ValueError if one number of what is averaged is not: in a mean it would be in all of them."""
+    rows = {f"{_NETWORK}{_TABLE}{field}.rows" for field in range(fields)}
+    for name, array in state.tensors.items():
+        if (_is_layer(name) or name in rows) and not np.isfinite(array).all():
+            raise ValueError(f"{name}: expected finite numbers, got {np.count_nonzero(~np.isfinite(array))} others")
+
+
 def _of_shape(tensors: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
     if name not in tensors or tensors[name].shape != shape:
         got = tensors[name].shape if name in tensors else "none"
@@ -96,10 +106,9 @@ def _mean(arrays: Sequence[Array], weights: Sequence[float]) -> Array:
     return found
 
 
-def _rows(tables: Sequence[tuple[Mapping[str, Array], float]], field: int) -> dict[str, Array]:
-    """One field's rows of all ids, each the mean over those who have it."""
+def _rows(tables: Sequence[tuple[Mapping[str, Array], float]], field: int, width: int) -> dict[str, Array]:
+    """One field's rows (n, width) of all ids, each the mean over those who have it."""
     ids = np.unique(np.concatenate([table["ids"] for table, _ in tables]))
-    width = tables[0][0]["rows"].shape[1]
     rows, weights = np.zeros((len(ids), width)), np.zeros(len(ids))
     for table, weight in tables:
         if table["rows"].shape[1] != width:

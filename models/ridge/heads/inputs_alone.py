@@ -263,6 +263,8 @@ class InputsAlone:
         self._members, self._heads, self._last = [], None, np.zeros(classes, np.int64)
         if meta is None:
             self.answers, self.trying, self._until, self._rest, self.rested = False, False, self._begins, 1, 0
+            self._ahead, self._level = [0, 0], [0.0, 0.0]
+            self._mixture.losses = np.zeros_like(self._mixture.losses)
             return
         self.answers, self.trying = meta["answers"], meta["trying"]
         self._until, self._rest, self.rested = meta["until"], meta["rest"], meta["rested"]

@@ -89,6 +89,7 @@ class PassiveAggressive:
         return {"head": self._head, "right": np.array(self._right)} if self.columns else {}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Restore from `tensors()`; copies."""
-        self._head = np.array(tensors["head"]) if "head" in tensors else np.zeros((len(self._head), 0))
-        self._right = tensors["right"].tolist() if "right" in tensors else [0.0, 0.0]
+        """Restore from `tensors()`; copies. A head over other features, as earlier versions had one, begins anew."""
+        mine = "head" in tensors and len(tensors["head"]) == len(self._head)
+        self._head = np.array(tensors["head"]) if mine else np.zeros((len(self._head), 0))
+        self._right = tensors["right"].tolist() if mine else [0.0, 0.0]

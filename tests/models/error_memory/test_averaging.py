@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,29 @@ def test_others_of_another_shape_are_refused_and_nothing_changes() -> None:
         mine.mix(wide.average([(published(wide), 1.0)]), 1.0)
 
     assert mine.state().sha256() == before
+
+
+@pytest.mark.parametrize("name", ["network.deep.0.weight", "weights.plain", "network.table.1.rows"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_one_number_that_is_none_keeps_a_state_out_of_the_mean(name: str, number: float) -> None:
+    mine, poisoned = taught(1), published(taught(2))
+    array = poisoned.tensors[name].copy()
+    array.flat[0] = number
+    tensors = {**poisoned.tensors, name: array}
+
+    with pytest.raises(ValueError, match=f"{re.escape(name)}: expected finite numbers, got 1 others"):
+        mine.average([(published(taught(3)), 1.0), (State(tensors, poisoned.meta), 1.0)])
+
+
+def test_weights_of_other_combinations_and_a_table_that_is_missing_are_refused() -> None:
+    mine, other = taught(1), published(taught(2))
+    longer = {**other.tensors, "weights.plain": np.append(other.tensors["weights.plain"], 0.0)}
+    without = {name: one for name, one in other.tensors.items() if not name.startswith("network.table.1.")}
+
+    with pytest.raises(ValueError, match=r"weights\.plain: expected"):
+        mine.average([(State(longer, other.meta), 1.0)])
+    with pytest.raises(LookupError):
+        mine.average([(State(without, other.meta), 1.0)])
 
 
 def test_a_frozen_network_stays_as_it_is() -> None:

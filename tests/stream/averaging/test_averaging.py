@@ -195,6 +195,27 @@ def test_shards_of_other_settings_or_of_another_shape_are_told_and_left_out(tmp_
     assert "other settings" in told[0]["problem"]
 
 
+def test_a_shard_with_numbers_that_are_none_or_unlike_the_others_is_told_and_harms_no_other(tmp_path: Path) -> None:
+    fine, poisoned, unlike = (Sibling(tmp_path, number) for number in (1, 2, 3))
+    poisoned.learner._combination.weights = np.full_like(poisoned.learner._combination.weights, np.nan)
+    unlike.learner._turns = None  # it has not the weights of what may have turned
+    siblings, learner = averaging(tmp_path), new()
+    siblings.entry(learner, 1, 0)
+    for one in (fine, poisoned, unlike):
+        one.learns(16)
+
+    with capture_logs() as told:
+        found = siblings.entry(learner, 2, EVERY)
+
+    assert found is not None
+    assert found.mixed is not None
+    assert found.shards == ((1, 1),)
+    assert all(np.isfinite(array).all() for array in found.mixed.tensors.values())
+    assert [one["shard"] for one in told] == [2, 3]
+    assert "weights.plain: expected finite numbers" in told[0]["problem"]
+    assert "weights.unturned: expected an array" in told[1]["problem"]
+
+
 def test_after_a_rollback_a_shard_counts_from_there(tmp_path: Path) -> None:
     sibling, siblings = Sibling(tmp_path, 1), averaging(tmp_path)
     siblings.entry(new(), 1, 100)

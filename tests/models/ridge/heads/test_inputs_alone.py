@@ -184,6 +184,18 @@ def test_before_the_first_trial_the_state_is_as_without_and_one_made_without_is_
     assert not old._alone.involved
 
 
+@pytest.mark.parametrize("before", [2 * PHASE - BY, 4 * PHASE])
+def test_a_learner_that_has_held_trials_and_is_set_back_goes_on_as_a_new_one(before: int) -> None:
+    log, early = linear(4 * PHASE, 1), learned(ridge(), linear(PHASE // 2, 3)).state()
+    used, fresh = learned(ridge(), log[:before]), ridge()
+
+    for learner in (used, fresh):
+        learner.restore(early)
+        learned(learner, log)
+
+    same(used.state(), fresh.state())
+
+
 def test_a_state_in_which_random_features_rested_is_refused_where_they_may_not() -> None:
     state = learned(ridge(), linear(4 * PHASE, 1)).state()
 

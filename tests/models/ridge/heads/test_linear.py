@@ -85,6 +85,25 @@ def test_a_state_of_before_there_were_such_heads_is_read_and_gets_them() -> None
     assert np.isfinite(other.predictor().predict(batch.inputs)["scores"]).all()
 
 
+def test_a_state_whose_head_beside_was_over_the_random_layer_as_well_is_learned_on_row_by_row() -> None:
+    x = np.random.default_rng(3).standard_normal((40, 4))
+    learner, other = ridge(), ridge()
+    rows = events(x, x[:, 0] > 0)
+    for row in rows.micro_batches(1):
+        learner.learn(row)
+    state = learner.state()
+    own = state.tensors["beside.head"]
+    size = learner._map.size
+    state.tensors["beside.head"] = np.vstack([np.ones((size - len(own), own.shape[1])), own])
+
+    other.restore(state)
+    for row in rows.micro_batches(1):
+        other.learn(row)
+
+    assert other.state().tensors["beside.head"].shape == own.shape
+    assert np.isfinite(other.predictor().predict(rows.inputs)["scores"]).all()
+
+
 def test_they_take_no_part_where_there_is_one_decay_or_no_random_layer() -> None:
     assert ridge()._mixture._linear is not None
     for params in ({"forgetting": 0.999}, {"expansion": 0}, {"balance": "reweighted"}, {"standardise": True}):
