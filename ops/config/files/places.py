@@ -14,6 +14,7 @@ from thalweg.models.parts.settings import Mistake, Place
 
 OF_SERVICE = ("state_dir", "state_url", "token_file", "tls_certificate", "tls_key", "tls_client_ca")
 _OF_MODEL = ("history", "weights", "encoder")
+_OF_PARAMS = ("weights", "key_file")
 _BEFORE_PATHS = ("sqlite:", "file://", "file:", "onnx:", "hf:")
 _AUDIT = re.compile("|".join(rf"{re.escape(Path(file).stem)}(\.\d+)?\.jsonl" for file in (FILE, FILE_OF_REFUSED)))
 """Names in the state folder, also those of files that were full."""
@@ -63,7 +64,10 @@ def _paths(table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     found += [((section, "url"), _section(table, section).get("url")) for section in ("log", "store")]
     models = table.get("model", [])
     for number, model in enumerate(models if isinstance(models, list) else []):
-        found += [(("model", number, key), model.get(key)) for key in _OF_MODEL if isinstance(model, dict)]
+        if isinstance(model, dict):
+            found += [(("model", number, key), model.get(key)) for key in _OF_MODEL]
+            params = _section(model, "params")
+            found += [(("model", number, "params", key), params.get(key)) for key in _OF_PARAMS]
     return ((place, text) for place, text in found if isinstance(text, str))
 
 

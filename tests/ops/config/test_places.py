@@ -28,6 +28,7 @@ def loaded(folder: Path, text: str) -> Config:
         ("log.url", '[log]\nurl = "sqlite:~/log.db"\n' + MODEL),
         ("store.url", '[store]\nurl = "sqlite:~/store.db"\n' + MODEL),
         ("model.pay.history", MODEL + 'history = "~/old.csv"\n'),
+        ("model.pay.params.key_file", MODEL + '[model.params]\nkey_file = "~/keys.npy"\n'),
         ("model.pay.encoder", MODEL + 'encoder = "onnx:~/net.onnx"\n'),
     ],
 )
