@@ -6,6 +6,7 @@ a number, and the oldest of those is deleted.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -114,7 +115,10 @@ class AuditLog:
                     self._rotate()
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(handle, line)
+                whole = os.fstat(handle).st_size
+                if os.write(handle, line) < len(line):  # the disk is full: the next line must not continue this one
+                    os.ftruncate(handle, whole)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(handle)
             finally:
                 os.close(handle)

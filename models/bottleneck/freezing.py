@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.devices.names import CPU
+from thalweg.memory.started_folder import placed
 from thalweg.models.bottleneck.codes import Codes, draw_projection, projected, scale_of
 from thalweg.models.bottleneck.components import leading_components
 from thalweg.models.bottleneck.key_learning import learn_keys
@@ -36,7 +37,7 @@ def search_device(context: LearnerContext) -> Device | None:
 def rows_of_file(path: str, width: int) -> Floats:
     """The unlabelled inputs (N, F) of a `key_file`; raises InputError if it holds something else."""
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = np.load(placed(path), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"key_file {path!r}: cannot be read: {error}") from error
     if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiub" or not len(rows):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.devices.names import CPU
+from thalweg.memory.started_folder import placed
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.encoders.spec import RANDOM, EncoderSpec
 from thalweg.proto.schema import Array, Inputs, TensorSpec
@@ -152,7 +153,7 @@ def _onnx(path: str, names: list[str]) -> Encode:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # bits must not depend on the number of cores
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(placed(path)), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exception types, for a missing and a damaged file
         raise ParamsError({"encoder": f"{path} cannot be read as ONNX: {error}"}) from error
     types = {one.name: one.type for one in session.get_inputs()}

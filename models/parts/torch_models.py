@@ -13,6 +13,7 @@ import structlog
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from thalweg.memory.started_folder import placed
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.models.parts.user_modules import from_elsewhere, not_allowed, taken_name, where_looked
@@ -65,7 +66,7 @@ def same_in_every_process() -> Iterator[None]:
 
 def weights_sha256(weights: str) -> str:
     """Hash of a weights file; of nothing if there is none."""
-    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else ""
+    return hashlib.sha256(placed(weights).read_bytes()).hexdigest() if weights else ""
 
 
 def _made(model: str, weights: str, filled_later: bool) -> object:
@@ -125,7 +126,7 @@ def folder_model(path: str, *, strict: bool, arguments: Mapping[str, Any]) -> Fi
         ParamsError: transformers is not installed, there is no such folder or no weights in it, or they do not fit;
             keys `encoder`, `weights`.
     """
-    folder = Path(path)
+    folder = placed(path)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         what = "has no config.json and *.safetensors" if folder.is_dir() else "is no folder"
         raise ParamsError(
@@ -173,7 +174,7 @@ def load_weights(model: torch.nn.Module, weights: str, *, strict: bool = True) -
     """
     path = Path(weights)
     try:
-        found = load_file(path)
+        found = load_file(placed(path))
     except (OSError, SafetensorError) as error:
         raise ParamsError({"weights": f"{path} cannot be read: {error}"}) from error
     wanted = model.state_dict()

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from thalweg.memory.started_folder import start_here
 from thalweg.ops.cli.options import (
     ConfigPath,
     Delimiter,
@@ -92,6 +93,7 @@ def serve(
 ) -> None:
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
     write_private_files()
+    start_here()
     stop = StopRequest()
     for number in stop_signals():  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())

@@ -41,6 +41,16 @@ def run(target: str | Target, model: str, text: str, explain: int = 0) -> None:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
 
 
+def text_of(given: bytes) -> str:
+    """What came on standard input, which is UTF-8 whatever the locale is. Raises Failed."""
+    try:
+        return given.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = given.count(b"\n", 0, error.start) + 1
+        got = f"byte 0x{given[error.start]:02x} in line {line}"
+        raise Failed(f"standard input: expected UTF-8, as JSON is, got {got}") from error
+
+
 def _rows(text: str) -> tuple[Any, bool]:
     """What stands in a text, and whether it is one value per line."""
     try:
@@ -49,7 +59,7 @@ def _rows(text: str) -> tuple[Any, bool]:
         raise Failed(f"standard input: {error}") from error
     except ValueError as error:
         whole = error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise Failed('standard input is empty; expected JSON such as {"amount": 12.5}')
     if len(lines) < 2:

@@ -31,6 +31,7 @@ from rich.table import Table
 
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.contract.registry import find
+from thalweg.ops.cli.process.standard_streams import stop_signals
 from thalweg.ops.config.environment import PREFIX
 from thalweg.ops.demo import camera as demo_camera
 from thalweg.ops.demo import clicks as demo_clicks
@@ -149,7 +150,9 @@ def run(*, keep: bool, seconds: float) -> None:
         DemoFailed: The service did not become ready or did not respond; with its last log lines.
     """
     console = Console(soft_wrap=True)
-    signal.signal(signal.SIGTERM, _leave)  # as Ctrl-C: started processes are ended
+    for number in stop_signals():
+        if number != signal.SIGINT:  # the others are as Ctrl-C: started processes are ended
+            signal.signal(number, _leave)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-demo-")))
         ports = {"grpc": _free_port(), "http": _free_port()}
@@ -305,7 +308,7 @@ def _stay(console: Console, ports: dict[str, int], config: Path, token: str) -> 
         highlight=False,
     )
     stop = StopRequest()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
 
@@ -320,9 +323,10 @@ def _start(config: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _leave(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(128 + signal.SIGTERM)
+def _leave(number: int, _: object) -> None:
+    for one in stop_signals():
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _said(folder: Path) -> str:

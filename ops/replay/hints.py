@@ -29,6 +29,7 @@ def hints(
     controls: Mapping[str, Mapping[str, float]],
     classes: int = 0,
     ids: tuple[str, str] | None = None,
+    learner: str = "",
 ) -> list[str]:
     """One sentence for each control that did as well as the model, by the main metric, and what to try.
 
@@ -39,6 +40,7 @@ def hints(
         controls: Those of each naive control.
         classes: Number of known classes; 0: of no such task.
         ids: The columns of users and items, if the model has such and takes them for categories.
+        learner: Its name, which is not advised.
     """
     own = metrics.get(task.quality)
     given = {name: figures[task.quality] for name, figures in controls.items() if task.quality in figures}
@@ -53,17 +55,17 @@ def hints(
         compared = f"hint: {beaten}, the model {figure_text(own)}"
         if graded < LEAST:
             if name != _LAST and _far(task, own, control, graded):
-                found.append(f"{compared}: {counted(graded, 'graded row')} {_TRY_MORE_ROWS}")
+                found.append(f"{compared}: {counted(graded, 'graded row')} {_TRY_MORE_ROWS}{_simpler(learner)}")
             continue
         if (control - own if task.lower_is_better else own - control) > 0:
             continue
-        remedy = _recommender(ids) + _TRY_OTHERS
+        remedy = _recommender(ids) + _TRY_OTHERS + _forest(learner)
         if name == _LAST and _clear(task, control, simple, classes, graded):
             remedy = _TRY_LAGS
         elif name == _LAST and found:
             continue  # the same, of labels that do not resemble those before them
         elif name == "majority" and task.quality == "accuracy" and control >= RARE:
-            remedy = _recommender(ids) + _OTHER_FIGURES
+            remedy = _recommender(ids) + _OTHER_FIGURES + _rarer(learner)
         found.append(f"{compared}: {remedy}")
     return found
 
@@ -97,24 +99,36 @@ def _recommender(ids: tuple[str, str] | None) -> str:
     )
 
 
+def _simpler(learner: str) -> str:
+    if learner == "nearest_mean":
+        return ""
+    return " or a simpler learner, such as nearest_mean for classes, or ridge with expansion = 0"
+
+
+def _forest(learner: str) -> str:
+    if "forest" in learner:
+        return ""
+    return ', or try a forest: learner = "river:river.forest.ARFClassifier" (ARFRegressor for numbers)'
+
+
+def _rarer(learner: str) -> str:
+    if learner == "nearest_mean":
+        return ""
+    what = "to find more of the rare class, at the price of accuracy, try"
+    return f'; {what} balance = "reweighted" of ridge, or nearest_mean'
+
+
 _ONE_CLASS = (
     "hint: all graded rows have the same label: there is one class, and nothing to learn. Is it the right column?"
 )
 _ONE_NUMBER = "hint: all graded rows have the same label: there is nothing to learn. Is it the right column?"
-_TRY_MORE_ROWS = (
-    "are few, and it is far behind. Replay more; while there are so few, try fewer columns or a simpler learner, "
-    "such as nearest_mean for classes, or ridge with expansion = 0"
-)
+_TRY_MORE_ROWS = "are few, and it is far behind. Replay more; while there are so few, try fewer columns"
 _TRY_LAGS = (
     "labels resemble those before them. Give the model the latest labels that are known when it is asked as columns of "
     "their own (the value an hour ago, yesterday's), or the difference from the one before as the label"
 )
 _TRY_OTHERS = (
     "the inputs told it nothing. Is the label in the right column, and what it depends on among the inputs? Where it "
-    "depends on several of them together, write these as one column, or try a forest: "
-    'learner = "river:river.forest.ARFClassifier" (ARFRegressor for numbers)'
+    "depends on several of them together, write these as one column"
 )
-_OTHER_FIGURES = (
-    "where one class is so frequent, accuracy says little. Look at balanced_accuracy and auc; to find more of the rare "
-    'class, at the price of accuracy, try balance = "reweighted" of ridge, or nearest_mean'
-)
+_OTHER_FIGURES = "where one class is so frequent, accuracy says little. Look at balanced_accuracy and auc"

@@ -99,7 +99,7 @@ class Replayed:
         )
         task = task_of(predictor)
         classes = len(predictor.classes) if task.label == "class" else 0
-        return hints(task, graded, self.evaluation.metrics(), self.controls, classes, ids)
+        return hints(task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner)
 
     def report(self) -> dict[str, Any]:
         """The report as JSON values."""

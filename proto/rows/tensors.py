@@ -34,7 +34,8 @@ def fitting(schema: Schema, *, of_requests: bool = False) -> Fit | None:
     or of a shape that no conversion mends, for `tensors.check_inputs`. It raises Refused when a value does not fit.
     """
     loose = {name: spec for name, spec in schema.inputs.items() if spec.optional or spec.ids}
-    if not loose:
+    single = [name for name, spec in schema.inputs.items() if of_requests and not spec.shape]
+    if not loose and not single:
         return None
     columns = {name: schema.columns.get(name) or _assumed(spec) for name, spec in loose.items() if spec.optional}
 
@@ -42,10 +43,11 @@ def fitting(schema: Schema, *, of_requests: bool = False) -> Fit | None:
         fitted = dict(inputs)
         if rows is None:
             rows = next((len(array) for name, array in inputs.items() if name in schema.inputs and array.ndim), None)
+        for name in single:
+            if name in inputs and inputs[name].shape[1:] == (1,):
+                fitted[name] = inputs[name][:, 0]
         for name, spec in loose.items():
-            array = inputs.get(name)
-            if of_requests and array is not None and not spec.shape and array.shape[1:] == (1,):
-                array = fitted[name] = array[:, 0]
+            array = fitted.get(name)
             if array is not None and array.ndim == len(spec.shape) + 1:
                 fitted[name] = _ids(spec, array) if spec.ids else _values(columns[name], spec, array)
             elif array is None and spec.optional and rows is not None:

@@ -99,7 +99,9 @@ def _fault(predictor: Predictor, row: Inputs) -> str:
 
 
 def _other_form(output: Any, spec: TensorSpec, classes: int) -> str:
-    """Why an output of one row is not as declared; empty if it is. Any precision of a kind of numbers will do."""
+    """Why an output of one row is not as declared; empty if it is. Any precision of a kind of numbers will do, as they
+    are told in the declared one, and whole numbers for any.
+    """
     if output is None:
         return "missing, though it is declared"
     if not isinstance(output, np.ndarray):
@@ -109,15 +111,19 @@ def _other_form(output: Any, spec: TensorSpec, classes: int) -> str:
     sizes = [classes if spec.name in _BY_CLASS and size == -1 else size for size in spec.shape]
     if len(sizes) != output.ndim - 1 or any(size not in (-1, got) for size, got in zip(sizes, output.shape[1:])):
         return f"expected shape {(1, *sizes)}, got {output.shape}"
-    kinds = "iu" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind
+    kinds = _TAKEN["i" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind]
     if output.dtype.kind not in kinds:
         what = "codes into the classes" if spec.dtype == "bytes" else spec.dtype
         return f"expected {what}, got {output.dtype}"
-    if spec.dtype == "bytes" and output.max(initial=-1) >= classes:
-        return f"class {int(output.max())} of {classes}"
+    if spec.dtype == "bytes" and output.size:
+        for code in (int(output.max()), int(output.min())):
+            if not -1 <= code < classes:  # -1: no class
+                return f"class {code} of {classes}"
     return ""
 
 
+_TAKEN = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
+"""Kinds of arrays that will do for the kind of a declared output."""
 _BY_CLASS = ("scores", "probabilities", "type_scores")
 """Outputs with a column for each class."""
 

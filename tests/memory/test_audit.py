@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_where_it_cannot_be_written_that_is_said_with_what_it_was_and_nothing_ra
 
     assert [(line["log_level"], line["action"], line["subject"]) for line in lines] == [("error", "resume", "m")]
     assert not (tmp_path / "none").exists()
+
+
+def test_a_line_that_a_full_disk_cuts_is_taken_back_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    log = audit_log(tmp_path, told=False)
+    log.record("snapshot", ADA, "done", detail="before")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "audit.jsonl").stat().st_size + 20, usual[1]))
+    try:
+        with capture_logs() as lines:
+            log.record("snapshot", ADA, "done", detail="lost")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    log.record("snapshot", ADA, "done", detail="after")
+
+    assert [line["event"] for line in lines] == ["the audit log cannot be written"]
+    assert [entry["detail"] for entry in entries(tmp_path)] == ["before", "after"]
 
 
 def test_a_command_is_by_the_user_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

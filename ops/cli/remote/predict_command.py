@@ -25,7 +25,8 @@ def predict(
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
     log_as(log_format)
-    from thalweg.ops.cli.predict import run
+    from thalweg.ops.cli.predict import run, text_of
     from thalweg.ops.cli.remote.target import target_of
 
-    run(target_of(target, token_file, ca, certificate, key), model, sys.stdin.read(), explain)
+    where = target_of(target, token_file, ca, certificate, key)
+    run(where, model, text_of(sys.stdin.buffer.read()), explain)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from thalweg.memory.audit import FILE, FILE_OF_REFUSED
 from thalweg.models.parts.settings import Mistake, Place
 
 OF_SERVICE = ("state_dir", "state_url", "token_file", "tls_certificate", "tls_key", "tls_client_ca")
 _OF_MODEL = ("history", "weights", "encoder")
+_OF_PARAMS = ("weights", "key_file")
 _BEFORE_PATHS = ("sqlite:", "file://", "file:", "onnx:", "hf:")
-_OURS = "audit.jsonl"
-"""In the state folder, also with a number behind it."""
+_AUDIT = re.compile("|".join(rf"{re.escape(Path(file).stem)}(\.\d+)?\.jsonl" for file in (FILE, FILE_OF_REFUSED)))
+"""Names in the state folder, also those of files that were full."""
 
 
 def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -24,7 +27,7 @@ def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
         if path == "~" or path.startswith("~/"):
             home = f", such as {text.replace('~', str(Path.home()), 1)}" if _has_home() else ""
             yield Mistake(place, f"`~` is no folder here: expected a whole path{home}, got {text!r}")
-    state, files = Path(str(_section(table, "service").get("state_dir", "state"))), {_OURS: "the audit log"}
+    state, files = Path(str(_section(table, "service").get("state_dir", "state"))), dict[str, str]()
     for section, usual in (("log", "log.db"), ("store", "store.db")):
         url = str(_section(table, section).get("url", f"sqlite:state/{usual}"))
         if url.startswith("sqlite:") and (file := Path(url.removeprefix("sqlite:"))).parent == state:
@@ -32,10 +35,9 @@ def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
     models = table.get("model", [])
     for number, model in enumerate(models if isinstance(models, list) else []):
         name = model.get("name") if isinstance(model, dict) else None
-        known = files.get(name, "") if isinstance(name, str) else ""
-        if not known and isinstance(name, str) and name.startswith(f"{_OURS}."):
-            known = files[_OURS]
-        if known:
+        if not isinstance(name, str):
+            continue
+        if known := "the audit log" if _AUDIT.fullmatch(name) else files.get(name, ""):
             yield Mistake(("model", number, "name"), f"{name!r} is a file of the state folder already: {known}")
 
 
@@ -62,7 +64,10 @@ def _paths(table: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     found += [((section, "url"), _section(table, section).get("url")) for section in ("log", "store")]
     models = table.get("model", [])
     for number, model in enumerate(models if isinstance(models, list) else []):
-        found += [(("model", number, key), model.get(key)) for key in _OF_MODEL if isinstance(model, dict)]
+        if isinstance(model, dict):
+            found += [(("model", number, key), model.get(key)) for key in _OF_MODEL]
+            params = _section(model, "params")
+            found += [(("model", number, "params", key), params.get(key)) for key in _OF_PARAMS]
     return ((place, text) for place, text in found if isinstance(text, str))
 
 

@@ -34,4 +34,4 @@ def read_table(path: Path) -> dict[str, Any]:
             if encoding == "utf-8"
             else f"expected {encoding.removesuffix('-sig')}, as its byte order mark says: {error.reason}"
         ) from None
-    return tomllib.loads(text.replace("\r\n", "\n"))
+    return tomllib.loads(text)

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+import numpy as np
+
 from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto import inference_pb2 as pb
@@ -61,6 +63,9 @@ class _VersionTemplates:
         self._specs = offered(served.predictor)
         self._all = tuple(served.predictor.outputs)
         self._coded = {name: spec.dtype == "bytes" for name, spec in self._specs.items()}
+        self._dtypes = {
+            name: np.dtype(np.int32 if self._coded[name] else one.dtype) for name, one in self._specs.items()
+        }
         self._texts = [name.encode() for name in served.predictor.classes] + [b""]  # code -1: no known class
         self._framed = [struct.pack("<I", len(text)) + text for text in self._texts]
         self._templates: dict[tuple[object, ...], bytes] = {}
@@ -68,7 +73,8 @@ class _VersionTemplates:
     def encode(self, response: InferenceResponse, typed: bool) -> tuple[bytes, int]:
         options, outputs = response.options, response.outputs
         names = options.outputs or self._all
-        arrays = [outputs[name] for name in names]
+        # a plug-in may answer in another precision than it declares
+        arrays = [outputs[name].astype(self._dtypes[name], copy=False) for name in names]
         key = (names, *[array.shape for array in arrays])
         template = self._templates.get(key)
         if template is None:

@@ -66,7 +66,7 @@ def answer(head: dict[str, Any], raw: Sequence[bytes], rows: int) -> Answer:
 def raw_of(array: Array, spec: TensorSpec, classes: Sequence[str]) -> bytes:
     """Raw values of an output."""
     if spec.dtype != "bytes":
-        return to_raw(array)
+        return to_raw(array.astype(spec.dtype, copy=False))
     texts = [*(name.encode() for name in classes), b""]  # code -1: no known class
     framed = [struct.pack("<I", len(text)) + text for text in texts]
     return b"".join([framed[code] for code in array.reshape(-1).tolist()])

@@ -123,3 +123,22 @@ def test_a_plug_in_that_changes_the_working_directory_takes_no_model_its_files(t
     assert code == 0, (tmp_path / "output").read_text()
     for model in ("wanders", "stays"):
         assert any((tmp_path / "state" / model).glob("[1-9]*")), "no snapshot was saved"
+
+
+@pytest.mark.slow
+def test_a_terminal_that_closes_ends_the_demo_with_all_that_it_started(tmp_path: Path) -> None:
+    folder, output = tmp_path / "temporary", tmp_path / "output"
+    folder.mkdir()
+    here = {**os.environ, "PYTHONPATH": PYTHONPATH, "TMPDIR": str(folder)}
+    with output.open("wb") as file:
+        process = subprocess.Popen([*warm.COMMAND, "demo"], env=here, stdout=file, stderr=file)
+    try:
+        until("its service", lambda: "the page" in output.read_text(encoding="utf-8") or process.poll() is not None)
+        assert list(folder.glob("thalweg-demo-*"))
+        process.send_signal(signal.SIGHUP)
+
+        assert process.wait(PATIENCE) == 128 + signal.SIGHUP
+        assert not list(folder.glob("thalweg-demo-*"))
+    finally:
+        process.kill()
+        process.wait()

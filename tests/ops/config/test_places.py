@@ -28,6 +28,7 @@ def loaded(folder: Path, text: str) -> Config:
         ("log.url", '[log]\nurl = "sqlite:~/log.db"\n' + MODEL),
         ("store.url", '[store]\nurl = "sqlite:~/store.db"\n' + MODEL),
         ("model.pay.history", MODEL + 'history = "~/old.csv"\n'),
+        ("model.pay.params.key_file", MODEL + '[model.params]\nkey_file = "~/keys.npy"\n'),
         ("model.pay.encoder", MODEL + 'encoder = "onnx:~/net.onnx"\n'),
     ],
 )
@@ -39,7 +40,13 @@ def test_a_tilde_is_told_instead_of_becoming_a_folder_of_that_name(tmp_path: Pat
     assert "expected a whole path" in line
 
 
-@pytest.mark.parametrize("name", ["store.db", "log.db", "log.db-wal", "audit.jsonl", "audit.jsonl.1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("store.db", "log.db", "log.db-wal", "audit.jsonl", "audit.1.jsonl"),
+        *("audit-refused.jsonl", "audit-refused.4.jsonl"),
+    ],
+)
 def test_no_model_is_called_as_a_file_of_the_state_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="is a file of the state folder already"):
         loaded(tmp_path, MODEL.replace('"pay"', f'"{name}"'))

@@ -106,6 +106,24 @@ def test_of_few_rows_only_a_model_that_is_far_behind_is_told() -> None:
     assert "the mean label" in error
 
 
+@pytest.mark.parametrize(
+    ("learner", "advised", "rows", "majority"),
+    [
+        ("nearest_mean", "nearest_mean", 60, 0.8),
+        ("nearest_mean", "nearest_mean", 400, 0.95),
+        ("river:river.forest.ARFClassifier", "ARFClassifier", 400, 0.6),
+    ],
+)
+def test_no_learner_is_advised_to_take_itself(learner: str, advised: str, rows: int, majority: float) -> None:
+    controls = {"majority": {"accuracy": majority}}
+
+    (of_another,) = hints(CLASSIFICATION, rows, {"accuracy": 0.3}, controls, 2, learner="ridge")
+    (own,) = hints(CLASSIFICATION, rows, {"accuracy": 0.3}, controls, 2, learner=learner)
+
+    assert advised in of_another
+    assert advised not in own
+
+
 def test_of_users_and_items_the_recommender_is_named_first() -> None:
     random = np.random.default_rng(2)
     table = {

@@ -18,6 +18,7 @@ from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.ids import id_number
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Array, Schema, TensorSpec, column_specs
+from thalweg.proto.tensors import check_inputs
 
 COLUMNS = {
     column.name: column
@@ -200,3 +201,16 @@ def test_in_a_request_a_column_may_be_one_column_wide() -> None:
     assert fitted["country"].tolist() == [b"DE", b"FR"]
     assert of_requests({"place": np.array([[1.0, 2.0]])}, None)["place"].tolist() == [[1.0, 2.0]]
     assert of_events(wide, None)["amount"].shape == (2, 1)  # what was no event is none
+
+
+def test_in_a_request_an_input_that_is_no_column_may_be_one_column_wide_too() -> None:
+    schema = Schema({"x": TensorSpec("x", "float32", (2,)), "price": TensorSpec("price", "float64", ())})
+    of_requests = fitting(schema, of_requests=True)
+    assert of_requests is not None
+    assert fitting(schema) is None
+
+    fitted = of_requests({"x": np.zeros((2, 2), np.float32), "price": np.array([[1.5], [2.0]])}, None)
+
+    assert check_inputs(schema.inputs, fitted) == 2
+    assert fitted["price"].tolist() == [1.5, 2.0]
+    assert of_requests({"price": np.array([[1.0, 2.0]])}, None)["price"].shape == (1, 2)

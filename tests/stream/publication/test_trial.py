@@ -172,6 +172,7 @@ CODE, SCORES = np.array([1], np.int32), np.array([[0.25, 0.75]], np.float32)
         ({"label": CODE, "scores": SCORES.tolist()}, "'scores': expected an array, got list"),
         ({"label": np.array(["b"]), "scores": SCORES}, "'label': expected codes into the classes, got <U1"),
         ({"label": np.array([100]), "scores": SCORES}, "'label': class 100 of 2"),
+        ({"label": np.array([-2]), "scores": SCORES}, "'label': class -2 of 2"),
         ({"label": CODE, "scores": SCORES.astype(str)}, "'scores': expected float32, got <U"),
     ],
 )
@@ -187,6 +188,12 @@ def test_a_version_whose_answer_is_not_as_declared_is_refused_and_how_is_told(
 
 def test_another_precision_and_more_outputs_than_declared_are_fine() -> None:
     saying = Saying({"label": CODE.astype(np.int64), "scores": SCORES.astype(np.float64), "more": ["anything"]})
+
+    Trial().check(saying, saying.state(), None)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_do_for_numbers_of_any_kind() -> None:
+    saying = Saying({"label": CODE.astype(np.uint8), "scores": np.array([[0, 1]])})
 
     Trial().check(saying, saying.state(), None)  # type: ignore[arg-type]
 

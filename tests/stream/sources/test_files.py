@@ -161,7 +161,11 @@ def test_only_so_many_lines_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", "", r"expected \.jsonl, \.jsonl\.gz, .* \.csv, \.csv\.gz, \.tsv, .* or \.arrows"),
+        (
+            "a.txt",
+            "",
+            r"expected \.jsonl, .* \.csv, .* or \.arrows \(those of text also with \.gz, \.bz2 or \.xz\), got \.txt",
+        ),
         ("a.csv", "", "empty file"),
         ("a.csv", "a,b,c,label\n1,2,3,u\n", r"expected 2 columns for shape \[2\], got 3: a, b, c"),
         (

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,17 @@ def test_whatever_was_answered_before_a_response_says_what_it_must(asked: list[A
 
         assert pb.ModelInferResponse.FromString(content) == expected(answered, typed)
         assert count == rows == answered.rows
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_numbers_of_another_precision_are_told_in_the_declared_one(typed: bool) -> None:
+    served, usual = version(1), answer(2, 2, 0)
+    other = {"label": usual["label"].astype(np.int64), "scores": usual["scores"].astype(np.float64)}
+
+    content, _ = ResponseTemplates("m").encode(InferenceResponse(RequestOptions("m"), served, other, 0.0), typed=typed)
+
+    wanted = expected(InferenceResponse(RequestOptions("m"), served, usual, 0.0), typed)
+    assert pb.ModelInferResponse.FromString(content) == wanted
 
 
 def test_requests_of_ever_other_sizes_do_not_pile_up() -> None:
