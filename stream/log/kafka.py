@@ -74,9 +74,10 @@ class KafkaLog:
                 landed |= alone
                 failed = {**{other: error for other, error in failed.items() if other != row}, **still}
         except (KafkaError, ValueError) as error:  # ValueError: an invalid topic name
-            raise log_error(f"topic {topic!r}: Kafka rejected the records", error) from error
+            raise log_error(f"topic {topic!r}: Kafka rejected the records", error, self._clients.where) from error
         if failed:
-            raise append_error(topic, sorted(failed.items()), self.max_record_bytes(topic)) from failed[min(failed)]
+            most = self.max_record_bytes(topic)
+            raise append_error(topic, sorted(failed.items()), most, self._clients.where) from failed[min(failed)]
         return [landed[row] for row in range(len(messages))]
 
     def max_record_bytes(self, topic: str) -> int:
@@ -117,9 +118,7 @@ class KafkaLog:
                     self._admin = self._clients.admin()
                 found = self._admin.describe_groups([group])[group]
             except KafkaError as error:
-                raise log_error(
-                    f"group {group!r}: its members cannot be read from {self._clients.where}", error
-                ) from error
+                raise log_error(f"group {group!r}: its members cannot be read", error, self._clients.where) from error
         problem = found.get("error")
         if problem is not None and GroupIdNotFoundError.__name__ not in problem:
             raise LogError(f"group {group!r}: its members cannot be read from {self._clients.where}: {problem}")
@@ -197,7 +196,8 @@ class KafkaLog:
                 answer = ask(self._looker)
                 forbidden = topic in self._looker.forbidden()
             except KafkaError as error:
-                raise log_error(what if topic is None else f"topic {topic!r}: {what}", error) from error
+                about = what if topic is None else f"topic {topic!r}: {what}"
+                raise log_error(about, error, self._clients.where) from error
         if forbidden:
             raise PermanentLogError(f"topic {topic!r}: {what}: not authorized; grant READ and DESCRIBE")
         return answer

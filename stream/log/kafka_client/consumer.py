@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -25,15 +25,15 @@ _OFFSET, _TIMESTAMP, _KEY, _VALUE, _HEADERS = (
 _PASSED_SECONDS = 0.1
 
 
-def _told(action: Callable[P, T]) -> Callable[P, T]:
+def _told(action: Callable[Concatenate[PythonConsumer, P], T]) -> Callable[Concatenate[PythonConsumer, P], T]:
     """With ClientError for the client's own errors."""
 
     @wraps(action)
-    def call(*arguments: P.args, **more: P.kwargs) -> T:
+    def call(self: PythonConsumer, /, *arguments: P.args, **more: P.kwargs) -> T:
         try:
-            return action(*arguments, **more)
+            return action(self, *arguments, **more)
         except KafkaError as error:
-            raise client_error(error) from error
+            raise client_error(error, self._where) from error
 
     return call
 
@@ -48,6 +48,7 @@ class PythonConsumer:
 
     @_told
     def __init__(self, clients: Clients, group: str | None = None) -> None:
+        self._where = clients.where
         self._consumer = clients.consumer(group)
 
     @_told

@@ -35,6 +35,12 @@ _CONNECTION = (
     ("DNS", "no such host; check log.url"),
     ("Handshake failed", "the TLS handshake failed; check security.protocol and the certificates in log.kafka"),
 )
+_OUT_OF_REACH = (
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.MetadataEmptyBrokerList,
+)
 _CLOSED = "socket disconnected"
 _CLOSED_PLAIN = "its listener may expect TLS or SASL; check security.protocol in log.kafka"
 _CLOSED_SASL = f"authentication failed, or its listener expects another mechanism or protocol; {_SASL}"
@@ -48,8 +54,13 @@ class NotConnected(KafkaError):  # type: ignore[misc]  # kafka-python has no typ
         self.problem = problem
 
 
-def problem_of(error: Exception) -> Problem:
-    """What this error means to somebody who waits."""
+def problem_of(error: Exception, where: str = "") -> Problem:
+    """What this error means to somebody who waits.
+
+    Args:
+        error: It.
+        where: The cluster, named where it was out of reach: an error of a connection names a broker by a number, or none.
+    """
     if isinstance(error, NotConnected):
         return error.problem
     for kind, advice in _ADVICE:
@@ -59,6 +70,8 @@ def problem_of(error: Exception) -> Problem:
         for words, advice in _CONNECTION:
             if words in str(error):
                 return Problem(f"{advice} ({text(error)})", permanent=True)
+    if where and isinstance(error, _OUT_OF_REACH):
+        return Problem(f"{where} is out of reach: {text(error)}")
     return Problem(text(error))
 
 
@@ -83,24 +96,25 @@ def no_connection(servers: Sequence[str], causes: Sequence[BaseException], sasl:
     return NotConnected(Problem(f"{where} is out of reach: {problems[-1].reason}"))
 
 
-def client_error(error: Exception) -> ClientError:
-    """The error of a reader's client for one of kafka-python's."""
-    return ClientError(problem_of(error))
+def client_error(error: Exception, where: str) -> ClientError:
+    """The error of a reader's client for one of kafka-python's; `where` as for `problem_of`."""
+    return ClientError(problem_of(error, where))
 
 
-def log_error(what: str, error: Exception) -> LogError:
-    """The error to raise for one of the client's."""
-    problem = problem_of(error)
+def log_error(what: str, error: Exception, where: str) -> LogError:
+    """The error to raise for one of the client's; `where` as for `problem_of`."""
+    problem = problem_of(error, where)
     return (PermanentLogError if problem.permanent else LogError)(f"{what}: {problem.reason}")
 
 
-def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int) -> LogError:
+def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int, where: str) -> LogError:
     """The error to raise where some records of a call failed.
 
     Args:
         topic: Their topic.
         found: The position of each of them, and its error; at least one.
         limit: The largest record that the topic accepts.
+        where: The cluster.
     """
     rows = [row for row, _ in found]
     what = f"topic {topic!r}: Kafka rejected the records"
@@ -113,7 +127,7 @@ def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int)
     if all(isinstance(error, REFUSED) for _, error in found):
         return RecordsRefused(f"{what}: {text(found[0][1])}", rows)
     passing = [error for _, error in found if not isinstance(error, REFUSED)]
-    return log_error(what, passing[0])
+    return log_error(what, passing[0], where)
 
 
 def text(error: BaseException) -> str:

@@ -26,7 +26,7 @@ def largest_batch(clients: Clients, topic: str) -> int:
         finally:
             admin.close()
     except (KafkaError, TypeError, ValueError) as error:
-        raise client_error(error) from error
+        raise client_error(error, clients.where) from error
     if found is None:
         raise LookupError("the cluster does not tell its settings")
     return found

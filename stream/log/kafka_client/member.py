@@ -60,7 +60,7 @@ class PythonMember:
         except GroupAuthorizationFailedError as error:
             raise unauthorized(self._group) from error
         except KafkaError as error:
-            raise log_error(f"group {self._group!r}", error) from error
+            raise log_error(f"group {self._group!r}", error, self._clients.where) from error
 
     def commit(self, position: Position, note: str = "") -> None:
         self._places |= {
