@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from thalweg.memory.proxies import reach_this_machine_directly
 from thalweg.memory.started_folder import start_here
 from thalweg.ops.cli.options import (
     ConfigPath,
@@ -58,6 +59,7 @@ app.add_typer(snapshot, name="snapshot")
 def main() -> None:
     """Run the command line."""
     open_standard_streams()
+    reach_this_machine_directly()
     with _exit_codes():
         app()
 

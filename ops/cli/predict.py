@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import grpc
 
+from thalweg.memory.proxies import by_proxy
 from thalweg.ops.cli.remote.found import problem_with
 from thalweg.ops.cli.remote.target import Target, target_of
 from thalweg.ops.run.failed import Failed
@@ -85,9 +86,10 @@ def _answered(target: Target, model: str, rows: bytes, options: Mapping[str, str
                 answer = _over_http(target, model, rows, options)
                 if answer is not None:
                     return answer
-            if error.code() in _UNANSWERED and (problem := problem_with(target)):
+            proxy = by_proxy(target.address) if error.code() in _UNANSWERED else ""
+            if error.code() in _UNANSWERED and not proxy and (problem := problem_with(target)):
                 raise Failed(problem) from error
-            raise Failed(f"{target.address}: {error.code().name}: {error.details()}") from error
+            raise Failed(f"{target.address}: {error.code().name}: {error.details()}{proxy}") from error
 
 
 def _over_http(target: Target, model: str, rows: bytes, options: Mapping[str, str]) -> bytes | None:

@@ -11,6 +11,7 @@ import urllib.request
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from thalweg.memory.proxies import by_proxy
 from thalweg.proto.framing.framing import RegisteredSchema
 from thalweg.stream.log.log import LogError, PermanentLogError
 
@@ -91,7 +92,7 @@ class RegistryClient:
                 advice = "; check log.registry.user and password" if error.code in (401, 403) else ""
                 raise kind(f"{self._what()}: it answers {error.code} {error.reason}{advice}") from error
         except OSError as error:  # not there, or not in time
-            raise LogError(f"{self._what()} is out of reach: {self._why(error)}") from error
+            raise LogError(f"{self._what()} is out of reach: {self._why(error)}{by_proxy(self._url)}") from error
         try:
             found = json.loads(text) if len(text) <= _MOST_BYTES else None
         except ValueError:

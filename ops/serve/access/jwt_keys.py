@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from thalweg.memory.audit import Actor, AuditLog, Outcome
+from thalweg.memory.proxies import by_proxy
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 
@@ -162,7 +163,7 @@ def _fetched(url: str) -> bytes:
     except urllib.error.HTTPError as error:
         raise KeysUnusable(f"{url}: {error.code} {error.reason}") from error
     except (OSError, ValueError) as error:
-        raise KeysUnusable(f"{url}: {getattr(error, 'reason', error)}") from error
+        raise KeysUnusable(f"{url}: {getattr(error, 'reason', error)}{by_proxy(url)}") from error
     if len(content) > _MOST_BYTES:
         raise KeysUnusable(f"{url}: expected at most {_MOST_BYTES} bytes")
     return content

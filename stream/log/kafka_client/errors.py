@@ -59,7 +59,7 @@ def problem_of(error: Exception, where: str = "") -> Problem:
 
     Args:
         error: It.
-        where: The cluster, named where it was out of reach: an error of a connection names a broker by a number, or none.
+        where: The cluster, named where it was out of reach: an error of a connection need not name a broker.
     """
     if isinstance(error, NotConnected):
         return error.problem
