@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 _HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
 _NAMES = ("no_proxy", "NO_PROXY")
@@ -27,7 +27,7 @@ def proxy_to(address: str) -> str:
     """The proxy by which a URL, or `HOST:PORT` of gRPC, is reached; empty where it is reached directly."""
     parts = urlsplit(address if "://" in address else f"grpc://{address}")
     proxies = getproxies_environment()
-    if not parts.hostname or proxy_bypass_environment(parts.hostname, proxies):
+    if not parts.hostname or proxy_bypass(parts.hostname):
         return ""
     if parts.scheme == "grpc":
         return next((proxies[kind] for kind in ("grpc", "https", "http") if proxies.get(kind)), "")

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 _held: dict[Path, int] = {}  # locks of this process, by file
 _SHARED = Path("/dev/shm")
+_CONTAINERS = 64 << 20
+"""Bytes of shared memory that engines of containers give by default."""
 _IDENTITY = ".identity"
 """In the state folder: its identity. In the folder in shared memory: the same, and the state folder's path."""
 
@@ -29,7 +31,7 @@ _IDENTITY = ".identity"
 def live_folder(state_dir: Path) -> Path:
     """The folder of published versions below `state_dir`; created if needed.
 
-    A link to a private folder in shared memory where available, else a plain folder. An existing plain folder
+    A link to a private folder in shared memory where there is enough, else a plain folder. An existing plain folder
     is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder of
     the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
 
@@ -40,7 +42,7 @@ def live_folder(state_dir: Path) -> Path:
     if location.is_dir() and not location.is_symlink():
         return location
     state_dir.mkdir(parents=True, exist_ok=True)
-    if not (_SHARED.is_dir() and os.access(_SHARED, os.W_OK)):
+    if not _roomy():
         location.unlink(missing_ok=True)
         location.mkdir(exist_ok=True)
         return location
@@ -54,6 +56,16 @@ def live_folder(state_dir: Path) -> Path:
         beside.symlink_to(target)
         beside.replace(location)  # atomically: a process that starts at the same time always finds the folder
     return location
+
+
+def _roomy() -> bool:
+    """Whether there is shared memory, and more of it than a container has that was given none on purpose: three
+    versions of a model may need more, and one that finds no room cannot be served.
+    """
+    if not (_SHARED.is_dir() and os.access(_SHARED, os.W_OK)):
+        return False
+    found = os.statvfs(_SHARED)
+    return found.f_blocks * found.f_frsize > _CONTAINERS
 
 
 def make_model_folder(folder: Path) -> None:

@@ -51,6 +51,30 @@ def test_a_plain_live_folder_that_is_there_already_is_taken(tmp_path: Path, made
     assert not made(tmp_path / "state").is_symlink()
 
 
+def test_a_container_s_little_shared_memory_is_left_alone(
+    tmp_path: Path, made: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = made(tmp_path / "state").resolve()
+    real = os.statvfs
+
+    def little(path: Path) -> os.statvfs_result:
+        found = list(real(path))
+        return (
+            os.statvfs_result([4096, 4096, (64 << 20) // 4096, *found[3:]]) if path == Path("/dev/shm") else real(path)
+        )
+
+    monkeypatch.setattr(os, "statvfs", little)
+
+    folder = made(tmp_path / "state")  # also where a link is left from a host with more
+
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+    (folder / "file").write_bytes(b"x")
+    shutil.rmtree(before, ignore_errors=True)
+    assert (folder / "file").exists()
+    assert made(tmp_path / "state") == folder
+
+
 on_memory = pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no /dev/shm")
 
 
