@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import structlog
 
-from thalweg.memory.files import sync_folder
+from thalweg.memory.files import flush, sync_folder
 
 log = structlog.get_logger("audit")
 
@@ -119,7 +119,7 @@ class AuditLog:
                 if os.write(handle, line) < len(line):  # the disk is full: the next line must not continue this one
                     os.ftruncate(handle, whole)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(handle)
+                flush(handle)
             finally:
                 os.close(handle)
             sync_folder(self._path.parent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 _HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
 _NAMES = ("no_proxy", "NO_PROXY")
@@ -16,7 +15,7 @@ def reach_this_machine_directly() -> None:
     A proxy elsewhere cannot reach what listens on our loopback interface, and many set proxies without that exception.
     Clients differ in which spelling they read: gRPC and libraries of Python `no_proxy`, others `NO_PROXY` first.
     """
-    if not getproxies_environment().keys() - {"no"}:
+    if not any(name.lower().endswith("_proxy") and name.lower() != "no_proxy" for name in os.environ):
         return
     known = [one.strip() for name in _NAMES for one in os.environ.get(name, "").split(",") if one.strip()]
     for name in _NAMES:
@@ -25,6 +24,8 @@ def reach_this_machine_directly() -> None:
 
 def proxy_to(address: str) -> str:
     """The proxy by which a URL, or `HOST:PORT` of gRPC, is reached; empty where it is reached directly."""
+    from urllib.request import getproxies_environment, proxy_bypass  # slow to import, and seldom needed
+
     parts = urlsplit(address if "://" in address else f"grpc://{address}")
     proxies = getproxies_environment()
     if not parts.hostname or proxy_bypass(parts.hostname):

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from thalweg.memory.files import reserve
 from thalweg.proto.schema import Array
 
 Seqs: TypeAlias = NDArray[np.int64]
@@ -42,7 +43,7 @@ class SlotTable:
         else:
             with path.open("xb+") as file:
                 try:
-                    os.posix_fallocate(file.fileno(), 0, size)  # else a full memory folder kills the process
+                    reserve(file.fileno(), size)
                 except OSError:
                     path.unlink()
                     raise

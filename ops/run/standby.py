@@ -35,6 +35,7 @@ OUTDATED = 4
 NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
 """River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 SETTING = "THALWEG_SERVICE__STANDBY"
+_TASKS = Path("/proc/self/task")
 _SUBREAPER = 36  # prctl(2)
 _ANSWER_SECONDS = 10.0  # a fork takes milliseconds; on a machine that swaps, longer
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 60.0
@@ -93,7 +94,7 @@ class Forked:
 
 def wanted(config: Path, environment: Mapping[str, str]) -> bool:
     """Whether the configuration wants a standby, as far as that can be told before it is validated."""
-    if not sys.platform.startswith("linux"):
+    if not (sys.platform.startswith("linux") and _TASKS.is_dir()):  # it counts its threads before it forks
         return False
     if SETTING in environment:
         return environment[SETTING].strip().lower() != "false"

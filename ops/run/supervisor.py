@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 SERVER, LEARNER, FOLLOWER, MONITOR = "server", "learner", "follower", "monitor"
 """Roles of processes; further ones are called `server-2`, `learner-2` and so on."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
+_LOOK_SECONDS = 0.5  # between looks whether the supervisor is still there, where nothing tells
 _HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
 _WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration: what it cannot do later may pass
 _INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
@@ -334,8 +336,18 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
 def die_with_supervisor() -> None:
     """End this process when the one named by PARENT dies for any reason, so that no orphan keeps a port or a lock."""
     parent = os.environ.get(PARENT)
-    if parent is None or not sys.platform.startswith("linux"):
+    if parent is None:
+        return
+    if not sys.platform.startswith("linux"):
+        threading.Thread(target=_end_after, args=(int(parent),), daemon=True, name="supervisor-watch").start()
         return
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     if os.getppid() != int(parent):  # it died before the call
         sys.exit(1)
+
+
+def _end_after(parent: int) -> None:
+    """End this process once another is its parent: where the system does not signal the death of one."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 from prometheus_client.metrics_core import Metric
 
+from thalweg.memory.files import reserve
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import SERVER_METRICS, collected
@@ -214,7 +215,7 @@ class _Counted:
         if self._map is None:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                os.posix_fallocate(handle, 0, 8)
+                reserve(handle, 8)
                 self._map = mmap.mmap(handle, 8)
             finally:
                 os.close(handle)

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import structlog
 
-from thalweg.memory.files import make_folder
+from thalweg.memory.files import flush, make_folder
 from thalweg.stream.comparison.block_losses import BlockLosses, from_bytes, to_bytes
 from thalweg.stream.comparison.losses import LossName
 
@@ -93,7 +93,7 @@ class FileLosses:
     def sync(self) -> None:
         if self._file is not None:
             try:
-                os.fsync(self._file)
+                flush(self._file)
             except OSError as error:
                 self._tell(error)
 
@@ -125,7 +125,7 @@ class FileLosses:
 
     def _begin_segment(self, version: int) -> None:
         if self._file is not None:
-            os.fsync(self._file)
+            flush(self._file)
             os.close(self._file)
             self._file = None
         self._file = os.open(path_of(self._folder, version), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)

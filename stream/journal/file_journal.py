@@ -17,7 +17,7 @@ from typing import IO
 
 import structlog
 
-from thalweg.memory.files import flush_file, make_folder, sync_folder
+from thalweg.memory.files import flush, flush_file, make_folder, sync_folder
 from thalweg.stream.journal.attachments import remove_attachments, with_attachments, write_attachment
 from thalweg.stream.journal.entries import Entry, is_amendment, to_line
 from thalweg.stream.journal.journal import JournalError, consecutive
@@ -217,7 +217,7 @@ class FileJournal:
         if self._file is None or count == 0:
             return
         try:
-            os.fdatasync(self._file.fileno())
+            flush(self._file.fileno(), data_only=True)
         except OSError:
             self._failed = True
             raise

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import structlog
 
-from thalweg.memory.files import make_folder, sync_folder
+from thalweg.memory.files import flush, make_folder, sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class Promotions:
                 found = os.fstat(file.fileno())
                 as_it_is = (found.st_ino, found.st_size, found.st_mtime_ns)
                 if self._read is None or self._read[0] != as_it_is:
-                    os.fsync(file.fileno())
+                    flush(file.fileno())
                     sync_folder(self._path.parent)
                     self._read = as_it_is, tuple(_whole(file.read(), self._path))
         except FileNotFoundError:
@@ -158,7 +158,7 @@ class Promotions:
         try:
             file.write(_line(made))
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
             sync_folder(self._path.parent)
         except OSError:
             os.ftruncate(file.fileno(), end)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from thalweg.memory.files import sync_folder, write_durably
+from thalweg.memory.files import flush, sync_folder, write_durably
 from thalweg.stream.journal.entries import Entry, from_line, to_line
 from thalweg.stream.journal.journal import JournalError
 
@@ -84,7 +83,7 @@ def keep_whole(path: Path, version: int) -> None:
         with path.open("r+b") as file:  # in place: there may be no room for a copy
             file.truncate(len(whole))
             with suppress(OSError):  # the next flush of the journal covers it
-                os.fsync(file.fileno())
+                flush(file.fileno())
         return
     if damaged:
         aside = path.with_name(f"{path.name}.damaged")

@@ -200,6 +200,7 @@ class SqliteLog:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute("PRAGMA synchronous = FULL")  # an acknowledged record survives a power failure
+            connection.execute("PRAGMA fullfsync = ON")  # on macOS, whose plain flush leaves it in the disk's cache
         except DAMAGE as error:
             if connection is not None:
                 connection.close()

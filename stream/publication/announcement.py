@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from thalweg.memory.files import reserve
 from thalweg.stream.publication.ports import VersionInfo
 
 ANNOUNCEMENT = "announcement"
@@ -60,7 +61,7 @@ def make_announcement(path: Path) -> mmap.mmap:
     """The publisher's map of the file, created if needed. Raises OSError."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        os.posix_fallocate(handle, 0, 2 * _SLOT_BYTES)  # else a full memory folder kills the process on write
+        reserve(handle, 2 * _SLOT_BYTES)
         return mmap.mmap(handle, 2 * _SLOT_BYTES)
     finally:
         os.close(handle)

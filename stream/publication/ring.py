@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from thalweg.memory.files import reserve
+
 _HEAD = struct.Struct("<QQ")  # numbers of the first entry ever, and of the newest; 0: none
 _NUMBER = struct.Struct("<Q")
 _CHECK_BYTES = 4
@@ -61,7 +63,7 @@ class RingWriter:
         size = _HEAD.size + self._entries * _place_bytes(self._entry)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.posix_fallocate(handle, 0, size)  # else a full memory folder kills the process on write
+            reserve(handle, size)
             opened = mmap.mmap(handle, size)
             self._inode = os.fstat(handle).st_ino
         finally:

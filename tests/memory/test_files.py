@@ -52,3 +52,60 @@ def test_a_folder_above_that_fails_to_be_flushed_is_told(tmp_path: Path, monkeyp
 
     with pytest.raises(OSError, match="Input/output error"):
         make_folder(tmp_path / "a")
+
+
+@pytest.mark.parametrize("number", [None, errno.EOPNOTSUPP, errno.EINVAL])
+def test_room_is_reserved_also_where_the_system_or_the_disk_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"kept")
+    if number is None:
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+
+        def refuse(*_: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+    with path.open("r+b") as file:
+        files.reserve(file.fileno(), 3 << 20)
+        files.reserve(file.fileno(), 100)  # it is longer already
+
+    assert path.stat().st_size == 3 << 20
+    assert path.stat().st_blocks * 512 >= 3 << 20
+    assert path.read_bytes()[:5] == b"kept\0"
+
+
+def test_a_full_disk_is_still_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (tmp_path / "file").open("w+b") as file, pytest.raises(OSError, match="No space"):
+        files.reserve(file.fileno(), 100)
+
+
+@pytest.mark.parametrize("data_only", [False, True])
+def test_the_disk_s_own_cache_is_flushed_where_that_is_a_call_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_only: bool
+) -> None:
+    calls: list[str] = []
+    refused = False
+
+    def control(_: int, command: int) -> None:
+        calls.append("whole")
+        if refused:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(files.fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(files.fcntl, "fcntl", control)
+    monkeypatch.delattr(os, "fdatasync")
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("plain"))
+    with (tmp_path / "file").open("w+b") as file:
+        files.flush(file.fileno(), data_only)
+        assert calls == ["whole"]
+        refused = True  # as a file system of another host does
+        files.flush(file.fileno(), data_only)
+    assert calls == ["whole", "whole", "plain"]
