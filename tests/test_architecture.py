@@ -23,9 +23,7 @@ ONE_HOME = {
         for name in ("clients", "consumer", "errors", "member", "producer", "properties")
     },
     "opentelemetry": {"ops/traces/exporting.py"},
-    "redis": {
-        f"memory/{name}.py" for name in ("exchange/redis_pending", "exchange/redis_commands", "relay/redis_board")
-    },
+    "redis": {"memory/exchange/redis_client.py"},
     "prometheus_client": {
         *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),
         "ops/telemetry/freshness.py",

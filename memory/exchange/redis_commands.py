@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import redis
 import structlog
 
 from thalweg.memory.exchange.commands import EXPIRE_SECONDS, MOST_COMMANDS, Command, StoreError
+from thalweg.memory.exchange.redis_client import RedisClient
+from thalweg.memory.exchange.redis_names import RedisNames
 
 log = structlog.get_logger(__name__)
 
@@ -23,30 +24,24 @@ _PAUSE_SECONDS = 5.0  # … and does not poll again sooner after a failure
 class RedisCommandQueue:
     """Commands are a list per model, responses one key each that expires."""
 
-    def __init__(self, url: str) -> None:
-        try:
-            self._client = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
-            self._glance = redis.Redis.from_url(
-                url, socket_timeout=_GLANCE_SECONDS, socket_connect_timeout=_GLANCE_SECONDS, retry=None
-            )
-        except (ValueError, redis.RedisError) as error:
-            raise StoreError(f"store {masked(url)}: {error}") from error
-        self._place = masked(url)
+    def __init__(self, url: str, names: RedisNames | None = None) -> None:
+        self._names = names or RedisNames()
+        self._client = RedisClient(url, 5.0, 2.0, retried=True)
+        self._glance = RedisClient(url, _GLANCE_SECONDS, _GLANCE_SECONDS)
         self._look_after: dict[str, float] = {}
         self._reachable = True
 
     def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
-        id = uuid.uuid4().hex
+        id, key = uuid.uuid4().hex, self._names.commands(model)
         record = json.dumps({"id": id, "verb": verb, "arguments": dict(arguments), "asked": time.time()})
-        try:
-            if self._client.llen(_waiting(model)) >= MOST_COMMANDS:
+        self._names.must_be_ours(self._client, model)
+        with self._client.calling(key) as client:
+            if client.llen(key) >= MOST_COMMANDS:
                 raise StoreError(f"{MOST_COMMANDS} commands are waiting for model {model!r}; is its learner running?")
-            with self._client.pipeline() as pipeline:
-                pipeline.rpush(_waiting(model), record)
-                pipeline.expire(_waiting(model), int(EXPIRE_SECONDS))
+            with client.pipeline() as pipeline:
+                pipeline.rpush(key, record)
+                pipeline.expire(key, int(EXPIRE_SECONDS))
                 pipeline.execute()
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
         return id
 
     def poll(self, model: str) -> list[Command]:
@@ -54,12 +49,15 @@ class RedisCommandQueue:
         if now < self._look_after.get(model, 0.0):
             return []
         self._look_after[model] = now + _LOOK_SECONDS
+        key = self._names.commands(model)
         try:
-            records: Any = self._glance.lpop(_waiting(model), MOST_COMMANDS)
-        except redis.RedisError as error:
+            self._names.must_be_ours(self._glance, model)
+            with self._glance.calling(key) as client:
+                records: Any = client.lpop(key, MOST_COMMANDS)
+        except StoreError as error:
             self._look_after[model] = time.monotonic() + _PAUSE_SECONDS
             if self._reachable:
-                log.warning("store unavailable: commands wait", store=self._place, problem=str(error))
+                log.warning("store unavailable: commands wait", store=self._glance.place, problem=str(error))
             self._reachable = False
             return []
         self._reachable = True
@@ -70,45 +68,27 @@ class RedisCommandQueue:
                 if entry["asked"] >= time.time() - EXPIRE_SECONDS:
                     commands.append(Command(entry["id"], entry["verb"], dict(entry["arguments"])))
             except (ValueError, KeyError, TypeError) as error:  # not written by us: no reason to die
-                log.warning("not a command: skipped", store=self._place, model=model, problem=repr(error))
+                log.warning("not a command: skipped", store=self._glance.place, model=model, problem=repr(error))
         return commands
 
     def respond(self, id: str, result: Mapping[str, Any]) -> None:
-        try:
-            with self._client.pipeline() as pipeline:
-                pipeline.rpush(_answer(id), json.dumps(dict(result)))
-                pipeline.expire(_answer(id), int(EXPIRE_SECONDS))
-                pipeline.execute()
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
+        key = self._names.answer(id)
+        with self._client.calling(key) as client, client.pipeline() as pipeline:
+            pipeline.rpush(key, json.dumps(dict(result)))
+            pipeline.expire(key, int(EXPIRE_SECONDS))
+            pipeline.execute()
 
     def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
-        deadline = time.monotonic() + timeout_seconds
-        try:
-            found: Any = None
-            while (found := self._client.lindex(_answer(id), 0)) is None:
+        deadline, key = time.monotonic() + timeout_seconds, self._names.answer(id)
+        found: Any = None
+        with self._client.calling(key) as client:
+            while (found := client.lindex(key, 0)) is None:
                 if time.monotonic() >= deadline:
                     return None
                 time.sleep(0.01)
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
         result: Mapping[str, Any] = json.loads(found)
         return result
 
     def close(self) -> None:
         self._client.close()
         self._glance.close()
-
-
-def _waiting(model: str) -> str:
-    return f"thalweg:commands:{model}"
-
-
-def _answer(id: str) -> str:
-    return f"thalweg:answer:{id}"
-
-
-def masked(url: str) -> str:
-    """The URL without user and password, which may be before the host or in the query."""
-    scheme, _, rest = url.partition("?")[0].partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

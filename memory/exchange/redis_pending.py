@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import redis
-
-from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import USUAL, Limits, Waiting, labels_of
-from thalweg.memory.exchange.redis_commands import masked
+from thalweg.memory.exchange.redis_client import RedisClient
+from thalweg.memory.exchange.redis_names import RedisNames
 
 _PATIENCE_SECONDS = 1.0
 
@@ -19,23 +17,23 @@ _PATIENCE_SECONDS = 1.0
 class RedisPending:
     """One hash per event, which expires, and per model a sorted set of ids by age, to find the oldest."""
 
-    def __init__(self, url: str, limits: Limits = USUAL, clock: Callable[[], float] = time.time) -> None:
-        self._limits, self._clock = limits, clock
-        self._place = masked(url)
-        try:
-            self._client = redis.Redis.from_url(
-                url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=_PATIENCE_SECONDS, retry=None
-            )
-        except (ValueError, redis.RedisError) as error:
-            raise StoreError(f"store {self._place}: {error}") from error
+    def __init__(
+        self,
+        url: str,
+        limits: Limits = USUAL,
+        clock: Callable[[], float] = time.time,
+        names: RedisNames | None = None,
+    ) -> None:
+        self._limits, self._clock, self._names = limits, clock, names or RedisNames()
+        self._client = RedisClient(url, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
 
     def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
-        now, life = self._clock(), math.ceil(self._limits.seconds)
-        ages = f"thalweg:pending:{model}"
-        try:
-            with self._client.pipeline(transaction=False) as pipeline:
+        now, life, ages = self._clock(), math.ceil(self._limits.seconds), self._names.ages(model)
+        self._names.must_be_ours(self._client, model)
+        with self._client.calling(ages) as client:
+            with client.pipeline(transaction=False) as pipeline:
                 for id, moment, value in entries:
-                    key = _key(model, id)
+                    key = self._names.event(model, id)
                     pipeline.hsetnx(key, "value", value)
                     pipeline.hsetnx(key, "time", repr(moment))
                     pipeline.expire(key, life)
@@ -45,38 +43,40 @@ class RedisPending:
                 pipeline.expire(ages, life)
                 count = pipeline.execute()[-2]
             if count > self._limits.events:
-                oldest: Any = self._client.zpopmin(ages, count - self._limits.events)
-                self._client.delete(*(_key(model, id.decode()) for id, _ in oldest))
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
+                oldest: Any = client.zpopmin(ages, count - self._limits.events)
+                with client.pipeline(transaction=False) as pipeline:  # in a cluster each is somewhere else
+                    for id, _ in oldest:
+                        pipeline.delete(self._names.event(model, id.decode()))
+                    pipeline.execute()
 
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
-        try:
-            with self._client.pipeline(transaction=False) as pipeline:
-                for id in ids:
-                    pipeline.hmget(_key(model, id), "time", "value", "by")
-                found = pipeline.execute()
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
+        self._names.must_be_ours(self._client, model)
+        with (
+            self._client.calling(self._names.ages(model)) as client,
+            client.pipeline(transaction=False) as pipeline,
+        ):
+            for id in ids:
+                pipeline.hmget(self._names.event(model, id), "time", "value", "by")
+            found = pipeline.execute()
         return [
             None if moment is None else Waiting(float(moment), value or b"", (by or b"").decode("utf-8", "replace"))
             for moment, value, by in found
         ]
 
     def settle(self, model: str, ids: Collection[str]) -> None:
-        try:
-            with self._client.pipeline(transaction=False) as pipeline:
-                for id, label in labels_of(ids):
-                    pipeline.eval(_SETTLE, 1, _key(model, id), label)
-                pipeline.execute()
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
+        self._names.must_be_ours(self._client, model)
+        with (
+            self._client.calling(self._names.ages(model)) as client,
+            client.pipeline(transaction=False) as pipeline,
+        ):
+            for id, label in labels_of(ids):
+                # `eval` of a pipeline is not offered for a cluster
+                pipeline.execute_command("EVAL", _SETTLE, 1, self._names.event(model, id), label)
+            pipeline.execute()
 
     def check(self) -> None:
-        try:
-            self._client.ping()
-        except redis.RedisError as error:
-            raise StoreError(f"store {self._place}: {error}") from error
+        with self._client.calling(self._names.ages("")) as client:
+            client.ping()
 
     def close(self) -> None:
         self._client.close()
@@ -84,7 +84,3 @@ class RedisPending:
 
 _SETTLE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'value', '', 'by', ARGV[1]) end"
 """Only existing hashes: writing to one that has expired would keep it for ever."""
-
-
-def _key(model: str, id: str) -> str:
-    return f"thalweg:pending:{model}:{id}"

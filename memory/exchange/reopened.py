@@ -17,20 +17,21 @@ from thalweg.memory.exchange.commands import (
 )
 from thalweg.memory.exchange.open import open_commands, open_pending
 from thalweg.memory.exchange.pending import USUAL, Limits, Pending, SqlitePending, Waiting
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.reopening import Reopening
 from thalweg.memory.sqlite_damage import open_to_look
 
 _LOOK_SECONDS = 10.0
 
 
-def reopened_commands(url: str) -> CommandQueue:
+def reopened_commands(url: str, names: RedisNames | None = None) -> CommandQueue:
     """As `open_commands`, but a file that cannot be opened is tried again. Raises StoreError for another URL."""
-    return open_commands(url) if (path := _path(url)) is None else ReopenedCommands(path)
+    return open_commands(url, names) if (path := _path(url)) is None else ReopenedCommands(path)
 
 
-def reopened_pending(url: str, limits: Limits = USUAL) -> Pending:
+def reopened_pending(url: str, limits: Limits = USUAL, names: RedisNames | None = None) -> Pending:
     """As `open_pending`, but a file that cannot be opened is tried again. Raises StoreError for another URL."""
-    return open_pending(url, limits) if (path := _path(url)) is None else ReopenedPending(path, limits)
+    return open_pending(url, limits, names) if (path := _path(url)) is None else ReopenedPending(path, limits)
 
 
 def check_store(url: str, commands: CommandQueue) -> None:

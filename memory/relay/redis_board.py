@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import redis
-
 from thalweg.memory.exchange.commands import StoreError
-from thalweg.memory.exchange.redis_commands import masked
+from thalweg.memory.exchange.redis_client import RedisClient, WrongType
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.relay.announced import MOST_RECORD_BYTES, Announced, Order, Poisoned, decode
 from thalweg.memory.relay.board import (
     HOST_SECONDS,
@@ -25,7 +25,6 @@ from thalweg.memory.relay.pieces import Pieces
 
 MOST_ALONE_BYTES = 64 << 20
 """Without an object store, contents up to this size go by Redis, too."""
-CHANNEL = "thalweg:versions"
 _TIMEOUT_SECONDS = 5.0
 _LISTEN_SECONDS = 0.5
 _NOTE_SECONDS = 86_400
@@ -72,12 +71,17 @@ return {'found', redis.call('HGET', KEYS[1], 'record') or '', content, string.fo
 """
 
 
+class _Foreign(BoardUnavailable):
+    """A key holds something that no service has written."""
+
+
 class RedisBoard:
     """See `VersionBoard`.
 
     Args:
         url: Of the Redis.
         pieces: Takes contents that are too large for Redis; None: there is no object store.
+        names: Of its keys and its channel; None: the usual ones, whoever else has them.
 
     Raises:
         StoreError: The URL has another form.
@@ -85,26 +89,21 @@ class RedisBoard:
 
     notifies = True
 
-    def __init__(self, url: str, pieces: Pieces | None = None) -> None:
-        self.place, self._pieces = masked(url), pieces
+    def __init__(self, url: str, pieces: Pieces | None = None, names: RedisNames | None = None) -> None:
+        self._names, self._pieces = names or RedisNames(), pieces
         self._most = INLINE_BYTES if pieces is not None else MOST_ALONE_BYTES
-        try:
-            self._client = redis.Redis.from_url(
-                url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=2.0, retry=None
-            )
-        except (ValueError, redis.RedisError) as error:
-            raise StoreError(f"store {self.place}: {error}") from error
+        self._client = RedisClient(url, _TIMEOUT_SECONDS, 2.0)
+        self.place = self._client.place
 
     def newest(self, model: str) -> Order | None:
         try:
-            there: Any = self._client.hmget(_key(model), "generation", "incarnation", "sequence")
+            with self._calling(model, self._names.version(model)) as client:
+                there: Any = client.hmget(self._names.version(model), "generation", "incarnation", "sequence")
             return None if None in there else Order(*map(int, there))
-        except redis.ResponseError:
-            return None  # of another kind: what is offered replaces it
+        except _Foreign:
+            return None  # what is offered replaces it
         except ValueError:
             return None
-        except redis.RedisError as error:
-            raise self._unavailable(error) from error
 
     def offer(self, announced: Announced, content: Callable[[], bytes]) -> None:
         if announced.size_bytes > self._most:
@@ -123,7 +122,8 @@ class RedisBoard:
 
     def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
         order = ("", "", "") if after is None else tuple(map(str, after))
-        found = self._run(_READ, 1, _key(model), *order, MOST_RECORD_BYTES, MOST_ALONE_BYTES, *known)
+        key = self._names.version(model)
+        found = self._run(model, _READ, key, *order, MOST_RECORD_BYTES, MOST_ALONE_BYTES, *known)
         if found[0] == b"none":
             return None
         if found[0] == b"large":
@@ -137,54 +137,55 @@ class RedisBoard:
         return None if self._pieces is None else self._pieces.get(announced, number)
 
     def note(self, model: str, content: bytes) -> None:
-        try:
-            self._client.set(_note_key(model), content, ex=_NOTE_SECONDS)
-        except redis.RedisError as error:
-            raise self._unavailable(error) from error
+        with self._calling(model, self._names.note(model)) as client:
+            client.set(self._names.note(model), content, ex=_NOTE_SECONDS)
 
     def noted(self, model: str) -> bytes | None:
         try:
-            found: Any = self._client.getrange(_note_key(model), 0, MOST_NOTE_BYTES)
-        except redis.ResponseError:
+            with self._calling(model, self._names.note(model)) as client:
+                found: Any = client.getrange(self._names.note(model), 0, MOST_NOTE_BYTES)
+        except _Foreign:
             return None
-        except redis.RedisError as error:
-            raise self._unavailable(error) from error
         return found if found and len(found) <= MOST_NOTE_BYTES else None
 
     def note_host(self, model: str, host: str, content: bytes) -> None:
-        try:
-            with self._client.pipeline(transaction=False) as several:
-                several.set(_host_key(model, host), content, ex=int(HOST_SECONDS))
-                several.sadd(_hosts_key(model), host)
-                several.expire(_hosts_key(model), _NOTE_SECONDS)
-                several.execute()
-        except redis.RedisError as error:
-            raise self._unavailable(error) from error
+        hosts = self._names.hosts(model)
+        with self._calling(model, hosts) as client, client.pipeline(transaction=False) as several:
+            several.set(self._names.host(model, host), content, ex=int(HOST_SECONDS))
+            several.sadd(hosts, host)
+            several.expire(hosts, _NOTE_SECONDS)
+            several.execute()
 
     def hosts_noted(self, model: str) -> dict[str, bytes]:
+        key = self._names.hosts(model)
         try:
-            members: Any = self._client.smembers(_hosts_key(model))
-            hosts = sorted(one.decode("utf-8", "replace") for one in members)
-            found: Any = self._client.mget([_host_key(model, host) for host in hosts]) if hosts else []
-            if gone := [host for host, one in zip(hosts, found) if one is None]:
-                self._client.srem(_hosts_key(model), *gone)
-        except redis.ResponseError:
+            with self._calling(model, key) as client:
+                hosts = sorted(one.decode("utf-8", "replace") for one in client.smembers(key))
+                with client.pipeline(transaction=False) as several:  # in a cluster each is somewhere else
+                    for host in hosts:
+                        several.get(self._names.host(model, host))
+                    found: Any = several.execute() if hosts else []
+                if gone := [host for host, one in zip(hosts, found) if one is None]:
+                    client.srem(key, *gone)
+        except _Foreign:
             return {}
-        except redis.RedisError as error:
-            raise self._unavailable(error) from error
         return {host: one for host, one in zip(hosts, found) if one is not None and len(one) <= MOST_NOTE_BYTES}
 
     def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None:
         try:
-            listener: Any = self._client.pubsub  # has no types
-            with listener(ignore_subscribe_messages=True) as heard:
-                heard.subscribe(CHANNEL)
+            with (
+                self._client.calling(self._names.channel) as client,
+                client.pubsub(ignore_subscribe_messages=True) as heard,
+            ):
+                heard.subscribe(self._names.channel)
                 while not stopped():
                     message: Any = heard.get_message(timeout=_LISTEN_SECONDS)
                     if message is not None and isinstance(message["data"], bytes):
                         told(message["data"].decode("utf-8", "replace"))
-        except (redis.RedisError, OSError, ValueError) as error:
-            raise self._unavailable(error) from error
+        except StoreError as error:
+            raise BoardUnavailable(str(error)) from error
+        except ValueError as error:  # of the library, about a connection that was closed
+            raise BoardUnavailable(f"store {self.place}: {error}") from error
 
     def close(self) -> None:
         self._client.close()
@@ -192,9 +193,9 @@ class RedisBoard:
     def _announce(self, announced: Announced, content: bytes, how: str) -> bool:
         """Whether it was announced; else its content is missing there. Raises as `offer`."""
         answer = self._run(
+            announced.model,
             _OFFER,
-            1,
-            _key(announced.model),
+            self._names.version(announced.model),
             *map(str, announced.order),
             announced.sha256,
             announced.sender,
@@ -202,34 +203,25 @@ class RedisBoard:
             how,
             content,
             announced.model,
-            CHANNEL,
+            self._names.channel,
         )
         if answer[0] == b"overtaken":
             newer = Order(*(int(float(one)) for one in answer[1:4]))
             raise overtaken(announced, newer, answer[4].decode("utf-8", "replace"))
         return bool(answer[0] == b"taken")
 
-    def _run(self, script: str, keys: int, *arguments: Any) -> Any:
+    def _run(self, model: str, script: str, key: str, *arguments: Any) -> Any:
+        with self._calling(model, key) as client:
+            return client.eval(script, 1, key, *arguments)
+
+    @contextmanager
+    def _calling(self, model: str, key: str) -> Iterator[Any]:
+        """Raises BoardUnavailable for all that goes wrong."""
         try:
-            return self._client.eval(script, keys, *arguments)
-        except redis.RedisError as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> BoardUnavailable:
-        return BoardUnavailable(f"store {self.place}: {error}")
-
-
-def _key(model: str) -> str:
-    return f"thalweg:version:{model}"
-
-
-def _note_key(model: str) -> str:
-    return f"thalweg:note:{model}"
-
-
-def _hosts_key(model: str) -> str:
-    return f"thalweg:note:{model}:hosts"
-
-
-def _host_key(model: str, host: str) -> str:
-    return f"thalweg:note:{model}:host:{host}"
+            self._names.must_be_ours(self._client, model)
+            with self._client.calling(key) as client:
+                yield client
+        except WrongType as error:
+            raise _Foreign(str(error)) from error
+        except StoreError as error:
+            raise BoardUnavailable(str(error)) from error

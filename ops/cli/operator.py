@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from thalweg.memory.audit import audit_log, os_user
 from thalweg.memory.exchange.audited import AuditedCommands
-from thalweg.memory.exchange.open import open_commands
+from thalweg.memory.exchange.open import is_redis, open_commands
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.ops.config.config import Config
+from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.relay.store_names import names_in_store
 from thalweg.ops.run.shards.known import LIVE, must_be_one
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded
+from thalweg.stream.log.log import LogError
 
 _PATIENCE_SECONDS = 30.0
 _SHORT_SECONDS = 3.0  # where nothing has been heard of a service lately
@@ -28,18 +33,33 @@ class NoAnswer(Failed):
 def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
     """The response of a model's learner to a command. Raises Failed; NoAnswer if there is none in time."""
     must_be_one(config, name, elsewhere=True)
-    store = AuditedCommands(open_commands(config.store.url), audit_log(config.service.state_dir, told=False), os_user)
     silent = _silent(config)
+    with ExitStack() as stack:
+        store = AuditedCommands(
+            open_commands(config.store.url, _names(config, stack)),
+            audit_log(config.service.state_dir, told=False),
+            os_user,
+        )
+        stack.callback(store.close)
+        try:
+            return run_command(store, name, verb, _SHORT_SECONDS if silent else _PATIENCE_SECONDS, **arguments)
+        except DeadlineExceeded as error:
+            raise NoAnswer(
+                f"no service is running on {config.service.state_dir}: {error}" if silent else str(error)
+            ) from error
+        except EXPECTED as error:
+            raise Failed(str(error)) from error
+
+
+def _names(config: Config, stack: ExitStack) -> RedisNames | None:
+    """The names of the service in a Redis. Raises ConfigurationError where they are another service's."""
+    if not is_redis(config.store.url):
+        return None
     try:
-        return run_command(store, name, verb, _SHORT_SECONDS if silent else _PATIENCE_SECONDS, **arguments)
-    except DeadlineExceeded as error:
-        raise NoAnswer(
-            f"no service is running on {config.service.state_dir}: {error}" if silent else str(error)
-        ) from error
-    except EXPECTED as error:
-        raise Failed(str(error)) from error
-    finally:
-        store.close()
+        source = stack.enter_context(closing(open_configured_log(config)))
+    except LogError:  # of a service that runs without it, too
+        return RedisNames(config.store.prefix)
+    return stack.enter_context(names_in_store(config, source))
 
 
 def _silent(config: Config) -> bool:

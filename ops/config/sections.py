@@ -11,6 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from thalweg.memory.audit import AuditLog
+from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.open import is_redis
+from thalweg.memory.exchange.redis_names import PREFIX
 from thalweg.memory.objects.objects import ObjectsUnusable, check_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
@@ -43,7 +46,14 @@ def _log_url(given: str) -> str:
 
 
 def _store_url(given: str) -> str:
-    if not re.match(r"sqlite:.|rediss?://.|memory:$", given):
+    if is_redis(given) and "+" in given.partition(":")[0]:
+        from thalweg.memory.exchange.redis_client import check_redis_url  # takes a while to import
+
+        try:
+            check_redis_url(given)
+        except StoreError as error:
+            raise ValueError(str(error)) from error
+    elif not re.match(r"sqlite:.|rediss?://.|unix://.|memory:$", given):
         raise ValueError(f"expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got {masked(given)!r}")
     return given
 
@@ -321,8 +331,8 @@ class LogConfig(Settings):
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
     moved_from: str = ""
-    """Kafka: the id of the cluster whose models in `service.state_url` go on from this log's topics. Else a model that
-    was learned from another cluster is refused."""
+    """The id of the log whose models go on from this log's topics: else a model in `service.state_url` that was learned
+    from another Kafka cluster is refused, and one that a service with another log has in the Redis of `store.url`."""
 
     @rule("client")
     def _client_is_installed(self) -> str | None:
@@ -354,4 +364,8 @@ class StoreConfig(Settings):
     """`[store]`: what the processes share besides the log."""
 
     url: Annotated[str, AfterValidator(_store_url)] = "sqlite:state/store.db"
-    """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process (no service)."""
+    """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process (no service). A Redis may also be
+    `rediss://…` (TLS), `unix://PATH`, `redis+sentinel://HOST:PORT[,HOST:PORT]/NAME[/DB]`, or
+    `redis+cluster://HOST:PORT[,HOST:PORT]`."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_{][A-Za-z0-9._:/{}-]{0,99}$")] = PREFIX
+    """Redis: what every key and channel of this service begins with. Services that share a Redis need one each."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.exchange.pending import Limits, Pending
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.exchange.reopened import reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
@@ -341,6 +342,6 @@ def build_joiner(
     )
 
 
-def open_model_pending(config: Config, model: ModelConfig) -> Pending:
+def open_model_pending(config: Config, model: ModelConfig, names: RedisNames | None) -> Pending:
     """The store of a model's events that wait for their labels. A file that cannot be opened is tried again."""
-    return reopened_pending(config.store.url, Limits(model.label_seconds, model.label_events))
+    return reopened_pending(config.store.url, Limits(model.label_seconds, model.label_events), names)

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from thalweg.memory.exchange.open import SCHEMES_OF_REDIS
 from thalweg.ops.run.heartbeat import HEARTBEAT
 from thalweg.ops.run.standby import CHANNEL, GO, NO_ARROW_THREAD, OUTDATED, READY, UNFIT
 
@@ -35,7 +36,7 @@ _BY_CLIENT = {"confluent": ("thalweg.stream.log.confluent",), "kafka-python": ("
 _REDIS = tuple(
     f"thalweg.memory.{name}" for name in ("exchange.redis_commands", "exchange.redis_pending", "relay.redis_board")
 )
-_BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
+_BY_STORE = dict.fromkeys(SCHEMES_OF_REDIS, _REDIS)
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""
 _ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # in /proc/PID/stat, counted from 0 after the name of the process

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
 from thalweg.ops.config.alias import AliasConfig
@@ -67,6 +68,7 @@ class Learning:
         registry: The health of the process's parts.
         spans: Records traces; None: there are none.
         number: Which of the learner processes this one is, from 1: it has its share of the models.
+        names: Of the service in a Redis; None: the store is none.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Learning:
         registry: HealthRegistry,
         spans: Spans | None = None,
         number: int = 1,
+        names: RedisNames | None = None,
     ) -> None:
+        self._names = names
         self._spans, self._number, self._role = spans, number, learner_role(number)
         self._cannot_go_on: dict[str, ConfigurationError] = {}
         self._config = config = with_successors(config, record=True, blocked=self._cannot_go_on)
@@ -325,5 +329,5 @@ class Learning:
                 self._join_alone(model, run)
 
     def _join_alone(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
-        with closing(open_model_pending(self._config, model)) as pending:
+        with closing(open_model_pending(self._config, model, self._names)) as pending:
             run(build_joiner(self._config, model, self._source, pending, self._reports, self._registry))

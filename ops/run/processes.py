@@ -25,6 +25,7 @@ from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.relay.board import build_sender, open_board
 from thalweg.ops.run.relay.notes import keep_aliases
+from thalweg.ops.run.relay.store_names import names_in_store
 from thalweg.ops.run.serving import build_server
 from thalweg.ops.run.supervisor import PARENT
 from thalweg.ops.serve.access.callers import actor
@@ -69,16 +70,17 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
         stack.callback(watchdog.close)  # after the learners: one that is stuck does not keep the process either
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
-        store = reopened_commands(config.store.url)
+        names = stack.enter_context(names_in_store(config, source))
+        store = reopened_commands(config.store.url, names)
         stack.callback(store.close)
         spans = spans_of("learner")
         if spans is not None:
             stack.callback(spans.close)
         if config.service.sends:
-            sender = build_sender(config, live, registry)
+            sender = build_sender(config, live, registry, names)
             stack.callback(sender.close)  # after the learners: what they published last is sent, too
             sender.start()
-        learning = Learning(config, source, store, live, registry, spans, number)
+        learning = Learning(config, source, store, live, registry, spans, number, names)
         stack.callback(learning.close)
         learning.start()
         log.info("learning", models=mine)
@@ -97,16 +99,17 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
             log.warning(line)
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
-        store = reopened_commands(config.store.url)
+        names = stack.enter_context(names_in_store(config, source))
+        store = reopened_commands(config.store.url, names)
         stack.callback(store.close)
         store = AuditedCommands(store, audit_log(config.service.state_dir), actor)
         if config.service.role == "serve":
-            with closing(open_board(config)) as board:
+            with closing(open_board(config, names)) as board:
                 keep_aliases(config, board)
         spans = spans_of("server")
         if spans is not None:
             stack.callback(spans.close)
-        server = build_server(config, source, store, replica, None if spans is None else RequestTraces(spans))
+        server = build_server(config, source, store, replica, None if spans is None else RequestTraces(spans), names)
         server.start()
         gc.collect()
         gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from thalweg.memory.audit import audit_log, refused_log
 from thalweg.memory.exchange.commands import CommandQueue, StoreDamaged
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.exchange.reopened import check_store
 from thalweg.memory.snapshots.state import State
 from thalweg.models.calibration.calibrated import calibrated_predictor
@@ -125,16 +126,24 @@ def alias_locations(config: Config) -> list[AliasLocation]:
 
 
 def build_server(
-    config: Config, source: Log, store: CommandQueue, replica: int = 1, traces: RequestTraces | None = None
+    config: Config,
+    source: Log,
+    store: CommandQueue,
+    replica: int = 1,
+    traces: RequestTraces | None = None,
+    names: RedisNames | None = None,
 ) -> Server:
-    """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
+    """The server of a configuration; `replica`: which of its servers, from 1; `names`: of the service in a Redis.
+
+    Raises OSError for an address in use.
+    """
     live = live_folder(Path(config.service.state_dir))
     learned_here = config.service.role != "serve"
     config = with_successors(config, record=learned_here, blocked={})  # the learner process tells what is blocked
     registry, audit = HealthRegistry(), audit_log(config.service.state_dir)
     joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
-        {model.served_name: open_model_pending(config, model) for model in joined},
+        {model.served_name: open_model_pending(config, model, names) for model in joined},
         registry,
         {
             model.served_name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))

@@ -13,12 +13,17 @@ from tests.services.processes import PATIENCE, Unavailable, stop
 
 
 class RedisServer:
-    """One server without persistence, which can be stopped and started again empty."""
+    """One server without persistence, which can be stopped and started again empty.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where it has its files.
+        options: More of its command line.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
         if not shutil.which("redis-server"):
             raise Unavailable("no redis-server; run: sudo apt-get install redis-server")
-        self._folder = folder
+        self._folder, self.options = folder, options
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -34,7 +39,10 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder],
+            [
+                *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
+                *("--dir", self._folder, *self.options),
+            ],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + PATIENCE

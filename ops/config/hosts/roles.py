@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from thalweg.memory.exchange.open import is_redis
 from thalweg.models.parts.settings import Mistake, Place
 
 ServiceRole = Literal["all", "learn", "serve", "standby"]
@@ -19,7 +20,7 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
     if role == "all":
         return
     log, store = (str(_of(table, name).get("url", "sqlite:")) for name in ("log", "store"))
-    by_redis = store.startswith("redis")
+    by_redis = is_redis(store)
     if not by_redis and not _of(table, "service").get("state_url"):
         text = f"{role!r} needs a way between the hosts: store.url of a Redis, or service.state_url; got neither"
         yield Mistake(("service", "role"), text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.open import is_redis
+from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
 from thalweg.memory.relay.board import VersionBoard
 from thalweg.memory.relay.object_board import ObjectBoard
@@ -19,8 +21,8 @@ from thalweg.stream.relay.sender import Sender
 from thalweg.stream.shards.names import shard_of
 
 
-def open_board(config: Config) -> VersionBoard:
-    """The board: in Redis where the store is one, large contents in the object store; else there alone.
+def open_board(config: Config, names: RedisNames | None = None) -> VersionBoard:
+    """The board: in Redis where the store is one, under `names`, large contents in the object store; else there alone.
 
     Raises ConfigurationError: There is neither, or one of them cannot be opened.
     """
@@ -30,11 +32,11 @@ def open_board(config: Config) -> VersionBoard:
     except ObjectsUnusable as error:
         raise ConfigurationError([f"service.state_url: {error}"]) from error
     pieces = None if objects is None else Pieces(objects)
-    if config.store.url.startswith("redis"):
+    if is_redis(config.store.url):
         from thalweg.memory.relay.redis_board import RedisBoard
 
         try:
-            return RedisBoard(config.store.url, pieces)
+            return RedisBoard(config.store.url, pieces, names)
         except StoreError as error:
             raise ConfigurationError([f"store.url: {error}"]) from error
     if objects is None or pieces is None:
@@ -50,7 +52,7 @@ def identities(config: Config) -> dict[str, str]:
     return {model.name: model.identity_sha256() for model in config.model}
 
 
-def build_sender(config: Config, live: Path, registry: HealthRegistry) -> Sender:
+def build_sender(config: Config, live: Path, registry: HealthRegistry, names: RedisNames | None = None) -> Sender:
     """The sender of a learner process. Raises ConfigurationError."""
     config = with_successors(config, record=False, blocked={})
     known = identities(config)
@@ -60,7 +62,7 @@ def build_sender(config: Config, live: Path, registry: HealthRegistry) -> Sender
         shard = shard_of(name)
         return None if name in sharded else known.get(shard[0] if shard else name)
 
-    board, notes = open_board(config), LocalNotes(config, live, health=registry.register("relayed_status"))
+    board, notes = open_board(config, names), LocalNotes(config, live, health=registry.register("relayed_status"))
     host = instance_of(config)
     moving = [model.name for model in config.model if model.scale is not None]
     return Sender(live, board, identity, registry, notes.of, lambda: notes.tell(board, host), moving)

@@ -21,6 +21,7 @@ from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.relay.board import identities, open_board
 from thalweg.ops.run.relay.notes import RemoteNotes, keep_aliases
+from thalweg.ops.run.relay.store_names import names_in_store
 from thalweg.ops.run.shards.merging import COMPONENT as MERGER
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.publishing import merges
@@ -175,7 +176,9 @@ def run_follower(config: Config, stop: Signal) -> None:
         stack.callback(watchdog.close)
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
-        follower = Follower(config, live, open_board(config), registry, lambda topic: len(source.bounds(topic)))
+        names = stack.enter_context(names_in_store(config, source))
+        board = open_board(config, names)
+        follower = Follower(config, live, board, registry, lambda topic: len(source.bounds(topic)))
         stack.callback(follower.close)
         follower.start()
         log.info("following", models=[model.name for model in config.model])
