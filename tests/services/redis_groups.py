@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -25,7 +26,7 @@ def redis_cluster(folder: Path) -> Iterator[list[RedisServer]]:
     try:
         for server in servers:
             server.start()
-        clients = [redis.Redis.from_url(server.url) for server in servers]
+        clients: list[Any] = [redis.Redis.from_url(server.url) for server in servers]
         for number, client in enumerate(clients):
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 5462, min(16383, number * 5462 + 5461))
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -39,7 +40,7 @@ def redis_cluster(folder: Path) -> Iterator[list[RedisServer]]:
             server.stop()
 
 
-def _ok(client: redis.Redis) -> bool:
+def _ok(client: Any) -> bool:
     told: dict[str, str] = client.execute_command("CLUSTER INFO")
     return told["cluster_state"] == "ok" and told["cluster_known_nodes"] == "3"
 
@@ -61,7 +62,7 @@ class Watched:
             "sentinel down-after-milliseconds ours 300\nsentinel failover-timeout ours 2000\n"
         )
         self._process = subprocess.Popen(["redis-server", str(written), "--sentinel"], stdout=subprocess.DEVNULL)
-        self.sentinel = redis.Redis(port=self.port)
+        self.sentinel: Any = redis.Redis(port=self.port)
         until("the Sentinel to know the replica", self._knows)
 
     @property

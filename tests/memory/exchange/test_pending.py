@@ -130,8 +130,8 @@ def test_in_redis_events_expire_by_themselves(redis_url: str, tmp_path: Path) ->
     pending.settle(tmp_path.name, ["a"])
 
     client = redis.Redis.from_url(redis_url)
-    assert 0 < client.ttl(f"thalweg:pending:{tmp_path.name}:a") <= 77  # type: ignore[operator]
-    assert 0 < client.ttl(f"thalweg:pending:{tmp_path.name}") <= 77  # type: ignore[operator]
+    assert 0 < client.ttl(f"thalweg:pending:{tmp_path.name}:a") <= 77
+    assert 0 < client.ttl(f"thalweg:pending:{tmp_path.name}") <= 77
 
 
 def test_other_processes_see_the_same_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import pytest
 import redis
@@ -102,7 +103,7 @@ def test_with_prefixes_of_their_own_two_services_share_a_redis(url: str) -> None
     assert [one is not None for one in open_pending(url, names=one).find("m", ["a", "b"])] == [True, False]
     assert board.read("m", None) is None
     until("it to come", lambda: [one.id for one in open_commands(url, two).poll("m")] == [submitted])
-    keys = {key.decode().rpartition(":m")[0].partition(":")[0] for key in redis.Redis.from_url(url)}
+    keys = {key.decode().rpartition(":m")[0].partition(":")[0] for key in redis.Redis.from_url(url).scan_iter()}
     assert keys == {"thalweg", "staging"}
 
 
@@ -156,7 +157,7 @@ def test_the_record_lasts_while_anything_of_the_model_may_be_there(url: str) -> 
 
 
 def test_a_user_that_may_not_write_the_record_works_as_before(url: str) -> None:
-    admin = redis.Redis.from_url(url)
+    admin: Any = redis.Redis.from_url(url)
     admin.execute_command("ACL", "SETUSER", "less", "on", ">secret", "~thalweg:pending:*", "+@all")
     with capture_logs() as logs:
         remembers(url.replace("://", "://less:secret@"), names("log-2"))

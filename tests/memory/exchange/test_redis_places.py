@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -54,7 +55,8 @@ def everything_works(url: str, names: RedisNames | None = None) -> None:
         (waiting,) = pending.find("m", [kept])
         assert waiting is not None
         assert waiting.joined
-        heard, began = [], time.monotonic()
+        heard: list[str] = []
+        began = time.monotonic()
 
         def stopped() -> bool:
             if not heard and time.monotonic() - began > 0.3:
@@ -127,7 +129,7 @@ def test_under_sentinels_the_primary_is_found_also_after_a_failover(tmp_path: Pa
 
 def test_a_connection_to_a_server_that_has_become_a_replica_is_made_anew(server: RedisServer) -> None:
     """As where a name leads to the primary: the name leads elsewhere, and the old connection stays open."""
-    admin = redis.Redis.from_url(server.url)
+    admin: Any = redis.Redis.from_url(server.url)
     with closing(open_pending(server.url)) as pending, closing(RedisBoard(server.url)) as board:
         pending.remember("m", [("a", 1.0, b"x")])
         board.note("m", b"x")
@@ -147,7 +149,7 @@ def test_a_connection_to_a_server_that_has_become_a_replica_is_made_anew(server:
 
 
 def test_a_user_needs_the_rights_of_its_prefix_and_is_told_which_it_lacks(server: RedisServer) -> None:
-    admin = redis.Redis.from_url(server.url)
+    admin: Any = redis.Redis.from_url(server.url)
     rights = ("resetchannels", "&ours:*", "+@all", "-@dangerous")
     admin.execute_command("ACL", "SETUSER", "me", "on", ">secret", "~ours:*", *rights)
     url = server.url.replace("://", "://me:secret@")
