@@ -16,7 +16,7 @@ from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
-from thalweg.proto.framing.framing import FRAME_BYTES, MAGIC, Form, Schemas, Unframing, framed
+from thalweg.proto.framing.framing import FRAME_BYTES, MAGIC, Form, Schemas, Unframing, framed, schema_id
 from thalweg.proto.records import Headers, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.decoder import RowDecoder
@@ -89,6 +89,12 @@ class Decoder:
 
     def decode(self, records: Records) -> Decoded:
         """One batch of all valid events, in record order; and the invalid records."""
+        found = self._decoded(records)
+        if self._unframing is None and any(one.reason == "malformed" for one in found.rejected):
+            return Decoded(found.batch, [_hinted(one, records.values[one.row]) for one in found.rejected])
+        return found
+
+    def _decoded(self, records: Records) -> Decoded:
         bad_keys: dict[int, Rejected] = {}
         if self._unframing is not None and self._reads_keys and framed(records.keys):
             records, bad_keys = _with_read_keys(records, self._unframing)
@@ -271,3 +277,11 @@ def _form(content_type: str) -> Form:
             f"content-type: expected messageType thalweg.v1.Event or thalweg.v1.EventBatch, got {content_type!r:.80}"
         )
     return _MESSAGES[names[0]]
+
+
+def _hinted(one: Rejected, value: bytes | None) -> Rejected:
+    """With what may be meant by a zero byte at the beginning, where no registry is configured."""
+    id = schema_id(value)
+    if id is None or one.reason != "malformed":
+        return one
+    return replace(one, detail=f"{one.detail}; framed for a schema registry (schema {id})? log.registry.url is not set")

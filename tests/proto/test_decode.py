@@ -628,3 +628,25 @@ def test_events_know_their_place_in_the_log_however_they_are_cut_and_joined() ->
     assert [offset for piece in pieces for offset in piece.places.offsets.tolist()] == both.places.offsets.tolist()[1:]
     assert both.take(np.array([9, 0])).places.offsets.tolist() == [9, 0]
     assert join([both, replace(plain, places=None)]).places is None
+
+
+def test_a_framed_record_where_no_registry_is_configured_says_what_is_missing() -> None:
+    good = json.dumps(GOOD).encode()
+
+    decoded = Decoder(CLASSES).decode(records([good, b"\x00\x00\x00\x00\x07" + good, b"{not json", good]))
+
+    assert [one.row for one in decoded.rejected] == [1, 2]
+    assert "framed for a schema registry (schema 7)? log.registry.url is not set" in decoded.rejected[0].detail
+    assert "registry" not in decoded.rejected[1].detail
+    assert len(decoded.batch) == 2
+
+
+def test_records_without_a_time_of_their_own_or_with_a_key_that_is_no_text_are_events() -> None:
+    good = json.dumps(GOOD).encode()
+    run = Records(Partition("t", 0), range(3), [-0.001, 0.0, 5.0], [b"\xff", b"k", None], [good] * 3, [()] * 3)
+
+    decoded = Decoder(CLASSES).decode(run)
+
+    assert decoded.rejected == []
+    assert decoded.batch.times.tolist() == [0.0, 0.0, 5.0]
+    assert decoded.batch.keys == ["\\xff", "k", None]

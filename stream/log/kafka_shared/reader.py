@@ -18,6 +18,7 @@ from thalweg.stream.log.kafka_shared.consumer import (
     UnreadableBatch,
 )
 from thalweg.stream.log.kafka_shared.damage import Damage
+from thalweg.stream.log.kafka_shared.held_back import HeldBack
 from thalweg.stream.log.log import Gap, GapCause, LogError, PermanentLogError, Problem, Start
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class KafkaReader:
         self._gaps: list[Gap] = []
         self._held = False  # until the caller knows that a topic begins anew: no block may contain records of both
         self._damage = Damage(unreadable_seconds)
+        self._held_back = HeldBack()
         self._consumer: Consumer | None = None
         self._look_after = 0.0
         self._look_wait = _FIRST_LOOKS_SECONDS
@@ -142,8 +144,12 @@ class KafkaReader:
         if self._idle and self._next and time.monotonic() >= self._ask_after:
             # an unreachable broker looks like an idle one: only a response tells them apart
             self._ask_after = time.monotonic() + _ASK_SECONDS
-            self._ends |= consumer.ends(list(self._next), _ASK_SECONDS / 2)
+            stable = consumer.ends(list(self._next), _ASK_SECONDS / 2)
+            self._ends |= stable
             self._heard()
+            self._held_back.keep(self._next)
+            for part, end in stable.items():
+                self._held_back.look(part, max(self._next[part], consumer.passed(part)), end, consumer.highest(part))
         for part, following in self._next.items():
             end = max(consumer.highest(part), self._ends.get(part, 0))
             if self._idle and end > following:  # transaction markers and aborted records are skipped
@@ -160,7 +166,7 @@ class KafkaReader:
         if self._forbidden:
             names = ", ".join(sorted(self._forbidden))
             return Problem(f"not authorized for the topics {names}; grant READ and DESCRIBE", permanent=True)
-        return self._damage.problem()
+        return self._damage.problem() or self._held_back.problem()
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
@@ -170,8 +176,17 @@ class KafkaReader:
     def commit(self, position: Position, note: str = "") -> None:
         if not self._commits or self._consumer is None:
             return
-        following = [(partition, offset + 1) for partition, offset in position.items()]
-        self._attempt(lambda consumer: consumer.commit(following, note))
+        self._attempt(lambda consumer: consumer.commit(self._committed(consumer, position), note))
+
+    def _committed(self, consumer: Consumer, position: Position) -> list[tuple[Partition, int]]:
+        """The next offsets, beyond markers of transactions and aborted records where nothing else is left: those who
+        look on count them as lag.
+        """
+        found = []
+        for part, offset in position.items():
+            all_taken = self._idle and self._next.get(part) == offset + 1
+            found.append((part, max(offset + 1, consumer.passed(part)) if all_taken else offset + 1))
+        return found
 
     def close(self) -> None:
         if self._consumer is not None:
@@ -273,6 +288,8 @@ class KafkaReader:
             return
         for part, (first, last_end) in consumer.bounds(list(self._next)).items():
             following = self._next[part]
+            if self._idle:  # what was passed without being returned is not lost
+                following = max(following, min(consumer.passed(part), last_end))
             end = min(last_end, divergent.get(part, last_end))
             if following < first:
                 self._lost(part, following, first - 1, "retention")

@@ -29,7 +29,8 @@ from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.kafka import KafkaLog
-from thalweg.stream.log.log import Gap, Log, LogError, Message, PermanentLogError
+from thalweg.stream.log.kafka_shared import held_back
+from thalweg.stream.log.log import Gap, Log, LogError, Message, PermanentLogError, Problem
 from thalweg.stream.log.open import open_log
 from thalweg.stream.shards.partitioner import partition_of
 
@@ -75,6 +76,71 @@ def test_aborted_transactions_are_never_seen_and_hold_nothing_up(log: Log, kafka
     again = log.reader([topic], {Partition(topic, 0): offsets(runs)[2]})
     assert values(drain(again, 3)) == [f"2 {i}".encode() for i in range(3)]
     again.close()
+
+
+def transactional(servers: str, topic: str) -> KafkaProducer:
+    """A producer in a transaction."""
+    producer = KafkaProducer(bootstrap_servers=servers, transactional_id=f"tx-{topic}")
+    producer.init_transactions()
+    producer.begin_transaction()
+    return producer
+
+
+def test_what_was_learned_up_to_a_marker_is_committed_beyond_it(log: Log, kafka_servers: str, topic: str) -> None:
+    producer = transactional(kafka_servers, topic)
+    producer.send(topic, b"taken")
+    producer.commit_transaction()
+    producer.begin_transaction()
+    producer.send(topic, b"aborted")
+    producer.flush()
+    producer.abort_transaction()
+    producer.close()
+    reader = log.reader([topic], {}, group=f"g-{topic}")
+    drain(reader, 1)
+    assert reader.poll(1.0) == []
+
+    reader.commit(reader.position(), "version 1")
+    reader.poll(0.5)
+
+    assert reader.position() == {Partition(topic, 0): 0}
+    reader.close()
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    (found,) = admin.list_group_offsets({f"g-{topic}": None})[f"g-{topic}"].values()
+    admin.close()
+    assert found.offset == log.bounds(topic)[Partition(topic, 0)][1] == 4  # no lag for those who look on
+
+
+def test_a_transaction_that_stays_open_is_told(
+    log: Log, kafka_servers: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_back.HeldBack.__init__, "__defaults__", (1.5, time.monotonic))
+    log.append(topic, [Message(b"before")])
+    producer = transactional(kafka_servers, topic)
+    producer.send(topic, b"open")
+    producer.flush()
+    log.append(topic, [Message(b"behind it")])
+    reader = log.reader([topic], {})
+    assert values(drain(reader, 1)) == [b"before"]
+
+    def told() -> Problem | None:
+        assert reader.poll(0.2) == []
+        reader.lag()
+        return reader.problem()
+
+    assert told() is None
+    until("the transaction to be told", lambda: told() is not None)
+    problem = told()
+    assert problem is not None
+    assert f"{topic}/0: an open transaction has held back 2 offsets" in problem.reason
+    assert not problem.permanent
+    assert reader.reached()
+
+    producer.commit_transaction()
+
+    assert values(drain(reader, 2)) == [b"open", b"behind it"]
+    until("all to be well", lambda: told() is None and reader.lag() == {Partition(topic, 0): 0})
+    producer.close()
+    reader.close()
 
 
 def test_records_deleted_before_they_were_read_are_named_and_the_rest_is_read(
