@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import structlog
 
-from thalweg.memory.files import flush, sync_folder
+from thalweg.memory.files import flush, sync_folder, without_locks
 
 log = structlog.get_logger("audit")
 
@@ -68,6 +68,12 @@ class AuditLog:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, told: bool = True) -> None:
         self._path, self._clock, self._told = path, clock, told
+        self._watched: list[Callable[[str], None]] = []
+        self._missing = 0
+
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """From now on tell after each action what keeps it from being recorded; empty: nothing."""
+        self._watched.append(tell)
 
     def record(
         self,
@@ -103,10 +109,15 @@ class AuditLog:
         said = {key: value for key, value in entry.items() if key not in ("time", "pid", "arguments")}
         if self._told:
             (log.info if outcome == "done" else log.warning)("audit", **said, **(arguments or {}))
+        problem = ""
         try:
             self._append(json.dumps(entry, default=str).encode() + b"\n")
         except OSError as error:
             log.error("the audit log cannot be written", path=str(self._path), problem=str(error), **said)
+            self._missing += 1
+            problem = f"{self._path} cannot be written ({error}): {self._missing} actions are in the log stream alone"
+        for tell in self._watched:
+            tell(problem)
 
     def _append(self, line: bytes) -> None:
         with self._turn():
@@ -141,7 +152,12 @@ class _Turn:
 
     def __enter__(self) -> None:
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if not without_locks(error):
+                os.close(self._handle)
+                raise  # else a line is one write all the same: only files that are full need a turn
 
     def __exit__(self, *_: object) -> None:
         os.close(self._handle)

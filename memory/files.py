@@ -15,7 +15,14 @@ _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOTSUP
 
 _NO_RESERVING = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 """Errors of reserving room: this file system, or this system's library, cannot."""
+_NO_FOLDERS = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 _ZEROS = 1 << 20
+
+
+def without_locks(error: OSError) -> bool:
+    """Whether an error of `flock` says that this file system has none, as NFS without its lock service."""
+    return error.errno in _NO_LOCKS
 
 
 def flush(handle: int, data_only: bool = False) -> None:
@@ -88,10 +95,15 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename survives a power failure."""
+    """Flush a folder's entries to disk, so that a rename survives a power failure: where the file system can, which
+    others order by themselves. Raises OSError.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         flush(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDERS:
+            raise
     finally:
         os.close(handle)
 

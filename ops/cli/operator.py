@@ -44,9 +44,7 @@ def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
         try:
             return run_command(store, name, verb, _SHORT_SECONDS if silent else _PATIENCE_SECONDS, **arguments)
         except DeadlineExceeded as error:
-            raise NoAnswer(
-                f"no service is running on {config.service.state_dir}: {error}" if silent else str(error)
-            ) from error
+            raise NoAnswer(f"{silent}: {error}" if silent else f"{error}{_elsewhere(config)}") from error
         except EXPECTED as error:
             raise Failed(str(error)) from error
 
@@ -62,15 +60,28 @@ def _names(config: Config, stack: ExitStack) -> RedisNames | None:
     return stack.enter_context(names_in_store(config, source))
 
 
-def _silent(config: Config) -> bool:
-    """Whether no process of a service on this machine has been alive lately; of other hosts nothing is known."""
-    if not config.store.url.startswith("sqlite:"):
-        return False
+def _silent(config: Config) -> str:
+    """That no service is running, where none of its processes on this machine has been alive lately; else empty: of
+    other hosts, and of one whose live folder is not here, nothing is known.
+    """
+    if not config.store.url.startswith("sqlite:") or _elsewhere(config):
+        return ""
+    state_dir = Path(config.service.state_dir)
+    alive = False
     try:
-        newest = max((one.stat().st_mtime for one in (Path(config.service.state_dir) / LIVE).iterdir()), default=0.0)
+        newest = max((one.stat().st_mtime for one in (state_dir / LIVE).iterdir()), default=0.0)
+        alive = time.time() - newest <= _SILENT_SECONDS
     except OSError:  # there is no such folder, or a file is just replaced
-        return not (Path(config.service.state_dir) / LIVE).is_dir()
-    return time.time() - newest > _SILENT_SECONDS
+        alive = (state_dir / LIVE).is_dir()
+    return "" if alive else f"no service is running on {state_dir} (one in a container is asked from within)"
+
+
+def _elsewhere(config: Config) -> str:
+    """What to do where the live folder is in the memory of a container, or was before this machine started."""
+    live = Path(config.service.state_dir) / LIVE
+    if not live.is_symlink() or live.exists():
+        return ""
+    return f"; {live.readlink()} is not on this machine: if the service runs in a container, run this command there"
 
 
 def rollback(config: Config, name: str, version: int) -> None:

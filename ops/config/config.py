@@ -16,7 +16,7 @@ from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.files.places import folder_kept, place_mistakes
+from thalweg.ops.config.files.places import ONE_FOLDER, folder_kept, place_mistakes, same_but_for_case
 from thalweg.ops.config.files.reading import read_table
 from thalweg.ops.config.hosts.roles import role_mistakes
 from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
@@ -142,6 +142,8 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place], *, devices: bool) ->
         inside = {str(place[2]) for place in wrong if place[:2] == ("model", number) and len(place) > 2}
         if "name" not in inside and names.count(model["name"]) > 1:
             yield Mistake(("model", number, "name"), "another model has this name")
+        elif "name" not in inside and (other := same_but_for_case(model["name"], names)) is not None:
+            yield Mistake(("model", number, "name"), f"{other!r} differs by case alone: {ONE_FOLDER}")
         sound = _with_sound_scale(model, {place[3:] for place in wrong if place[:3] == ("model", number, "scale")})
         usable = inside - {"scale"} if sound is not model else inside
         for one in (*learner_mistakes(sound, usable), *(device_mistakes(model, inside) if devices else ())):
@@ -171,6 +173,8 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
         if "name" not in inside and (alias.name in by_name or given.count(alias.name) > 1):
             other = "a model" if alias.name in by_name else "another alias"
             yield Mistake(("alias", number, "name"), f"{other} has this name")
+        elif "name" not in inside and (near_by := same_but_for_case(alias.name, [*by_name, *given])) is not None:
+            yield Mistake(("alias", number, "name"), f"{near_by!r} differs by case alone: {ONE_FOLDER}")
         for key in ("champion", "challengers"):
             if {"champion", key} & inside:  # each challenger is held against the champion
                 continue

@@ -42,7 +42,7 @@ _MADE_OF = "expected letters, digits, '.', '_' or '-'"
 
 
 def _name(given: str) -> str:
-    if not re.fullmatch(_NAME, given) or given in _RESERVED or given.isdigit():
+    if not re.fullmatch(_NAME, given) or given.lower() in _RESERVED or given.isdigit():
         raise ValueError(f"{_MADE_OF}, and not {sorted(_RESERVED)}, got {given!r}")
     return given
 

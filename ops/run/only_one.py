@@ -44,8 +44,17 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
 
 
 def _locked(file: IO[str]) -> bool:
+    """Whether it is locked now. Raises ConfigurationError where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        folder = Path(file.name).parent
+        raise ConfigurationError(
+            [
+                f"service.state_dir: {folder} is on a file system without locks (flock: {error.strerror}): two "
+                "processes could write the same state; choose a local disk, or mount NFS with its lock service"
+            ]
+        ) from error
     return True

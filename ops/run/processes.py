@@ -102,14 +102,16 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
         names = stack.enter_context(names_in_store(config, source))
         store = reopened_commands(config.store.url, names)
         stack.callback(store.close)
-        store = AuditedCommands(store, audit_log(config.service.state_dir), actor)
+        audit = audit_log(config.service.state_dir)
+        store = AuditedCommands(store, audit, actor)
         if config.service.role == "serve":
             with closing(open_board(config, names)) as board:
                 keep_aliases(config, board)
         spans = spans_of("server")
         if spans is not None:
             stack.callback(spans.close)
-        server = build_server(config, source, store, replica, None if spans is None else RequestTraces(spans), names)
+        traces = None if spans is None else RequestTraces(spans)
+        server = build_server(config, source, store, replica, traces, names, audit)
         server.start()
         gc.collect()
         gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses

@@ -6,7 +6,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from thalweg.memory.audit import audit_log, refused_log
+from thalweg.memory.audit import AuditLog, audit_log, refused_log
 from thalweg.memory.exchange.commands import CommandQueue, StoreDamaged
 from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.exchange.reopened import check_store
@@ -23,6 +23,7 @@ from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
+from thalweg.ops.serve.access.audit_health import tell_health
 from thalweg.ops.serve.access.refusals import RefusedCalls
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
@@ -132,15 +133,17 @@ def build_server(
     replica: int = 1,
     traces: RequestTraces | None = None,
     names: RedisNames | None = None,
+    audit: AuditLog | None = None,
 ) -> Server:
-    """The server of a configuration; `replica`: which of its servers, from 1; `names`: of the service in a Redis.
+    """The server of a configuration; `replica`: which of its servers, from 1; `names`: of the service in a Redis;
+    `audit`: where calls are recorded; None: in the state folder.
 
     Raises OSError for an address in use.
     """
     live = live_folder(Path(config.service.state_dir))
     learned_here = config.service.role != "serve"
     config = with_successors(config, record=learned_here, blocked={})  # the learner process tells what is blocked
-    registry, audit = HealthRegistry(), audit_log(config.service.state_dir)
+    registry, audit = HealthRegistry(), audit or audit_log(config.service.state_dir)
     joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
         {model.served_name: open_model_pending(config, model, names) for model in joined},
@@ -189,6 +192,8 @@ def build_server(
         ],
         live=live,
     )
+    refused = refused_log(service.state_dir)
+    tell_health(registry, audit, refused)
     replicas = Replicas(live, replica, service.servers) if service.servers > 1 else None
     telemetry = ServerMetrics(live, models, health, replicas)
     if shadow is not None:
@@ -204,7 +209,7 @@ def build_server(
         tokens=service.tokens(registry, audit),
         certificates=service.certificates(registry, audit),
         jwts=service.jwt.verifier(registry, audit) if service.jwt is not None else None,
-        refused=RefusedCalls(refused_log(service.state_dir)),
+        refused=RefusedCalls(refused),
         access=AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         ),

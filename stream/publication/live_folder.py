@@ -53,7 +53,11 @@ def live_folder(state_dir: Path) -> Path:
     _tie(target, state_dir)
     if not location.is_symlink() or location.readlink() != target:  # new, or copied with another service's state
         beside = location.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
-        beside.symlink_to(target)
+        try:
+            beside.symlink_to(target)
+        except OSError:  # no links here, as on exFAT: what is published is on this disk, too
+            location.mkdir(exist_ok=True)
+            return location
         beside.replace(location)  # atomically: a process that starts at the same time always finds the folder
     return location
 

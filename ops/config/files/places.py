@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,16 @@ _BEFORE_PATHS = ("sqlite:", "file://", "file:", "onnx:", "hf:")
 _AUDIT = re.compile("|".join(rf"{re.escape(Path(file).stem)}(\.\d+)?\.jsonl" for file in (FILE, FILE_OF_REFUSED)))
 """Names in the state folder, also those of files that were full."""
 
+ONE_FOLDER = "some file systems have one folder for both"
+
+
+def same_but_for_case(name: object, names: Iterable[object]) -> str | None:
+    """The first of the names that is this one but for upper and lower case; None if there is none."""
+    if not isinstance(name, str):
+        return None
+    others = (one for one in names if isinstance(one, str) and one != name)
+    return next((one for one in others if one.casefold() == name.casefold()), None)
+
 
 def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
     """Paths that begin with `~`, which stands for a folder in a shell alone; models whose folder would be a file."""
@@ -31,13 +41,13 @@ def place_mistakes(table: Mapping[str, Any]) -> Iterator[Mistake]:
     for section, usual in (("log", "log.db"), ("store", "store.db")):
         url = str(_section(table, section).get("url", f"sqlite:state/{usual}"))
         if url.startswith("sqlite:") and (file := Path(url.removeprefix("sqlite:"))).parent == state:
-            files |= {f"{file.name}{end}": f"{section}.url" for end in ("", "-wal", "-shm", "-journal")}
+            files |= {f"{file.name}{end}".lower(): f"{section}.url" for end in ("", "-wal", "-shm", "-journal")}
     models = table.get("model", [])
     for number, model in enumerate(models if isinstance(models, list) else []):
         name = model.get("name") if isinstance(model, dict) else None
         if not isinstance(name, str):
             continue
-        if known := "the audit log" if _AUDIT.fullmatch(name) else files.get(name, ""):
+        if known := "the audit log" if _AUDIT.fullmatch(name.lower()) else files.get(name.lower(), ""):
             yield Mistake(("model", number, "name"), f"{name!r} is a file of the state folder already: {known}")
 
 

@@ -17,6 +17,7 @@ from thalweg.memory.audit import audit_log, refused_log
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.serve.access.access import Access, AccessSettings
+from thalweg.ops.serve.access.audit_health import tell_health
 from thalweg.ops.serve.access.refusals import Refusals, RefusedCalls
 from thalweg.ops.serve.http_api.guarded import guarded
 from thalweg.ops.serve.http_api.routes import HANDLERS
@@ -56,7 +57,9 @@ class Monitor:
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         )
         tokens = service.tokens(self._registry, audit)
-        self._refused = RefusedCalls(refused_log(service.state_dir))
+        refused = refused_log(service.state_dir)
+        tell_health(self._registry, audit, refused)
+        self._refused = RefusedCalls(refused)
         access = Access(tokens, settings, jwts, Refusals(self._telemetry.refused, self._refused))
         self._keys = None if jwts is None else jwts.keys
         routes = [

@@ -115,3 +115,21 @@ def test_without_a_service_nobody_is_waited_for_in_full(tmp_path: Path, monkeypa
         operator.rollback(config, "m", 0)
 
     assert waited == [3.0, 30.0, 3.0]
+
+
+def test_a_service_in_a_container_is_not_said_to_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(configured(tmp_path, None), {})
+    waited: list[float] = []
+
+    def nobody(store: object, name: str, verb: str, patience_seconds: float, **arguments: object) -> None:
+        waited.append(patience_seconds)
+        raise DeadlineExceeded("its learner did not answer")
+
+    monkeypatch.setattr(operator, "run_command", nobody)
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "live").symlink_to("/dev/shm/thalweg-of-a-container")
+
+    with pytest.raises(operator.NoAnswer, match=r"^its learner did not answer; /dev/shm/.* run this command there"):
+        operator.rollback(config, "m", 0)
+
+    assert waited == [30.0]  # its files may be shared: then it answers

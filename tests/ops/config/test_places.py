@@ -44,7 +44,7 @@ def test_a_tilde_is_told_instead_of_becoming_a_folder_of_that_name(tmp_path: Pat
     "name",
     [
         *("store.db", "log.db", "log.db-wal", "audit.jsonl", "audit.1.jsonl"),
-        *("audit-refused.jsonl", "audit-refused.4.jsonl"),
+        *("audit-refused.jsonl", "audit-refused.4.jsonl", "Log.DB", "Audit.jsonl"),
     ],
 )
 def test_no_model_is_called_as_a_file_of_the_state_folder(tmp_path: Path, name: str) -> None:
@@ -78,3 +78,16 @@ def test_a_running_process_has_whole_paths(tmp_path: Path, monkeypatch: pytest.M
     assert whole.store.url == "redis://localhost/0"
     assert whole.model[0].history == f"{tmp_path}/old.csv"
     assert whole.model[0].identity_sha256() == given.model[0].identity_sha256()
+
+
+def test_names_that_differ_by_case_alone_are_refused(tmp_path: Path) -> None:
+    """macOS, exFAT and SMB have one folder for both: two models would write one state."""
+    second = MODEL.replace('"pay"', '"Pay"')
+    with pytest.raises(ConfigurationError) as told:
+        loaded(tmp_path, MODEL + second)
+    assert "model.Pay.name: 'pay' differs by case alone: some file systems have one folder for both" in str(told.value)
+    with pytest.raises(ConfigurationError, match=r"alias\.PAY\.name: 'pay' differs by case alone"):
+        loaded(tmp_path, MODEL + '[[alias]]\nname = "PAY"\nchampion = "pay"\n')
+    with pytest.raises(ConfigurationError, match="got 'Live'"):
+        loaded(tmp_path, MODEL.replace('"pay"', '"Live"'))
+    assert len(loaded(tmp_path, MODEL + MODEL.replace('"pay"', '"paid"')).model) == 2
