@@ -28,11 +28,12 @@ LEAST_SECONDS = 86_400
 """A record of who has a model is kept for at least this long after it was last renewed."""
 _RENEW_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
+_LONGEST = 300
 
 _CLAIM = """
 local there = redis.call('GET', KEYS[1])
 local same, known = pcall(cjson.decode, there or '')
-if there and same and type(known) == 'table' then
+if there and same and type(known) == 'table' and type(known.log) == 'string' and type(known.topic) == 'string' then
   local ours = known.topic == ARGV[3] and (known.log == ARGV[2] or (ARGV[4] ~= '' and known.place == ARGV[4]))
   if not ours and (ARGV[5] == '' or known.log ~= ARGV[5]) then return there end
 end
@@ -144,12 +145,16 @@ class RedisNames:
             return b""
 
     def _told(self, place: str, model: str, topic: str, id: str, found: bytes) -> str:
-        other = json.loads(found)
-        where = f" at {other['place']}" if other.get("place") else ""
-        follows = f'set log.moved_from = "{other.get("log")}", or ' if other.get("log") != id else ""
+        try:
+            record = json.loads(found)
+        except ValueError:  # Lua reads more than JSON
+            record = {}
+        other = {part: str(record.get(part, ""))[:_LONGEST] for part in ("log", "topic", "place")}
+        where = f" at {other['place']}" if other["place"] else ""
+        follows = f'set log.moved_from = "{other["log"]}", or ' if other["log"] != id else ""
         return (
             f"store {place}: model {model!r} under the prefix {self.prefix!r} is another service's, which learns topic "
-            f"{other.get('topic')!r} of log {other.get('log')}{where}; this one learns topic {topic!r} of log {id}: "
+            f"{other['topic']!r} of log {other['log']}{where}; this one learns topic {topic!r} of log {id}: "
             f"nothing is shared with it. Give one of them another store.prefix, or a Redis of its own. If that service "
             f"is gone and this one takes its place: {follows}delete the key {self.service(model)}"
         )

@@ -164,3 +164,13 @@ def test_a_user_that_may_not_write_the_record_works_as_before(url: str) -> None:
     admin.execute_command("ACL", "DELUSER", "less")
 
     assert "it cannot be told whether another service has these models" in [one["event"] for one in logs]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3", '{"log": 1}', "null"])
+def test_a_record_that_is_none_is_replaced(url: str, content: str) -> None:
+    redis.Redis.from_url(url).set("thalweg:note:m:service", content)
+
+    remembers(url, names("log-1"))
+
+    with pytest.raises(OtherService):
+        remembers(url, names("log-2"))
