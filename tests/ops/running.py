@@ -41,6 +41,7 @@ url = "{log}"
 
 [store]
 url = "{store}"
+prefix = "{prefix}"
 
 [[model]]
 name = "m"
@@ -64,13 +65,14 @@ class Service:
         learner: str = "ridge",
         store: str | None = None,
         model: str = "",
+        prefix: str = "thalweg",
     ) -> None:
         self.folder = folder
         self.ports = {"grpc": free_port(), "http": free_port()}
         self.path = folder / "thalweg.toml"
         url = log or f"sqlite:{folder}/log.db"
         store = store or f"sqlite:{folder}/store.db"
-        head = TOML.format(folder=folder, log=url, store=store, topic=topic, **self.ports)
+        head = TOML.format(folder=folder, log=url, store=store, prefix=prefix, topic=topic, **self.ports)
         self.path.write_text(head + model + sample(learner).configuration + more)
         self.learner = learner
         self.config: Config = load(self.path, {})

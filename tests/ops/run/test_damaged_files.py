@@ -54,7 +54,7 @@ def _cut(path: Path) -> None:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     names = {"log": f"sqlite:{tmp_path}/log.db", "store": f"sqlite:{tmp_path}/store.db", "topic": "m.events"}
-    head = TOML.format(folder=tmp_path, grpc=free_port(), http=free_port(), **names)
+    head = TOML.format(prefix="thalweg", folder=tmp_path, grpc=free_port(), http=free_port(), **names)
     (tmp_path / "thalweg.toml").write_text(head + 'labels_topic = "m.labels"\n' + sample("ridge").configuration)
     return load(tmp_path / "thalweg.toml", {})
 

@@ -130,7 +130,8 @@ def test_killed_at_random_points_the_state_of_every_learner_is_that_of_an_undist
     tmp_path: Path, kafka_servers: str, redis_url: str, learner: str
 ) -> None:
     topic = f"m-{uuid.uuid4().hex[:8]}"
-    with service(tmp_path, f"kafka://{kafka_servers}", topic, learner=learner, store=redis_url) as running:
+    log = f"kafka://{kafka_servers}"
+    with service(tmp_path, log, topic, learner=learner, store=redis_url, prefix=topic) as running:
         kill_again_and_again(running, kills=4, accuracy=sample(learner).accuracy)
 
 

@@ -130,6 +130,7 @@ def test_a_model_that_is_configured_no_more_leaves_the_page_after_a_restart(tmp_
         )
         assert stop(first) == 0
         head = TOML.format(
+            prefix="thalweg",
             folder=tmp_path,
             log=f"sqlite:{tmp_path}/log.db",
             store=f"sqlite:{tmp_path}/store.db",
