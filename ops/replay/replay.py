@@ -59,7 +59,7 @@ class Replayed:
     unanswered: int = 0
     """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     left_out: int = 0
-    """Events that the figures over all events leave out, because they are of another order of magnitude."""
+    """Events that figures over all events leave out: of another order of magnitude, or of a very rare class."""
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
