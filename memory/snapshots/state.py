@@ -155,3 +155,8 @@ def _checksum(tensors: Mapping[str, Array], meta: str) -> str:
 
 def _canonical(meta: Mapping[str, Any]) -> bytes:
     return json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()
+
+
+def under(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """The tensors whose names begin so, without the prefix."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +12,7 @@ from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.labels import when_known, why_unanswered
+from thalweg.ops.replay.labels import left_out_text, when_known, why_unanswered
 from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.ops.run.failed import Failed
@@ -99,6 +101,17 @@ _SIGNALS = {
 """What an alarm was raised by."""
 
 
+def _show_variants(console: Console, variants: Mapping[str, Mapping[str, float]]) -> None:
+    """What `[model.tune]` found, the best of late first."""
+    if not variants:
+        return
+    table = Table(Column("variant", no_wrap=True), "loss of late", "answered", box=None)
+    for name, one in sorted(variants.items(), key=lambda each: each[1].get("loss", math.inf)):
+        table.add_row(name + " *" * bool(one["answers"]), figure_text(one.get("loss")), f"{one['share']:.1%}")
+    console.print(table)
+    console.print("* answers now", highlight=False)
+
+
 def _show(console: Console, done: Replayed) -> None:
     record = done.report()
     console.print(
@@ -126,8 +139,8 @@ def _show(console: Console, done: Replayed) -> None:
     if table.row_count:
         console.print(table)
         if done.left_out:
-            what = f"{counted(done.left_out, 'event')} of another order of magnitude than all others"
-            console.print(f"not in the figures over all events: {what}", highlight=False, soft_wrap=True)
+            console.print(f"not in all figures: {left_out_text(done)}", highlight=False, soft_wrap=True)
+        _show_variants(console, record["variants"])
     elif done.labelled:
         console.print("nothing was graded: no event was predicted by a model that knew a label", highlight=False)
     for alarm in done.alarms:

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.labels import when_known, why_unanswered
+from thalweg.ops.replay.labels import left_out_text, when_known, why_unanswered
 from thalweg.ops.replay.replay import Replayed, replay_events
 from thalweg.ops.replay.report import draw
 from thalweg.proto.bounds.counted import counted
@@ -56,7 +56,7 @@ class Evaluation:
 
     @property
     def left_out(self) -> int:
-        """Rows that the figures over all rows leave out, because they are of another order of magnitude."""
+        """Rows that figures over all rows leave out: of another order of magnitude, or of a very rare class."""
         return self.replayed.left_out
 
     @property
@@ -101,7 +101,7 @@ class Evaluation:
             if self.unanswered
             else ""
         )
-        missing += f"; of another order of magnitude, in no figure: {self.left_out:,}" if self.left_out else ""
+        missing += f"; not in all figures: {left_out_text(self.replayed)}" if self.left_out else ""
         begun = f"; it had learned {counted(self.began_after, 'event')} before" if self.began_after else ""
         what = f"{html.escape(self.replayed.model.learner)}, {counted(self.replayed.events, 'row')}"
         what += f", labels known {when_known(self.replayed)}{missing}"

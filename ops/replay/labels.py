@@ -5,6 +5,9 @@ from __future__ import annotations
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.replay.replay import Replayed
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.task import task_of
+
+_BEYOND = "another order of magnitude than all others"
 
 
 def when_known(done: Replayed) -> str:
@@ -30,3 +33,9 @@ def why_unanswered(done: Replayed) -> str:
         )
     what = "class" if done.learner.schema.label == "class" else "label"
     return f"because no {what} was known yet"
+
+
+def left_out_text(done: Replayed) -> str:
+    """What figures over all events leave out."""
+    what = "a class that hardly ever came" if task_of(done.learner.predictor()).label == "class" else _BEYOND
+    return f"{counted(done.left_out, 'row')} of {what}"

@@ -35,6 +35,7 @@ from thalweg.stream.learn.fold import Fold
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.sources.csv_reading import FileError
 from thalweg.stream.sources.files import CsvMapping, read_events
+from thalweg.stream.tuning.variants import ANSWERING, LOSS, SHARE
 
 CURVE_POINTS = 200
 _PROGRESS_SECONDS = 0.1
@@ -59,7 +60,7 @@ class Replayed:
     unanswered: int = 0
     """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     left_out: int = 0
-    """Events that the figures over all events leave out, because they are of another order of magnitude."""
+    """Events that figures over all events leave out: of another order of magnitude, or of a very rare class."""
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -101,6 +102,18 @@ class Replayed:
         classes = len(predictor.classes) if task.label == "class" else 0
         return hints(task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner)
 
+    def variants(self) -> dict[str, dict[str, float]]:
+        """By variant of `[model.tune]`, its mean loss of late, its share of answered events, and 1 if it answers
+        now; {} without.
+        """
+        gauges = self.learner.gauges()
+        shown = {"loss": gauges.get(LOSS.name), "share": gauges.get(SHARE.name), "answers": gauges.get(ANSWERING.name)}
+        found: dict[str, dict[str, float]] = {}
+        for figure, by_variant in shown.items():
+            for (name,), value in by_variant.items() if isinstance(by_variant, Mapping) else ():
+                found.setdefault(name, {})[figure] = value
+        return found
+
     def report(self) -> dict[str, Any]:
         """The report as JSON values."""
         state = self.learner.state()
@@ -131,6 +144,7 @@ class Replayed:
             "state_sha256": state.sha256(),
             "memory_bytes": state.size_bytes,
             "gauges": flattened(self.learner.gauges()),
+            "variants": self.variants(),
         }
 
 

@@ -107,7 +107,7 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
 
 
 def _without_extremes(axes: Any) -> int:
-    """Leave out of the axis what is far beyond all else, as a recent figure is while it holds one absurd label; returns
+    """Leave out of the axis what is far beyond all else, as a recent figure is while it holds absurd labels; returns
     how many points lie outside."""
     drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.get_lines()])
     far = _far(drawn)

@@ -156,7 +156,7 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     ),
     "thalweg_left_out_events": (
         "gauge",
-        "Events that the metrics over all events leave out: their label or answer is of another order of magnitude",
+        "Events that metrics over all events leave out: of another order of magnitude, or of a very rare class",
         ("model_name",),
     ),
     "thalweg_micro_batch_events": (

@@ -51,12 +51,25 @@ class Bounds:
         elif math.isnan(self.width):
             return np.full(len(losses), np.nan)
         else:
-            low = self.low if math.isfinite(self.low) else self.centre - _DEVIATIONS * self.width
-            reach = _TIMES * self.width if math.isfinite(self.low) else 2.0 * _DEVIATIONS * self.width
+            low, reach = self._interval
             with np.errstate(over="ignore", invalid="ignore"):
                 scaled = (losses - low) / reach if reach > 0 else np.where(losses > low, 1.0, 0.0)
         found: NDArray[np.float64] = np.where(np.isnan(losses), 1.0, np.clip(scaled, 0.0, 1.0))
         return found
+
+    def unbounded(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Losses that `bounded` scaled, of any shape, in their own unit, as far as they count."""
+        low, reach = self._interval
+        return np.asarray(low + reach * scaled)
+
+    @property
+    def _interval(self) -> tuple[float, float]:
+        """The lowest loss that counts, and how far it is to the highest."""
+        if self.given:
+            return self.low, self.high - self.low
+        if math.isfinite(self.low):
+            return self.low, _TIMES * self.width
+        return self.centre - _DEVIATIONS * self.width, 2.0 * _DEVIATIONS * self.width
 
     def until_moved(self) -> int:
         """After how many further losses of the champion the bounds move."""

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _MOST_VALUES = 8192  # values stored per signal; beyond that it restarts from the newest quarter
 _AT_ONCE = 256  # values; those after a change are fed again
 _SCALED_BY = 100  # values that determine the usual range of an unbounded signal
+_ABSURD = 1000.0  # times the usual distance from the median: such values are no part of the usual range
 _LEAST_SIDE = 8  # values on either side of a change
 
 
@@ -69,7 +70,7 @@ class SignalWatch:
     Args:
         detectors: Names from `DETECTORS`.
         bounded: Values are within [0, 1]; others are scaled to it: x becomes the logistic function of its distance
-            from the median of the first hundred, in units of their mean absolute deviation.
+            from the median of the first hundred, in units of their mean absolute deviation without absurd ones.
         patience: Threshold of Page-Hinkley on the sum of the excess over the mean, less 0.02 each.
         worse: 1 where a higher value is worse, -1 where a lower one is: an improvement is not drift.
     """
@@ -237,7 +238,10 @@ class SignalWatch:
             return None
         usual = self._values[:_SCALED_BY]
         center = float(np.median(usual))
-        return Scale(center, float(np.abs(usual - center).mean()))
+        with np.errstate(over="ignore"):
+            away = np.abs(usual - center)
+        near = away <= _ABSURD * np.median(away[away > 0]) if away.any() else away == 0  # one of 1e99 hides all changes
+        return Scale(center, float(away[near].mean()))
 
     def _adwin_score(self) -> float:
         """The last 64 values against those before, in units of ADWIN's bound for that cut (Bifet & Gavaldà 2007)."""

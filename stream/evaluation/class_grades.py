@@ -80,11 +80,10 @@ def grade_classes(
     known = numbers.tables(labels.names, codes, classes)
     column = known.columns[codes]
     found: dict[str, Any] = {"correct": answers == column}
-    two, probabilities = False, False
+    probabilities = False
     if scores is not None:
         found["scores"], found["column"] = scores, column
         probabilities = task.probabilities
-        two = len(numbers.classes) <= 2 and len(classes) <= 2
-    if two and (groups := groups_of(batch)) is not None:
-        found["group"] = those(groups, rows)
-    return Graded(rows, found, Alike("classes", classes, probabilities, two, tuple(found)), codes, known.ours)
+        if (groups := groups_of(batch)) is not None:
+            found["group"] = those(groups, rows)
+    return Graded(rows, found, Alike("classes", classes, probabilities, tuple(found)), codes, known.ours)

@@ -14,9 +14,10 @@ so the figures measure what it retains of them. (2) Task ends are not announced:
 are replaced: a uniform sample of the class's first 100 K events (algorithm R, Vitter 1985), later a decaying sample,
 in which an event stays for 100 K more events of its class on average (Aggarwal, VLDB 2006). So the sample of a class
 that changes is updated, and that of a class that no longer occurs stays; replacing one event changes an accuracy by
-up to 1/K. (4) Classes take turns, four at a time, each evaluated in full by the present predictor: of C classes,
-each one every max(C, 4) K / share events (the paper's evaluation periodicity), so that the cost is a fixed share of
-that of predicting.
+up to 1/K. A class that hardly ever came (`figures/few.py`) counts once it came more often.
+(4) Classes take turns, four at a time, each evaluated in full by the present predictor: of C classes, each one every
+max(C, 4) K / share events (the paper's evaluation periodicity), so that the cost is a fixed share of that of
+predicting.
 
 State: K * classes * bytes of the inputs, within the given bound. Depends on the events and micro-batches alone.
 """
@@ -33,6 +34,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import task_of
+from thalweg.stream.evaluation.figures.few import strays
 from thalweg.stream.evaluation.grading import Graded, earlier_alike
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.tasks import grading_of
@@ -120,7 +122,8 @@ class Continual:
         `accuracy` is the mean of the classes' latest accuracies; `recent_forgetting` is WF over the latest Δ
         evaluations of each class, while the others cover the whole history.
         """
-        rows, lowest, fall, rise = self._accuracies, self._lowest, self._drop, self._rise
+        kept = ~strays(self._seen)  # a mistyped label is no class that was forgotten
+        rows, lowest, fall, rise = (one[kept] for one in (self._accuracies, self._lowest, self._drop, self._rise))
         latest = rows[:, -1]
         known = ~np.isnan(latest)
         if not known.any():

@@ -22,6 +22,7 @@ from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.figures.window_figures import Figures
 
 Floats: TypeAlias = NDArray[np.float64]
+_SMALLEST_PROBABILITY = 1e-15
 _MOST_CLASSES = 10_000  # all events of further classes are graded, but share one recall
 
 
@@ -36,8 +37,6 @@ class Alike(NamedTuple):
     """The classes of the predictor."""
     probabilities: bool = False
     """Whether its scores are probabilities."""
-    two: bool = False
-    """Whether there are exactly two classes."""
     columns: tuple[str, ...] = ()
 
 
@@ -203,6 +202,21 @@ def finite(scores: Array) -> NDArray[np.float64]:
     if not np.isfinite(wide).all():
         np.nan_to_num(wide, copy=False, posinf=1e300, neginf=-1e300)
     return wide
+
+
+def log_losses(given: Floats) -> Floats:
+    """The log-losses from the probabilities of the true classes."""
+    losses: Floats = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
+    return losses
+
+
+def joined_column(parts: list[Any]) -> Any:
+    """The parts of a column as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [one for part in parts for one in part]
 
 
 def those(groups: Any, rows: NDArray[np.intp] | slice) -> Any:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import structlog
 
-from thalweg.memory.snapshots.state import State
+from thalweg.memory.snapshots.state import State, under
 from thalweg.models.contract.capabilities import SequencePredictor, capability, predict_batch
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch
@@ -318,8 +318,7 @@ class Monitor:
         self._replaced_at, self._replaced = state.meta.get("replaced", (0, ""))
         for part, one in self._parts().items():
             if part in state.meta:
-                tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
-                one.restore(State(tensors, state.meta[part]))
+                one.restore(State(under(f"{part}/", state.tensors), state.meta[part]))
         if not self._baseline.restore(state.meta):  # a different baseline: figures of the previous one do not apply
             self._frozen = Prequential(self._window_events, self.task)
 

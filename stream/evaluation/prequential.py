@@ -6,6 +6,7 @@ continue after a restart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,22 +14,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.snapshots.state import State
+from thalweg.memory.snapshots.state import State, under
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import BUILT_IN, Task, task_of
 from thalweg.stream.evaluation.figures.bounds import Bound, positive_bound
 from thalweg.stream.evaluation.figures.calibration import Calibration
+from thalweg.stream.evaluation.figures.few import strays
 from thalweg.stream.evaluation.figures.means import Means, figures_of
 from thalweg.stream.evaluation.figures.orders import BY, By, Orders, Parts, parts_of, with_sizes
-from thalweg.stream.evaluation.figures.ranking import Ranks, group_numbers
+from thalweg.stream.evaluation.figures.ranking import group_numbers
 from thalweg.stream.evaluation.figures.recent import RecentWindow
+from thalweg.stream.evaluation.figures.two_classes import COLUMNS, TwoClasses, with_scores
 from thalweg.stream.evaluation.figures.window_figures import Figures, class_figures, number_figures, window_figures
-from thalweg.stream.evaluation.grading import Alike, ClassNumbers, Graded, TaskGrading, finite, fits
+from thalweg.stream.evaluation.grading import (
+    Alike,
+    ClassNumbers,
+    Graded,
+    TaskGrading,
+    finite,
+    fits,
+    joined_column,
+    log_losses,
+)
 from thalweg.stream.evaluation.tasks import grading_of
 
-_SMALLEST_PROBABILITY = 1e-15
 _AT_ONCE = 4096  # events that are added to the figures together: a hundred small arrays cost as much as a large one
 _MOST_WAITING = 1 << 20  # … or so many scores
 
@@ -38,14 +49,15 @@ class Prequential:
 
     The task says how predictions are graded (`tasks`). A `score` is the probability that a number is 1 rather than
     0, and is graded as that. Log-loss and calibration error are available if scores are probabilities, AUC if there
-    are two classes, over all events from counts (`Ranks`); for the recent window also the mean AUC by group
+    are two classes, over all events from counts; for the recent window also the mean AUC by group
     (`gauc`), where a group is the events of one `user` (an input) or key, weighted by its events, and groups of one
     class are ignored. A prediction from before the class was known counts as wrong. Unlabelled events are not
     graded, and neither are labelled ones that got no answer because the model knew no class at all yet: those are
     counted (`unanswered`). No figure depends on how the stream is cut into micro-batches.
 
-    RMSE, MAE and the figures of event sequences over all events leave out a few events of another order of magnitude
-    (`orders.py`), and say how many (`left_out`). The recent window leaves out none: it forgets them.
+    RMSE, MAE and the figures of event sequences leave out a few events of another order of magnitude (`orders.py`),
+    balanced accuracy classes that hardly ever come (`few.py`), and AUC all but two while the others are few
+    (`two_classes.py`). How many those are over all events is told (`left_out`).
 
     For event sequences there are also the mean `log_likelihood`, the share of types among the three most likely,
     RMSE of the expected gap in seconds, mean absolute error of its logarithm, and for the recent window the
@@ -69,7 +81,7 @@ class Prequential:
         self._grading: TaskGrading | None = None
         self._own = Means(())
         self._orders: dict[str, Orders] = {}
-        self._ranks = Ranks()
+        self._two = TwoClasses()
         self._calibration = Calibration()
         self._scores = False
         self._recent = RecentWindow(window_events)
@@ -93,9 +105,12 @@ class Prequential:
 
     @property
     def left_out(self) -> int:
-        """Events that a figure over all events leaves out, because they are of another order of magnitude."""
+        """Events that a figure over all events leaves out: of another order of magnitude, or of a rare class."""
         self._flush()
-        return max((found[2] for name in self._orders if (found := self._order_figure(name))), default=0)
+        orders = (found[2] for name in self._orders if (found := self._order_figure(name)))
+        pair = self._two.pair(self._seen, self.classes)
+        others = 0 if pair is None else int(self._seen.sum() - self._seen[list(pair)].sum())
+        return max(*orders, others, int(self._seen[strays(self._seen)].sum()), 0)
 
     @property
     def numbers(self) -> ClassNumbers:
@@ -223,7 +238,10 @@ class Prequential:
         self._flush()
         if not len(self._recent) or self._task is None or self._grading is None:
             return None
-        return self._task.quality, self._grading.main(self._recent)
+        window = self._recent
+        if beyond := self._beyond(window.columns() if self._orders else {}):
+            window = window.without(beyond)
+        return self._task.quality, self._grading.main(window)
 
     @property
     def worst_case_accuracy(self) -> float:
@@ -244,11 +262,12 @@ class Prequential:
             tensors |= {f"{self._task.name}.{name}": tensor for name, tensor in kept.items()}
         for name, orders in self._orders.items():
             tensors |= {f"order.{name}.{key}": tensor for key, tensor in orders.tensors().items()}
-        tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
+        tensors |= self._two.tensors() | self._calibration.tensors() | self._recent.tensors()
         meta: dict[str, Any] = {
             "classes": list(self._numbers.classes),
             "window_events": self._recent.size,
             "scores": self._scores,
+            "ranked": self._two.names,
         }
         if self.unanswered:
             meta["unanswered"] = self.unanswered
@@ -274,24 +293,26 @@ class Prequential:
             spreads = tensors.get(f"{name}.spreads")
             self._own.restore(tensors[f"{name}.sums"], tensors[f"{name}.counts"], spreads)
         self._orders = {
-            name: Orders.of(name, _below(f"order.{name}.", tensors)) for name in BY if f"order.{name}.sums" in tensors
+            name: Orders.of(name, under(f"order.{name}.", tensors)) for name in BY if f"order.{name}.sums" in tensors
         }
-        self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
+        names = meta.get("ranked", meta["classes"][:2])
+        self._two, self._calibration = TwoClasses.of(tensors, names, int(self._seen.sum())), Calibration.of(tensors)
         self._scores, self.unanswered = meta.get("scores", False), meta.get("unanswered", 0)
         self._recent = RecentWindow(self._recent.size)
         if meta["window_events"] == self._recent.size:
             pushed = self._graded - meta.get("window_begun", 0)
-            self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
+            self._recent.restore(with_scores(tensors, self._scores), pushed, float(tensors["sums"][3]))
 
     def figures(self) -> Figures:
         """Figures over all events with their bounds."""
         self._flush()
-        found = class_figures(self._hits, self._seen)
+        found = class_figures(self._hits, self._seen, strays(self._seen))
         means = self._means_of(self._means)
         if "log_loss" in means:
             loss, bound = means["log_loss"]
             found["log_loss"] = loss, positive_bound(bound)
-        if len(self._numbers.classes) == 2 and (ranked := self._ranks.found) is not None:
+        pair = self._two.pair(self._seen, self.classes)
+        if pair is not None and (ranked := self._two.found(pair)) is not None:
             found["auc"] = ranked
         if (error := self._calibration.error) is not None:
             found["calibration_error"] = error, None
@@ -324,8 +345,11 @@ class Prequential:
         return len(self._recent)
 
     def _figures_of(self, columns: dict[str, NDArray[np.float64]]) -> Figures:
+        for name, rows in self._beyond(columns).items():
+            columns[name] = np.where(rows, np.nan, columns[name])
         means = figures_of({name: columns[name] for name in (*self._means.names, *self._own.names) if name in columns})
-        found = window_figures(columns, means, len(self._numbers.classes), self._scores)
+        pair, stray = self._two.pair(self._seen, self.classes), strays(self._seen)
+        found = window_figures(columns, means, pair, stray, self._scores)
         return found if self._grading is None else found | self._grading.recent_figures(means, columns)
 
     def _means_of(self, means: Means) -> Figures:
@@ -337,12 +361,19 @@ class Prequential:
                 found[name] = mean, means.bound(name)
         return found
 
+    def _beyond(self, columns: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.bool_]]:
+        """The events of a window that its figures leave out, by column (N,)."""
+        sized = {name: orders.beyond(columns) for name, orders in self._orders.items() if name in columns}
+        return {name: rows for name, rows in sized.items() if rows is not None}
+
     def _order_figure(self, name: str) -> tuple[float, Bound | None, int] | None:
         return self._orders[name].figure(self._means if name in self._means.names else self._own)
 
     # -- adding graded micro-batches to the figures --------------------------------------------------------------------
 
     def _wait(self, graded: Graded) -> None:
+        if self._two.several:
+            graded.columns.pop("group", None)
         if self._waiting and self._waiting[0].alike != graded.alike:
             self._flush()
         self._scores = graded.alike.kind == "scores"
@@ -361,9 +392,9 @@ class Prequential:
         alike = waiting[0].alike
         self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
         starts = np.cumsum([0, *map(len, waiting[:-1])])
-        joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
+        joined = {name: joined_column([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
         if alike.kind == "classes":
-            joined["label"] = _joined([graded.labels for graded in waiting])
+            joined["label"] = joined_column([graded.labels for graded in waiting])
         self._take(alike, joined, starts, count)
 
     def _take(self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp], count: int) -> None:
@@ -371,18 +402,20 @@ class Prequential:
         joined = with_sizes(joined)
         kept = () if self._grading is None else self._grading.kept
         pushed: dict[str, Any] = {name: joined[name] for name in (*_KEPT, *kept) if name in joined}
-        if "group" in joined:
-            pushed["group"] = group_numbers(joined["group"])
-        if alike.kind != "means":
-            self._count(joined["label"], joined["correct"])
         if "scores" in joined:
             pushed |= self._figures_of_scores(alike, joined, starts)
+        if "group" in joined:
+            pushed["group"] = group_numbers(joined["group"])
+            if "scores" in joined:
+                pushed["group"] = np.where(np.isnan(pushed.get(COLUMNS[0], math.nan)), math.nan, pushed["group"])
         if "given" in joined:
             given, yes = joined["given"], joined["label"] == 1
-            pushed["margin"], pushed["log_loss"] = given, _log_losses(np.where(yes, given, 1.0 - given))
+            pushed["margin"], pushed["log_loss"] = given, log_losses(np.where(yes, given, 1.0 - given))
             self._means.add("log_loss", pushed["log_loss"], starts)
-            self._ranks.add(2.0 * given - 1.0, yes, True)
+            self._two.add_probabilities(given, yes)
             self._calibration.add(given, yes)
+        if alike.kind != "means":
+            self._count(joined["label"], joined["correct"])
         parts: dict[By, Parts] = {}
         for means in (self._means, self._own):
             for name in means.names:
@@ -412,42 +445,18 @@ class Prequential:
             known = np.flatnonzero(column >= 0)
             given = np.zeros(len(column))
             given[known] = finite(scores[known, column[known]])  # 0 for an unknown class
-            found["log_loss"] = _log_losses(given)
+            found["log_loss"] = log_losses(given)
             self._means.add("log_loss", found["log_loss"], starts)
             if scores.shape[1]:
                 highest = scores.max(axis=1).astype(np.float64)
                 # NaN is ignored: all zeros mean that no class was known
                 found["confidence"] = np.where(highest > 0, highest, np.nan)
                 self._calibration.add(found["confidence"], joined["correct"])
-        if alike.two:
-            found["margin"] = margin = self._margins(alike.classes, finite(scores))
-            self._ranks.add(margin, joined["label"] == 1, alike.probabilities)
+        if not self._two.several:
+            found |= self._two.add(
+                finite(scores), alike.classes, joined["label"], self.classes, alike.probabilities, self._seen
+            )
         return found
 
-    def _margins(self, classes: tuple[str, ...], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much the second of two classes is preferred, (N,); the score of an unknown class is 0."""
-        first, margin = next(iter(self._numbers.classes)), np.zeros(len(scores))
-        for column, name in enumerate(classes):
-            margin += -scores[:, column] if name == first else scores[:, column]
-        return margin
 
-
-_KEPT = ("correct", "label", "squared", "absolute", "event")
-
-
-def _joined(parts: list[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    return [one for part in parts for one in part]
-
-
-def _below(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The log-losses from the probabilities of the true classes."""
-    losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
-    return losses
+_KEPT = ("correct", "label", "squared", "absolute", "size", "label_size", "event")

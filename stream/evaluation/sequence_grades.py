@@ -69,7 +69,7 @@ class SequenceGrading(TaskGrading):
         found = super().recent_figures(means, columns)
         hazard = columns["hazard"][~np.isnan(columns["hazard"])]
         if len(hazard):
-            found["rescaling_ks"] = uniform_distance(1.0 - np.exp(-hazard)), None
+            found["rescaling_ks"] = uniform_distance(1.0 - np.exp(-hazard.clip(0.0, None))), None
         return found
 
 

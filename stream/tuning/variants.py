@@ -1,43 +1,42 @@
 """Variants of one model that differ in their parameters: all learn each event, the best one so far answers.
 
-Sources: Choe, Ramdas, "Comparing sequential forecasters", Operations Research 2023, for the comparison (see
-`stream.comparison.evidence`); Li, Jamieson et al. and others compare settings in rounds of data that is kept, which a
-stream does not offer. Ours: a variant answers once the test finds it to be better than the one that does; no variant is
-stopped, so that another one may be the best later.
-State: that of all variants, at most 64 losses of each, and a few numbers for each.
+Sources: see `lead.py` for the comparison; Li, Jamieson et al. and others compare settings in rounds of data that is
+kept, which a stream does not offer. Ours: the variant that leads of late answers; none is stopped, so that another one
+may be the best later.
+State: that of all variants, at most 63 losses of each, and 2 V + 5 numbers for each of V.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from thalweg.memory.snapshots.state import State
+from thalweg.memory.snapshots.state import State, under
 from thalweg.models.contract.capabilities import Forgetting, OnDevice, Wrapper, capability, predict_batch
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import task_of
-from thalweg.stream.comparison.block_losses import BlockLosses
-from thalweg.stream.comparison.bounds import Bounds
-from thalweg.stream.comparison.comparison import Comparison, step
-from thalweg.stream.comparison.comparison_file import comparison_from, comparison_table
+from thalweg.stream.comparison.bounds import STEP, Bounds
 from thalweg.stream.comparison.losses import LossOfEvents, range_of
-from thalweg.stream.comparison.pairing import Pairs
+from thalweg.stream.tuning.lead import Lead
 
 C = TypeVar("C")
 
-ALPHA = 0.05
-_TOGETHER = 64  # events that are compared at a time
 _WORST = float(np.finfo(np.float64).max)  # a state is finite
-_PLACE = "events"
 _META = "tune"
-_LOSSES = "tune/losses"
+_LOSSES, _LEAD = "tune/losses", "tune/lead/"
 ANSWERING = GaugeSpec(name="tune_answering", help="1 for the variant that answers, else 0", labels=("variant",))
+LOSS = GaugeSpec(
+    name="tune_loss",
+    help="Mean loss of each variant over about the last 1,000 events: share of wrong answers, Brier score, or error",
+    labels=("variant",),
+)
+SHARE = GaugeSpec(name="tune_share", help="Share of the events that the variant answered", labels=("variant",))
 CHANGES = GaugeSpec(name="tune_changes", help="How often another variant became the best", kind="counter")
 
 
@@ -53,9 +52,8 @@ class Variants(Wrapper):
         self._learners, self._names = list(learners), tuple(names)
         self._task = task_of(learners[0].predictor())
         self._loss = LossOfEvents()
-        self._comparison = self._against(0, 0, 0)
+        self._lead = Lead(len(learners), Bounds(*range_of(self._task)))
         self._waiting = np.zeros((len(learners), 0))  # losses that are not compared yet
-        self._seen = 0
 
     @property
     def schema(self) -> Schema:
@@ -64,17 +62,30 @@ class Variants(Wrapper):
     @property
     def best(self) -> int:
         """The number of the variant that answers."""
-        return int(self._comparison.champion)
+        return self._lead.best
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """By variant, its mean loss of late; the root of a squared one. NaN before the first comparison."""
+        found = self._lead.losses
+        return dict(zip(self._names, (np.sqrt(found) if self._task.name == "regression" else found).tolist()))
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By variant, the share of events that it answered."""
+        return dict(zip(self._names, self._lead.shares.tolist()))
 
     @property
     def gauges_declared(self) -> Sequence[GaugeSpec]:
-        return (*self._learners[0].gauges_declared, ANSWERING, CHANGES)
+        return (*self._learners[0].gauges_declared, ANSWERING, LOSS, SHARE, CHANGES)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
         answering: Mapping[tuple[str, ...], float] = {
             (name,): float(number == self.best) for number, name in enumerate(self._names)
         }
-        own: dict[str, GaugeValue] = {ANSWERING.name: answering, CHANGES.name: float(self._comparison.promotion)}
+        own: dict[str, GaugeValue] = {ANSWERING.name: answering, CHANGES.name: float(self._lead.changes)}
+        for spec, values in ((LOSS, self.losses), (SHARE, self.shares)):
+            own[spec.name] = {(name,): value for name, value in values.items() if not math.isnan(value)}
         return {**self._learners[self.best].gauges(), **own}
 
     def capability(self, kind: type[C]) -> C | None:
@@ -101,7 +112,7 @@ class Variants(Wrapper):
                 self._waiting = np.concatenate([self._waiting, rows], axis=1)
         for learner in self._learners:
             learner.learn(batch)
-        if self._waiting.shape[1] >= _TOGETHER:
+        if self._waiting.shape[1] >= STEP:
             self._compare()
 
     def state(self) -> State:
@@ -109,49 +120,28 @@ class Variants(Wrapper):
         tensors = {
             f"{number}/{name}": tensor for number, one in enumerate(states) for name, tensor in one.tensors.items()
         }
-        own = {"seen": self._seen, "comparison": comparison_table(self._comparison), "variants": list(self._names)}
+        tensors |= {_LEAD + name: tensor for name, tensor in self._lead.tensors().items()}
         meta = {str(number): one.meta for number, one in enumerate(states)}
-        return State({**tensors, _LOSSES: self._waiting}, {**meta, _META: own})
+        return State({**tensors, _LOSSES: self._waiting}, {**meta, _META: {"variants": list(self._names)}})
 
     def restore(self, state: State) -> None:
         own = state.meta.get(_META)
         if own is None or own["variants"] != list(self._names):
             raise ValueError(f"expected a state of the variants {', '.join(self._names)}")
         for number, learner in enumerate(self._learners):
-            begin = f"{number}/"
-            tensors = {n.removeprefix(begin): one for n, one in state.tensors.items() if n.startswith(begin)}
-            learner.restore(State(tensors, state.meta[str(number)]))
-        self._waiting, self._seen = np.array(state.tensors[_LOSSES]), own["seen"]
-        self._comparison = comparison_from(own["comparison"])
-
-    def _against(self, best: int, promotion: int, groups: int) -> Comparison:
-        """The comparison of the others with this variant."""
-        others = [str(number) for number in range(len(self._learners)) if number != best]
-        fresh = Comparison(str(best), promotion, ALPHA, groups, Bounds(*range_of(self._task)))
-        return fresh.with_challengers(others)
+            learner.restore(State(under(f"{number}/", state.tensors), state.meta[str(number)]))
+        self._waiting = np.array(state.tensors[_LOSSES])
+        self._lead = Lead(len(self._learners), Bounds(*range_of(self._task)))
+        if lead := under(_LEAD, state.tensors):
+            self._lead.restore(lead)
+        else:  # of a version that compared otherwise: its choice stands until another one leads
+            self._lead.best, self._lead.changes = (int(own["comparison"][name]) for name in ("champion", "promotion"))
 
     def _compare(self) -> None:
-        losses, begin = self._waiting, 0
-        self._waiting = np.zeros((len(self._learners), 0))
-        while begin < losses.shape[1]:
-            blocks = [self._block(row) for row in losses[:, begin:]]
-            pairs = {test.challenger: Pairs() for test in self._comparison.tests}
-            for name, one in pairs.items():
-                one.add(blocks[int(name)], self._comparison.done)
-            after, decision = step(self._comparison, blocks[self.best], pairs)
-            self._comparison = after
-            if decision is None:
-                break
-            begin += decision.offset + 1
-            self._comparison = self._against(int(decision.challenger), after.promotion + 1, after.groups)
-        self._comparison = self._comparison.at({})  # every block begins at its own first event
-        self._seen += losses.shape[1]
-
-    def _block(self, losses: NDArray[np.float64]) -> BlockLosses:
-        count = len(losses)
-        which, offsets = np.zeros(count, np.int32), np.arange(count, dtype=np.int64)
-        keys = np.full(count, -1, dtype=np.int64)
-        return BlockLosses(1, {_PLACE: (-1, count - 1)}, (_PLACE,), which, offsets, losses, keys)
+        whole = self._waiting.shape[1] // STEP * STEP
+        for first in range(0, whole, STEP):
+            self._lead.add(self._waiting[:, first : first + STEP])
+        self._waiting = self._waiting[:, whole:].copy()
 
 
 class _ForgettingOfAll:

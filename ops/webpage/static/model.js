@@ -170,7 +170,7 @@ function drawVitals(model, service) {
       ...Object.entries(quality?.controls ?? {}).map(([name, value]) => [`${title(CONTROLS[name] ?? name)}, ${metricName(quality.metric)}`, metricValue(quality.metric, value)]),
       model.micro_batch_events == null ? null : ["Labels known", model.micro_batch_events === 1 ? "before the next event" : `up to ${count(model.micro_batch_events - 1)} events late`],
       model.unanswered_events ? ["Not answered", count(model.unanswered_events)] : null,
-      model.left_out_events ? ["Far beyond all others", count(model.left_out_events)] : null,
+      model.left_out_events ? ["Not in all figures", count(model.left_out_events)] : null,
       quality?.floor != null ? [`Floor, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.floor)] : null,
       model.worst_case_accuracy == null ? null : ["Worst-case accuracy", metricValue("accuracy", model.worst_case_accuracy)],
       ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]

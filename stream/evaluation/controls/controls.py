@@ -5,13 +5,13 @@ same events. A model that is no better than they are has learned nothing from it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.snapshots.state import State
+from thalweg.memory.snapshots.state import State, under
 from thalweg.proto.event import Batch
 from thalweg.stream.evaluation.controls.kinds import KINDS
 from thalweg.stream.evaluation.figures.window_figures import Figures
@@ -163,8 +163,8 @@ class Controls:
         self._begin()
         for name, control in self._controls.items():
             if name in state.meta:
-                control.restore(_under(f"{name}/control/", state.tensors))
-                self._figures[name].restore(State(_under(f"{name}/figures/", state.tensors), state.meta[name]))
+                control.restore(under(f"{name}/control/", state.tensors))
+                self._figures[name].restore(State(under(f"{name}/figures/", state.tensors), state.meta[name]))
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -211,7 +211,3 @@ def _joined_known(waiting: Sequence[_Waiting], first: int) -> NDArray[np.intp] |
         found.append(np.arange(count, count + len(one.labels)) if one.known is None else one.known)
         count += len(one.labels)
     return np.concatenate(found)
-
-
-def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

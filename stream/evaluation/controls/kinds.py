@@ -113,8 +113,9 @@ def _of_classes(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
 class MeanNumbers(Control):
     """The mean of the labels so far; 0 before the first.
 
-    After ten labels, one of more than a thousand times the largest before it is no part of the mean, unless it is the
-    fifth such in a row: one of them would be all that the mean ever tells.
+    One absurd label would be all that the mean ever tells. Of the first ten, those of more than a thousand times the
+    median of the sizes so far are no part of it. After them, one of more than a thousand times the largest before it is
+    none, unless it is the fifth such in a row.
     """
 
     def __init__(self) -> None:
@@ -122,11 +123,32 @@ class MeanNumbers(Control):
         self._count = 0
         self._largest = 0.0  # of the labels in the mean
         self._beyond = 0  # labels in a row that are none
+        self._first: NDArray[Any] | None = None  # the first ten, (M, K), while there are fewer
 
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
+        if self._first is None and not len(self._sums):
+            self._sums, self._first = np.zeros(labels.shape[1]), labels[:0].copy()
+        beginning = 0 if self._first is None else _LEARNING - len(self._first)
+        found = [self._begin(one)[None] for one in labels[:beginning]]
+        rest = labels[beginning:]
+        return np.concatenate([*found, self._go_on(rest)] if len(rest) else found)
+
+    def _begin(self, label: NDArray[Any]) -> NDArray[Any]:
+        """The mean before one of the first labels (K,)."""
+        assert self._first is not None
+        before = self._sums / max(self._count, 1)
+        self._first = np.concatenate([self._first, label[None]])
+        sizes = np.abs(self._first).max(axis=1)
+        usual = np.sort(sizes[sizes > 0])
+        near = sizes <= _BEYOND * usual[(len(usual) - 1) // 2] if len(usual) else sizes == 0
+        self._sums, self._count = self._first[near].sum(axis=0), int(np.count_nonzero(near))
+        self._largest = float(sizes[near].max())
+        if len(self._first) == _LEARNING:
+            self._first = None
+        return np.asarray(before)
+
+    def _go_on(self, labels: NDArray[Any]) -> NDArray[Any]:
         counted = self._counted(np.abs(labels).max(axis=1))
-        if not len(self._sums):
-            self._sums = np.zeros(labels.shape[1])
         known = np.where(counted[:, None], labels, 0.0)
         # one running sum from the first event on, so that it does not depend on the cut in any bit
         sums = np.cumsum(np.concatenate([self._sums[None], known]), axis=0)
@@ -140,13 +162,13 @@ class MeanNumbers(Control):
         if highest <= _BEYOND * self._largest:
             self._largest, self._beyond = max(self._largest, highest), 0
             return np.ones(len(sizes), np.bool_)
-        counted, before = [], self._count
+        counted = []
         for size in sizes.tolist():
-            near = before < _LEARNING or not self._largest or size <= _BEYOND * self._largest
+            near = not self._largest or size <= _BEYOND * self._largest
             self._beyond = 0 if near else self._beyond + 1
             counted.append(near or self._beyond == _IN_A_ROW)
             if counted[-1]:
-                before, self._largest, self._beyond = before + 1, max(self._largest, size), 0
+                self._largest, self._beyond = max(self._largest, size), 0
         return np.array(counted)
 
     @staticmethod
@@ -155,12 +177,15 @@ class MeanNumbers(Control):
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         seen = {"largest": np.array([self._largest]), "beyond": np.array([self._beyond])}
+        if self._first is not None:
+            seen["first"] = self._first
         return {"sums": self._sums, "count": np.array([self._count]), **seen}
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self._sums, self._count = tensors["sums"].copy(), int(tensors["count"][0])
         if "largest" in tensors:  # an earlier version kept none: that of the next label
             self._largest, self._beyond = float(tensors["largest"][0]), int(tensors["beyond"][0])
+        self._first = tensors["first"].copy() if "first" in tensors else None
 
 
 class LastNumbers(Control):

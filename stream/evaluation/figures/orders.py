@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.figures.bounds import Bound, mean_bound
+from thalweg.stream.evaluation.figures.few import few
 from thalweg.stream.evaluation.figures.means import Means
 
 Floats = NDArray[np.float64]
 _BITS = 5  # a step is a factor of 2**5
 _NOTHING = -1000  # the order of 0, below that of every number
-_FEW, _SHARE, _LARGEST_SHARE = 4, 0.01, 0.1
 
 
 class By(NamedTuple):
@@ -116,11 +116,9 @@ class Orders:
         `before`: events of an earlier version, which did not tell orders apart: none of them is left out.
         """
         counts = {order: means.count(self._name) for order, means in sorted(self._means.items())}
-        limit = self._limit(sum(self._usual.values()))
-        beyond = [order for order in counts if order > limit + self._by.gap]
+        last = self._last(counts)
+        beyond = [order for order in counts if order > last]
         left_out = sum(counts[order] for order in beyond)
-        if not _few(left_out, sum(counts.values())):
-            beyond, left_out = [], 0
         parts = [before, *(self._means[order] for order in counts if order not in beyond)]
         parts = [means for means in parts if means.count(self._name)]
         if not parts:
@@ -136,6 +134,24 @@ class Orders:
             bound = _bound(mean, np.array([means.spreads[row] for means, row in zip(parts, rows)]))
         return mean, bound, left_out
 
+    def _last(self, counts: Mapping[int, int]) -> float:
+        """The highest order that a figure counts, of these numbers of events by order."""
+        last = self._limit(sum(self._usual.values())) + self._by.gap
+        left_out = sum(count for order, count in counts.items() if order > last)
+        return last if few(left_out, sum(counts.values())) else math.inf
+
+    def beyond(self, columns: Mapping[str, Floats]) -> NDArray[np.bool_] | None:
+        """Which events of a window, (N,), its figure leaves out: those that the figure over all events leaves out, if
+        they are few in the window, too; None: none, or their size is not known.
+        """
+        if self._by.size not in columns:
+            return None
+        last = self._last({order: means.count(self._name) for order, means in self._means.items()})
+        if math.isinf(last):
+            return None
+        found = np.asarray(_orders(columns[self._by.size]) > last)
+        return found if found.any() and few(int(np.count_nonzero(found)), len(found)) else None
+
     def _limit(self, events: int) -> float:
         """The highest order that is usual; infinite if none is known."""
         known = sorted(order for order in self._usual if order != _NOTHING)
@@ -144,7 +160,7 @@ class Orders:
         limit, beyond = known[-1], 0
         for lower, higher in reversed([*pairwise(known)]):
             beyond += self._usual[higher]
-            if not _few(beyond, events):
+            if not few(beyond, events):
                 break
             if higher - lower > self._by.gap:
                 limit = lower
@@ -182,10 +198,6 @@ def _orders(values: Floats) -> NDArray[np.int64]:
     size = np.abs(values)
     exponents = np.frexp(np.minimum(size, np.finfo(np.float64).max))[1].astype(np.int64) // _BITS
     return np.where(size > 0, exponents, _NOTHING)
-
-
-def _few(events: int, of: int) -> bool:
-    return events <= _LARGEST_SHARE * of and events <= max(_FEW, _SHARE * of)
 
 
 def _bound(mean: float, spreads: Array) -> Bound | None:

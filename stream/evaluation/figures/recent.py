@@ -58,6 +58,16 @@ class RecentWindow:
         ring = self._rings.get(name)
         return None if ring is None else ring[: len(self)]
 
+    def without(self, beyond: Mapping[str, NDArray[np.bool_]]) -> RecentWindow:
+        """This window where columns have no value in some rows, by column (len,); for reading only."""
+        found = RecentWindow(self.size)
+        found.pushed, found.lowest, found._hits = self.pushed, self.lowest, self._hits
+        found._rings = dict(self._rings)
+        for name, rows in beyond.items():
+            found._rings[name] = self._rings[name].copy()
+            found._rings[name][: len(self)][rows] = np.nan
+        return found
+
     @property
     def share_right(self) -> float:
         """The accuracy in the window; NaN if it is empty."""

@@ -18,20 +18,28 @@ from thalweg.stream.evaluation.figures.bounds import (
     weighted_mean_bound,
 )
 from thalweg.stream.evaluation.figures.calibration import Calibration
+from thalweg.stream.evaluation.figures.few import few
 from thalweg.stream.evaluation.figures.ranking import auc, auc_by_group
+from thalweg.stream.evaluation.figures.two_classes import COLUMNS, Pair
 
 Floats = NDArray[np.float64]
 Figures: TypeAlias = dict[str, tuple[float, Bound | None]]
 """By name, the figure and its 95 % confidence interval; None if unknown."""
 
 
-def class_figures(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> Figures:
-    """Accuracy and balanced accuracy from the right predictions and events by class, (C,) each; {} without events."""
+def class_figures(hits: NDArray[np.int64], seen: NDArray[np.int64], stray: NDArray[np.bool_]) -> Figures:
+    """Accuracy and balanced accuracy from the right predictions and events by class, (C,) each; {} without events.
+
+    `stray`: the classes that hardly ever come, (C,): each would weigh as much as one with thousands of events. They are
+    no part of balanced accuracy where others are.
+    """
     known = seen > 0
     if not known.any():
         return {}
+    right, all_events = float(hits.sum()), float(seen.sum())
+    if (known & ~stray).any():
+        known &= ~stray
     rights, events = hits[known].astype(np.float64), seen[known].astype(np.float64)
-    right, all_events = float(rights.sum()), float(events.sum())
     return {
         "accuracy": (right / all_events, share_bound(right, all_events)),
         "balanced_accuracy": (float(np.mean(rights / events)), mean_of_shares_bound(rights, events)),
@@ -50,29 +58,33 @@ def number_figures(means: Mapping[str, tuple[float, Bound | None]]) -> Figures:
 
 
 def window_figures(
-    columns: Mapping[str, Floats], means: Mapping[str, tuple[float, Bound | None]], classes: int, scores: bool
+    columns: Mapping[str, Floats],
+    means: Mapping[str, tuple[float, Bound | None]],
+    pair: Pair | None,
+    stray: NDArray[np.bool_],
+    scores: bool,
 ) -> Figures:
     """The figures of a window that are common to several tasks.
 
     Args:
-        columns: Of equal length N > 0: `correct`, `label`, `log_loss`, `margin`, `group`, `confidence` for classes;
-            `squared` and `absolute` for numbers.
+        columns: Of equal length N > 0: `correct`, `label`, `log_loss`, `group`, `confidence` and those of `two_classes`
+            for classes, `margin` for scores; `squared` and `absolute` for numbers.
         means: The means of those columns that figures are made of, with their bounds.
-        classes: Number of known classes.
+        pair: The two classes of the stream; None if there are not two.
+        stray: The classes that hardly ever come, (C,).
         scores: Whether `margin` is the probability of class 1.
     """
     found: Figures = {}
     if "correct" in columns:
         label = columns["label"].astype(np.int64)
-        seen = np.bincount(label)
-        found |= class_figures(
-            np.bincount(label, weights=columns["correct"], minlength=len(seen)).astype(np.int64), seen
-        )
+        seen = np.bincount(label, minlength=len(stray))
+        hits = np.bincount(label, weights=columns["correct"], minlength=len(seen)).astype(np.int64)
+        found |= class_figures(hits, seen, stray)
         if "log_loss" in means:
             loss, bound = means["log_loss"]
             found["log_loss"] = loss, positive_bound(bound)
-        if classes == 2 and "margin" in columns:
-            found |= _ranking_figures(columns["margin"], label == 1, columns.get("group"))
+        if pair is not None:
+            found |= _ranking_figures(columns, label, pair)
         stated, happened = ("margin", "label") if scores else ("confidence", "correct")
         if stated in columns:
             calibration = Calibration()
@@ -82,15 +94,28 @@ def window_figures(
     return found | number_figures(means)
 
 
-def _ranking_figures(margin: Floats, positive: NDArray[np.bool_], groups: Floats | None) -> Figures:
+def _ranking_figures(columns: Mapping[str, Floats], label: NDArray[np.int64], pair: Pair) -> Figures:
+    (no, yes), (first, second) = pair.numbers, (COLUMNS[place] for place in pair.places)
+    rows = (label == no) | (label == yes)
+    if "margin" in columns:
+        margin = columns["margin"]
+    elif second in columns:
+        margin = columns[second] - columns[first]
+    else:
+        return {}
+    rows &= ~np.isnan(margin)  # of micro-batches that had no scores
+    others = len(rows) - int(np.count_nonzero(rows))
+    if others and not few(others, len(rows)):
+        return {}
+    margin, positive = margin[rows], label[rows] == yes
     positives = int(np.count_nonzero(positive))
     negatives = len(positive) - positives
-    if not positives or not negatives or np.isnan(margin).any():
+    if not positives or not negatives:
         return {}
     area = auc(margin, positive)
     found: Figures = {"auc": (area, ranking_bound(area, positives, negatives))}
-    if groups is not None:
-        areas, sizes = auc_by_group(margin, positive, groups)
+    if (groups := columns.get("group")) is not None:
+        areas, sizes = auc_by_group(margin, positive, groups[rows])
         if len(areas):
             found["gauc"] = float((areas * sizes).sum() / sizes.sum()), weighted_mean_bound(areas, sizes)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
@@ -46,6 +47,20 @@ def test_drift_is_told_with_the_event_since_when_and_what_shows_it(tmp_path: Pat
     (since, noticed), *_ = re.findall(r"drift 1: since event ([\d,]+), noticed at event ([\d,]+) \(", said(tmp_path))
 
     assert 1900 < int(since.replace(",", "")) <= int(noticed.replace(",", "")) < 2300
+
+
+def test_each_variant_is_told_with_its_loss_and_share(tmp_path: Path) -> None:
+    tune = "[model.tune]\nparams = { forgetting = [0.99, 1.0] }\n"
+
+    text = replayed(tmp_path, "--report", str(tmp_path / "report"), scale=tune).stdout
+
+    rows = re.findall(r"^ *(configured|forgetting=\S+)( \*)? +(\S+) +(\S+)%", text, re.MULTILINE)
+    assert {name for name, *_ in rows} == {"configured", "forgetting=0.99", "forgetting=1.0"}
+    assert sum(bool(star) for _, star, _, _ in rows) == 1
+    assert sum(float(share) for *_, share in rows) == pytest.approx(100, abs=0.2)
+    told = json.loads((tmp_path / "report" / "report.json").read_text())["variants"]
+    assert told.keys() == {name for name, *_ in rows}
+    assert all(0 < one["loss"] < 1 for one in told.values())
 
 
 def test_where_nothing_was_graded_it_says_so_in_place_of_an_empty_table(tmp_path: Path) -> None:

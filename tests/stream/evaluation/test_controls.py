@@ -121,7 +121,7 @@ def test_row_by_row_each_label_is_known_to_the_next_event(labels: list[int]) -> 
 
 
 @given(
-    labels=st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=40).filter(
+    labels=st.lists(st.one_of(st.none(), st.floats(-9, 9).map(lambda x: round(x, 2))), min_size=1, max_size=40).filter(
         lambda one: any(x is not None for x in one)
     ),
 )

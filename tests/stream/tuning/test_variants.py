@@ -109,6 +109,104 @@ def test_numbers_are_compared_by_their_squared_errors() -> None:
     assert variants.best == 1
 
 
+def moving(kind: str) -> Batch:
+    """Two classes on either side of a line that stands still, turns, or jumps."""
+    rng, rows, count = np.random.default_rng(0), np.arange(6000), 6000
+    points = rng.normal(size=(count, 2)).astype(np.float32)
+    angle = {
+        "still": 0 * rows,
+        "turning slowly": rows / 600,
+        "turning": rows / 150,
+        "jumping": rng.uniform(0, 6, 6)[rows // 1000],
+        "calm, then turning": np.maximum(0, rows - 3000) / 150,
+        "turning, then calm": np.minimum(3000, rows) / 150,
+        "noisy": rows / 300,
+    }[kind]
+    side = points[:, 0] * np.cos(angle) + points[:, 1] * np.sin(angle) > 0
+    wrong = rng.random(count) < (0.3 if kind == "noisy" else 0.05)
+    return Batch({"features": points}, ClassLabels((side ^ wrong).astype(np.int32), ("a", "b")), *np.ones((2, count)))
+
+
+def share_right(learner: Learner, events: Batch) -> float:
+    """Each micro-batch predicted, then learned."""
+    right = 0
+    for part in events.micro_batches(32):
+        predictor = learner.predictor()
+        answers = predictor.predict(part.inputs)["label"]
+        assert isinstance(part.labels, ClassLabels)
+        right += sum(
+            0 <= answer < len(predictor.classes) and predictor.classes[answer] == part.labels.names[code]
+            for answer, code in zip(answers.tolist(), part.labels.codes.tolist())
+        )
+        learner.learn(part)
+    return right / len(events)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["still", "turning slowly", "turning", "jumping", "calm, then turning", "turning, then calm", "noisy"],
+)
+@pytest.mark.parametrize("decays", [(1.0, 0.999, 0.99, 0.9), (0.9, 0.99, 0.999, 1.0)])
+def test_not_knowing_the_best_setting_costs_half_a_point_at_most(kind: str, decays: tuple[float, ...]) -> None:
+    events = moving(kind)
+
+    def made(decay: float) -> Learner:
+        return NearestMean(LearnerContext(inputs=SPECS, params={"decay": decay}))
+
+    variants = Variants([made(decay) for decay in decays], [str(decay) for decay in decays])
+    tuned = share_right(variants, events)
+    best = max(share_right(made(decay), events) for decay in decays)
+
+    assert tuned >= best - 0.005
+    assert sum(variants.shares.values()) == pytest.approx(1.0)
+    if kind == "still":
+        assert max(variants.shares, key=lambda name: variants.shares[name]) == "1.0"
+
+
+def test_each_variant_is_told_with_its_loss_of_late_and_the_share_of_events_that_it_answered() -> None:
+    variants = ridges({"expansion": 0}, {"expansion": 64})
+    assert variants.gauges()["tune_loss"] == {}
+    for part in corners(2000).micro_batches(8):
+        variants.learn(part)
+
+    loss, share = variants.losses, variants.shares
+
+    assert 0.4 < loss["configured"] < 0.6
+    assert loss["expansion=64"] < 0.1
+    assert share["expansion=64"] > 0.9
+
+
+def test_one_absurd_number_does_not_decide_which_variant_answers() -> None:
+    settings = [{"task": "regression", "expansion": width} for width in (0, 64)]
+    variants = Variants([Ridge(LearnerContext(inputs=SPECS, params=one, seed=0)) for one in settings], ["flat", "bent"])
+    points = np.random.default_rng(0).uniform(-1, 1, (1500, 2)).astype(np.float32)
+    values = (points[:, :1] * points[:, 1:]).astype(np.float64)
+    values[500] = 1e99
+
+    for part in Batch({"features": points}, NumberLabels(values), *np.ones((2, 1500))).micro_batches(10):
+        variants.learn(part)
+
+    assert variants.best == 1
+    assert variants.losses["bent"] < variants.losses["flat"] < 1
+
+
+def test_a_state_of_the_version_that_tested_for_certainty_goes_on_with_its_choice() -> None:
+    variants = ridges({"expansion": 0}, {"expansion": 64})
+    for part in corners(640).micro_batches(8):
+        variants.learn(part)
+    saved = variants.state()
+    tensors = {name: one for name, one in saved.tensors.items() if not name.startswith("tune/lead/")}
+    old = {**saved.meta["tune"], "seen": 640, "comparison": {"champion": "1", "promotion": 1}}
+    again = ridges({"expansion": 0}, {"expansion": 64})
+
+    again.restore(State(tensors, {**saved.meta, "tune": old}))
+    for part in corners(640, seed=2).micro_batches(8):
+        again.learn(part)
+
+    assert again.best == 1
+    assert again.gauges()["tune_changes"] == 1.0
+
+
 def test_forgetting_is_raised_of_all_variants() -> None:
     variants = ridges({"expansion": 0}, {"expansion": 8})
     variants.learn(corners(50))

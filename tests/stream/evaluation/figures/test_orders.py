@@ -28,7 +28,8 @@ def graded(labels: Any, answers: Any, cut: int = 10_000, window: int = 50) -> Pr
         part = np.asarray(labels[start : start + cut], np.float64)[:, None]
         batch = Batch({}, NumberLabels(part), np.ones(len(part)), np.zeros(len(part)))
         outputs = {"value": np.asarray(answers[start : start + cut], np.float64)[:, None]}
-        evaluation.predicted(batch, SimpleNamespace(classes=(), properties={}), outputs)  # type: ignore[arg-type]
+        by: Any = SimpleNamespace(classes=(), properties={})
+        evaluation.predicted(batch, by, outputs, start + 1)
     return evaluation
 
 
@@ -64,13 +65,25 @@ def test_one_absurd_label_or_answer_is_left_out_and_told(at: int, whose: str, va
             assert one == pytest.approx(wanted)
 
 
-def test_the_recent_window_shows_it_and_forgets_it() -> None:
+@pytest.mark.parametrize("value", [1e99, 1e30, -1e150, 1e7])
+def test_the_recent_window_leaves_it_out_too(value: float) -> None:
     labels, answers = stream()
-    labels[390] = 1e99
-    assert graded(labels, answers).recent()["rmse"] > 1e97
-    labels, answers = stream()
-    labels[300] = 1e99
-    assert graded(labels, answers).recent()["rmse"] < 2
+    clean = graded(np.delete(labels, 390), np.delete(answers, 390), window=49)
+    labels[390] = value
+
+    found = graded(labels, answers)
+
+    assert found.recent() == pytest.approx(clean.recent())
+    assert found.main() == ("rmse", pytest.approx(clean.recent()["rmse"]))
+    assert found.figures_of_events(0, 401)[0]["mae"][0] == pytest.approx(clean.recent()["mae"])
+
+
+def test_a_change_of_unit_shows_in_the_recent_window_once_it_is_no_exception() -> None:
+    labels, answers = stream(2000)
+    labels[1996:] *= 1e9
+    assert graded(labels, answers, window=50).recent()["rmse"] < 2
+    labels[1994:1996] *= 1e9
+    assert graded(labels, answers, window=50).recent()["rmse"] > 1e9
 
 
 def test_repeated_garbage_is_left_out_while_it_is_rare_and_counts_when_it_is_not() -> None:
