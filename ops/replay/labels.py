@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from thalweg.ops.config.learners import params_type
 from thalweg.ops.replay.replay import Replayed
 from thalweg.proto.bounds.counted import counted
 
@@ -20,13 +19,6 @@ def when_known(done: Replayed) -> str:
 
 
 def why_unanswered(done: Replayed) -> str:
-    """Why labelled rows got no answer, and what to set where that can be changed."""
-    kind, params = params_type(done.model.learner), done.model.params
-    if kind is not None and "key_events" in kind.model_fields and not params.get("key_file"):
-        first = int(params.get("key_events", kind.model_fields["key_events"].default))
-        return (
-            f"because {done.model.learner} learns its keys from the first {counted(first, 'row')}, and answers none "
-            "before; set fewer under [model.params] key_events, or give a sample of inputs as key_file"
-        )
+    """Why labelled rows got no answer."""
     what = "class" if done.learner.schema.label == "class" else "label"
     return f"because no {what} was known yet"
