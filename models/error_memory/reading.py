@@ -127,7 +127,7 @@ class Remembered:
         return attend(similar, labels, bases, reading.temperature), seqs
 
     def recall(self, ids: Ids, numbers: Numbers, hidden: Array, base: Floats, reading: Reading) -> Recalled:
-        """Read it for events with these ids (N, fields), scaled numbers (N, H), hidden layers (N, h) and base scores (N,)."""
+        """Read it for events: ids (N, fields), scaled numbers (N, H), hidden layers (N, h) and base scores (N,)."""
         steep = logit(base)
         found = [np.ones((len(ids), 1)), steep[:, None]]
         unturned = list(found)

@@ -22,3 +22,19 @@ def why_unanswered(done: Replayed) -> str:
     """Why labelled rows got no answer."""
     what = "class" if done.learner.schema.label == "class" else "label"
     return f"because no {what} was known yet"
+
+
+def why_nothing_graded(done: Replayed) -> str:
+    """Why there is no figure although there were labels, and what to set."""
+    if done.unanswered < done.labelled and done.learner.schema.label == "class":
+        return (
+            "nothing was graded: each event was the first of its key, or older than its key's newest; a key needs "
+            "events that follow each other. Is `key` the column of who or what they belong to?"
+        )
+    if 1 < done.batch_events >= done.events:
+        rows, fewer = counted(done.events, "row"), max(1, done.events // 8)
+        return (
+            f"nothing was graded: all {rows} came in one micro-batch, predicted before any of it was learned; "
+            f"set fewer than {done.batch_events} batch_events in [[model]], {fewer} say"
+        )
+    return "nothing was graded: no event was predicted by a model that knew a label"
