@@ -87,8 +87,7 @@ class ErrorMemory:
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
         self._inputs = RecommenderInputs(context.inputs)
-        self._seed = context.seed
-        self._intake = Intake(self._inputs)
+        self._seed, self._intake = context.seed, Intake(self._inputs)
         self._reading = Reading(
             views=p.view_names,
             combine=p.combine,

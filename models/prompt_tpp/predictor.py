@@ -90,9 +90,9 @@ class PromptTppPredictor:
         return {"scores": "probabilities", "time_unit_seconds": "unknown" if unit is None else repr(unit)}
 
     @property
-    def _unit(self) -> float | None:
+    def _unit(self) -> Any:
         """Seconds; until the unit is fixed, the median of the gaps that there are. None: there are none."""
-        unit: float | None = self._settings["unit"]
+        unit = self._settings["unit"]
         return self._settings.get("guess") if unit is None else unit
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
