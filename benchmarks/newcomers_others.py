@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import thalweg
-from benchmarks.report import Result
+from benchmarks.report import Result, left_out
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.error_memory.learner import ErrorMemory
 from thalweg.models.prompt_tpp.learner import PromptTpp
@@ -121,10 +121,13 @@ def of_sequences(events: int) -> list[Result]:
             kinds.update(part.labels.codes.tolist())
             learner.learn(part)
         most = kinds.most_common(1)[0][1] / kinds.total()
-        note = f"a Poisson process {np.mean(simple):.4g}" if simple else "too few events"
+        note = f"a Poisson process {np.mean(simple or [0.0]):.4g}"
         note += f"; types {100 * answered[True] / max(1, answered.total()):.4g} %, the most frequent {100 * most:.4g}"
         name = f"{process.__name__.replace('_', ' ')}: prompt_tpp, log-likelihood"
-        found.append(Result(name=name, value=float(np.mean(own)) if own else math.nan, unit="nats", note=note))
+        if own:
+            found.append(Result(name=name, value=float(np.mean(own)), unit="nats", note=note))
+        else:
+            found.append(left_out(name, "too few events to know the unit of time"))
     return found
 
 
@@ -181,9 +184,9 @@ def _rates(users: NDArray[np.int64], items: NDArray[np.int64], labels: Floats) -
         parts = [("user", int(users[row])), ("item", int(items[row]))]
         rates = [(sums.get(one, np.zeros(2)) + 5 * np.array([mean, 1.0])) for one in parts]
         said[row] = sum(math.log(one[0] / (one[1] - one[0])) for one in rates) - math.log(mean / (1 - mean))
-        whole = [*whole, label, 1.0]
+        whole = whole + np.array([label, 1.0])
         for one in parts:
-            sums[one] = [*sums.get(one, np.zeros(2)), label, 1.0]
+            sums[one] = sums.get(one, np.zeros(2)) + np.array([label, 1.0])
     return said
 
 
