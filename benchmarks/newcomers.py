@@ -2,7 +2,7 @@
 
 Beside ridge stand estimators of River at their defaults: a linear model behind scaling and one-hot columns, a forest of
 five trees, and naive controls. Figures are accuracy in %, or the root mean squared error as a share of the label's
-deviation.
+deviation. The other learners: `newcomers_others`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray  # noqa: E402
 from river import compose, forest, linear_model, preprocessing  # noqa: E402
 
 import thalweg  # noqa: E402
+from benchmarks.newcomers_others import of_clicks, of_sequences, of_tables  # noqa: E402
 from benchmarks.report import Result, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
 
@@ -117,6 +118,18 @@ def new_rules(random: np.random.Generator, rows: int) -> Table:
     return _named(x), (x * effects[np.arange(rows) * 3 // rows]).sum(1) + 0.2 * random.standard_normal(rows)
 
 
+def fifty_rows(random: np.random.Generator, rows: int) -> Table:
+    """Two classes, in fifty rows."""
+    y = random.integers(0, 2, min(rows, 50))
+    return _classes(random.standard_normal((len(y), 4)) + 1.5 * y[:, None], y)
+
+
+def one_in_a_hundred(random: np.random.Generator, rows: int) -> Table:
+    """Two classes, one of them in one row of a hundred."""
+    y = random.random(rows) < 0.01
+    return _classes(random.standard_normal((rows, 8)) + 1.5 * y[:, None], y)
+
+
 STREAMS: tuple[Callable[[np.random.Generator, int], Table], ...] = (
     linear,
     wrong_labels,
@@ -168,7 +181,7 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
         beside += f", the label before {figure(labels[1:], labels[:-1]):.4g}"
         name = f"{stream.__name__.replace('_', ' ')}: ridge, nothing set"
         results.append(Result(name=name, value=own, unit="%" if classes else "of σ", note=beside))
-    return results
+    return [*results, *of_tables((fifty_rows, one_in_a_hundred, *STREAMS), rows), *of_sequences(rows), *of_clicks(rows)]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import Ids, Mask
+from thalweg.models.bottleneck.lending import Lending
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.row_sample import RowSample
 from thalweg.models.bottleneck.votes import CountVotes, FitRows
@@ -36,6 +37,12 @@ class CountValues:
         self._events = np.zeros(0, dtype=np.int64)  # (K,) learned, never faded
         self._sample = RowSample(params.heads * params.top_k)
         self._faded = 0
+        self._lending = Lending()
+
+    def _own(self) -> None:
+        """Before a change: whoever still reads the table keeps it."""
+        if self._lending.take_back():
+            self._table = self._table.copy()
 
     @property
     def counts(self) -> NDArray[np.float32]:
@@ -61,6 +68,7 @@ class CountValues:
 
     def learn(self, ids: Ids, codes: NDArray[np.int32], weights: Floats) -> None:
         """Count events whose keys are `ids` (n, C, k)."""
+        self._own()
         self._events += np.bincount(codes, minlength=self.classes)
         if self.params.fade == 1.0:
             np.add.at(
@@ -87,12 +95,12 @@ class CountValues:
         self.must_not_fade("unlearn")
         cells, where = np.unique(self._cells(ids, codes), return_inverse=True)
         taken = np.bincount(where, np.repeat(weights, ids[0].size))
-        flat = self._table.reshape(-1)
-        left = flat[cells] - taken
+        left = self._table.reshape(-1)[cells] - taken
         gone = np.bincount(codes, minlength=self.classes)
         if (left < -_ROUNDING * taken).any() or (gone > self._events).any():
             raise ValueError("cannot unlearn: at least one of these events was not learned with this label and weight")
-        flat[cells] = np.maximum(left, 0.0)
+        self._own()
+        self._table.reshape(-1)[cells] = np.maximum(left, 0.0)
         self._events -= gone
         self._sample.add(ids.reshape(len(ids), -1), codes, weights, sign=-1)
 
@@ -104,6 +112,7 @@ class CountValues:
         """
         self.must_not_fade("merge")
         other.must_not_fade("merge")
+        self._own()
         self.counts[:, :, columns] += other.counts
         self._events[columns] += other._events
         self._sample.merge(other._sample, columns)
@@ -121,6 +130,7 @@ class CountValues:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Divide everything counted by `factor`, at once."""
+        self._own()
         self._table /= np.float32(factor)
         self._table[self._table < _SMALLEST] = 0.0
         self._sample.fade(1.0 / factor)
@@ -136,7 +146,7 @@ class CountValues:
     def votes(self) -> CountVotes:
         """What answers need, as it is now."""
         p = self.params
-        return CountVotes(self.counts.copy(), p.top_k, p.strength, FitRows.of(self._sample))
+        return self._lending.to(CountVotes(self.counts, p.top_k, p.strength, FitRows.of(self._sample)))
 
     def _places(self, ids: Ids) -> NDArray[np.int64]:
         """Rows (n, C·k) of the table as (C·M, K)."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import Ids, Mask
 from thalweg.models.bottleneck.codes import Codes
+from thalweg.models.bottleneck.lending import Lending
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.softmax import softmax
 from thalweg.models.parts.learning_rate import LearningRateBoost
@@ -30,6 +31,7 @@ class GradientValues:
         self._values = np.zeros((params.heads, params.pairs, 0), dtype=np.float32)
         self._fetches = np.zeros((params.heads, params.pairs), dtype=np.int64)
         self._boost = LearningRateBoost()
+        self._lending = Lending()
 
     @property
     def classes(self) -> int:
@@ -43,10 +45,13 @@ class GradientValues:
 
     def grow(self, classes: int) -> None:
         """Zeros for new classes, up to this many."""
-        self._values = np.pad(self._values, ((0, 0), (0, 0), (0, max(0, classes - self.classes))))
+        if classes > self.classes:
+            self._values = np.pad(self._values, ((0, 0), (0, 0), (0, classes - self.classes)))
 
     def learn(self, ids: Ids, codes: NDArray[np.int32], weights: Floats) -> None:
         """Learn from events whose keys are `ids` (n, C, k)."""
+        if self._lending.take_back():
+            self._values = self._values.copy()  # whoever still reads these keeps them
         heads, pairs, classes = self._values.shape
         flat = self._values.reshape(heads * pairs, classes)
         places = (ids + (np.arange(heads) * pairs)[:, None]).reshape(len(ids), -1)  # (n, C·k) rows of `flat`
@@ -71,7 +76,8 @@ class GradientValues:
 
     def votes(self) -> GradientVotes:
         """What answers need, as it is now."""
-        return GradientVotes(self._values.copy(), self.fetched, self.params.mask_unfetched, self.params.top_k)
+        votes = GradientVotes(self._values, self.fetched, self.params.mask_unfetched, self.params.top_k)
+        return self._lending.to(votes)
 
     def tensors(self) -> dict[str, Array]:
         """For a state."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.codes import Codes, sha256_of
 from thalweg.models.bottleneck.counts import CountValues
+from thalweg.models.bottleneck.first_answers import FirstAnswers
 from thalweg.models.bottleneck.freezing import frozen_codes, rows_of_file, search_device
 from thalweg.models.bottleneck.gradient import GradientValues
 from thalweg.models.bottleneck.mixed.values import MixedValues
@@ -83,6 +84,7 @@ class Bottleneck:
     def learn(self, batch: Batch) -> None:
         taken = self._take(batch)
         if len(taken):
+            self._predictor = None  # before anything changes: what it reads is then copied only if somebody else has it
             self._freeze_from_file()
             self._receive(taken)
 
@@ -133,7 +135,6 @@ class Bottleneck:
             _, ids = self._codes.ids(events.inputs[part], self.params.top_k)
             self._values.learn(ids, events.codes[part], events.weights[part])
         self._learned += len(events)
-        self._predictor = None
 
     # Optional capabilities
 
@@ -158,8 +159,8 @@ class Bottleneck:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Counts are divided by `factor`; values of a gradient learn faster. Keys stay frozen."""
-        self._values.raise_forgetting(factor, events)
         self._predictor = None
+        self._values.raise_forgetting(factor, events)
 
     def merge(self, other: State) -> None:
         """Add what another learner with the same keys has learned; its new classes are appended.
@@ -179,6 +180,7 @@ class Bottleneck:
         together = dict.fromkeys([*self._classes, *theirs._classes])
         if len(together) > self.params.max_classes:
             raise ValueError(f"cannot merge: {len(together)} classes are more than max_classes allows")
+        self._predictor = None
         self._classes = {name: code for code, name in enumerate(together)}
         columns = np.array([self._classes[name] for name in theirs._classes], dtype=np.int64)
         learned = columns[: counts.classes]
@@ -189,7 +191,6 @@ class Bottleneck:
         self._learned += theirs._learned
         self._skipped += theirs._skipped
         self._excess.events += theirs._excess.events
-        self._predictor = None
         self._receive(waited.joined(theirs._waiting.recoded(columns)))
 
     def unlearn(self, batch: Batch) -> None:
@@ -270,11 +271,13 @@ class Bottleneck:
     # Predictions and state
 
     def predictor(self) -> BottleneckPredictor:
-        # without keys before the first event: it knows no class, and a learner about to be restored needs none
+        # without keys before the first event: it knows no class, and a learner about to be restored needs none. Until
+        # there are keys, the events that wait for them answer
         if self._predictor is None:
-            names = list(self._classes)[: self._values.classes]
+            first = FirstAnswers.of_waiting(self._waiting, len(self._classes)) if self._codes is None else None
+            names = list(self._classes)[: self._values.classes if first is None else None]
             self._predictor = BottleneckPredictor(
-                self._columns, self._codes, self._values.votes(), names, self.params.search, self._learned
+                self._columns, self._codes, self._values.votes(), names, self.params.search, self._learned, first
             )
         return self._predictor
 

@@ -36,7 +36,7 @@ class Params(Settings):
 
     key_events: Count = 1000
     """Without a `key_file`: the keys are learned from this many first events; until then events wait (and are in every
-    snapshot), and no class is predicted. The labelled ones are then learned, in order."""
+    snapshot), and the nearest of them answer. The labelled ones are then learned, in order."""
 
     key_steps: Count = 100
     """Steps of key learning; after them the keys are frozen."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.bottleneck.codes import Codes
+from thalweg.models.bottleneck.first_answers import FirstAnswers
 from thalweg.models.bottleneck.gradient import GradientVotes
 from thalweg.models.bottleneck.mixed.votes import MixedVotes
 from thalweg.models.bottleneck.softmax import softmax
@@ -38,11 +39,12 @@ class BottleneckPredictor:
 
     Args:
         columns: The inputs.
-        codes: None until the keys are learned: then no class is known.
+        codes: None until the keys are learned.
         votes: Of the values.
         classes: Names of the K columns.
         search: As in the learner's parameters.
         events: Events learned.
+        first: Answers until the keys are learned; None: no class is known then.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class BottleneckPredictor:
         classes: Sequence[str],
         search: Backend,
         events: int,
+        first: FirstAnswers | None = None,
     ) -> None:
         self._columns, self._codes, self._votes = columns, codes, votes
         self._classes = tuple(classes)
         self._search = search
-        self._events = events
+        self._events, self._first = events, first
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -84,12 +87,13 @@ class BottleneckPredictor:
         n, classes = len(rows), len(self._classes)
         scores = np.zeros((n, classes), dtype=np.float32)
         label = np.full(n, -1, dtype=np.int32)
-        if self._codes is None or not classes or not n:
+        if (self._codes is None and self._first is None) or not classes or not n:
             return {"label": label, "scores": scores}
-        step = max(1, min(_CHUNK, _NUMBERS // (classes * self._codes.search.keys.shape[0])))
+        heads = 1 if self._codes is None else self._codes.search.keys.shape[0]
+        step = max(1, min(_CHUNK, _NUMBERS // (classes * heads)))
         for start in range(0, n, step):
             part = slice(start, start + step)
-            scores[part] = softmax(self.logits(rows[part]))
+            scores[part] = softmax(self.logits(rows[part])) if self._first is None else self._first.scores(rows[part])
         label[:] = scores.argmax(axis=1)
         if rows.dtype.kind == "f":
             broken = ~np.isfinite(rows).all(axis=1)
@@ -105,6 +109,8 @@ class BottleneckPredictor:
         tensors = dict(self._votes.tensors())
         if self._codes is not None:
             tensors |= self._codes.tensors()
+        elif self._first is not None:
+            tensors |= self._first.tensors()
         return State(
             tensors,
             {
@@ -124,4 +130,5 @@ class BottleneckPredictor:
         search: Backend = settings["search"]
         codes = Codes.of(tensors, search) if "keys" in tensors else None
         votes = _KINDS[settings.get("values", "gradient")].of(tensors, settings)
-        return cls(columns, codes, votes, meta["classes"], search, meta["events"])
+        first = FirstAnswers.of(tensors, len(meta["classes"]))
+        return cls(columns, codes, votes, meta["classes"], search, meta["events"], first)

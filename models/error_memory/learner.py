@@ -40,7 +40,7 @@ from thalweg.models.error_memory.intake import PLACE, Columns, Intake, part_of
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
-from thalweg.models.error_memory.reading import Reading, Remembered
+from thalweg.models.error_memory.reading import Reading, Remembered, read_numbers
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
 from thalweg.models.error_memory.sharing.averaging import average, mix
 from thalweg.models.error_memory.sharing.merged import merge_mistakes, merged
@@ -87,8 +87,7 @@ class ErrorMemory:
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
         self._inputs = RecommenderInputs(context.inputs)
-        self._seed = context.seed
-        self._intake = Intake(self._inputs)
+        self._seed, self._intake = context.seed, Intake(self._inputs)
         self._reading = Reading(
             views=p.view_names,
             combine=p.combine,
@@ -101,6 +100,7 @@ class ErrorMemory:
             gamma=p.gamma,
             strength=p.strength,
             turns=p.turns,
+            numbers=read_numbers(self._inputs.numeric),
         )
         device = Device.open(context.device, context.device_bytes)
         self.computed_on = device.described()
@@ -401,7 +401,7 @@ class ErrorMemory:
         p = self.params
         found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
         found |= {"fields": self._inputs.fields, "numeric": self._inputs.numeric, "views": list(self._reading.views)}
-        found["features"] = self._reading.features
+        found["features"] = self._reading.features - self._reading.numbers  # states without their weights are read
         found["cells"] = p.cells if p.search == "cells" else 0
         if p.memory == "sketch":
             found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}

@@ -116,9 +116,10 @@ class ErrorMemoryPredictor:
         if (latest := self._latest) is not None and latest[0] == asked:
             return latest[1]
         base, hidden, sound = self.base(ids, numbers)
+        told = scaled_numbers(numbers, sound, *self._scale)
         recalled = None
         if len(ids) and self._reading.views and self._reading.combine == "learned":
-            recalled = self._remembered.recall(ids, hidden, base, self._reading)
+            recalled = self._remembered.recall(ids, told, hidden, base, self._reading)
         found = Known(base, hidden, sound, recalled)
         if len(ids) <= _MOST_KEPT:
             self._latest = asked, found
@@ -265,5 +266,5 @@ def _below(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 def _tupled(kind: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass from JSON, whose lists were tuples."""
-    names = [field.name for field in fields(kind)]
+    names = [field.name for field in fields(kind) if field.name in values]  # a state of before has fewer
     return kind(**{name: tuple(values[name]) if isinstance(values[name], list) else values[name] for name in names})

@@ -24,6 +24,7 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 _CLIP = 10.0  # deviations to which a numeric feature is clipped
 _KEY_FIGURES = 2
+_MOST_NUMBERS = 32  # a step of the combination takes time with the cube of its features
 ID_BYTES = 40
 """Bytes stored of an event id."""
 
@@ -44,11 +45,14 @@ class Reading:
     strength: float
     turns: bool
     """Whether hypotheses of a turn are held."""
+    numbers: int = 0
+    """Numeric inputs that a learned combination reads, too: it believes another recommender's score within a hundred
+    events, where the network takes thousands."""
 
     @property
     def features(self) -> int:
-        """Features of a learned combination: one, the logit of the base score, and those of each view."""
-        return 2 + sum(_KEY_FIGURES if name == "key" else FIGURES for name in self.views)
+        """Features of a learned combination: one, the logit of the base score, those of each view, and numbers."""
+        return 2 + sum(_KEY_FIGURES if name == "key" else FIGURES for name in self.views) + self.numbers
 
     @property
     def untaught(self) -> Floats:
@@ -122,8 +126,8 @@ class Remembered:
         similar = np.where(self.window.standing(seqs), similar, -np.inf)
         return attend(similar, labels, bases, reading.temperature), seqs
 
-    def recall(self, ids: Ids, hidden: Array, base: Floats, reading: Reading) -> Recalled:
-        """Read it for events with these ids (N, fields), hidden layers (N, h) and base scores (N,)."""
+    def recall(self, ids: Ids, numbers: Numbers, hidden: Array, base: Floats, reading: Reading) -> Recalled:
+        """Read it for events: ids (N, fields), scaled numbers (N, H), hidden layers (N, h) and base scores (N,)."""
         steep = logit(base)
         found = [np.ones((len(ids), 1)), steep[:, None]]
         unturned = list(found)
@@ -146,8 +150,16 @@ class Remembered:
             if name == "item":
                 assert entries.evidence is not None
                 agreement = self.turns.agreement(entries.places, entries.seqs, entries.evidence, len(distinct))[inverse]
-        features = np.concatenate(found, axis=1)
-        return Recalled(features, features if self.turns is None else np.concatenate(unturned, axis=1), agreement)
+        told = numbers[:, : reading.numbers].astype(np.float64)
+        features = np.concatenate([*found, told], axis=1)
+        if self.turns is None:
+            return Recalled(features, features, agreement)
+        return Recalled(features, np.concatenate([*unturned, told], axis=1), agreement)
+
+
+def read_numbers(numeric: int) -> int:
+    """How many of so many numeric inputs a learned combination reads."""
+    return numeric if numeric <= _MOST_NUMBERS else 0
 
 
 def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, factor: Floats) -> NDArray[np.float32]:

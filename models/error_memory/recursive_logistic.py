@@ -29,6 +29,7 @@ class RecursiveLogistic:
     """
 
     def __init__(self, start: Floats, prior: float, memory: float) -> None:
+        self._start = start
         self.weights: Floats = start.copy()
         self._curvature: Floats = prior * np.eye(len(start))
         self._prior, self._memory = prior, memory
@@ -50,5 +51,8 @@ class RecursiveLogistic:
         return {"weights": self.weights, "curvature": self._curvature}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `tensors()` these are."""
-        self.weights, self._curvature = np.array(tensors["weights"]), np.array(tensors["curvature"])
+        """Become the one whose `tensors()` these are; of the first features alone: nothing is known of the others."""
+        known = len(tensors["weights"])
+        self.weights = np.concatenate([tensors["weights"], self._start[known:]])
+        self._curvature = self._prior * np.eye(len(self._start))
+        self._curvature[:known, :known] = tensors["curvature"]

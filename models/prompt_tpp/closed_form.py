@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past
-from thalweg.models.prompt_tpp.next_event import WIDEST, NextEvent
+from thalweg.models.prompt_tpp.next_event import NARROWEST, WIDEST, NextEvent
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 1e-6, 1e9
 OF_KEY = "closed_form_key"
 """The expert that counts a key's own window, too."""
 _OF_TYPES, _AFTER_TYPE, _OF_GAPS = 30.0, 5.0, 2.0  # events of a key that weigh as much as what is known of all keys
-_LEAST_DEVIATION = 0.05  # of a key's log gaps
+_LEAST_DEVIATION = math.exp(-NARROWEST)  # of a key's log gaps
 _VARIANCE = 2.0  # of log gaps, as one gap of the past
 _SLOWER = 10.0  # the row over all types forgets so many times more slowly
 
@@ -184,7 +184,7 @@ def next_event(markov: Array, gaps: Floats, unit: float) -> NextEvent:
     """
     tie, mean, deviation = gaps.T
     tie = np.clip(tie, 1e-9, 1.0 - 1e-9)
-    spread = np.clip(np.log(deviation), -WIDEST, WIDEST)
+    spread = np.clip(np.log(deviation), -NARROWEST, WIDEST)
     shortest = np.full_like(tie, math.log(SHORTEST))  # what a gap of 0 is taken for
     zeros = np.stack([np.log(tie), shortest, np.full_like(tie, -WIDEST)], axis=1)
     others = np.stack([np.log1p(-tie), mean - math.log(unit), spread], axis=1)

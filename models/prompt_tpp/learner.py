@@ -228,10 +228,10 @@ class PromptTpp:
         if self._unit is None:
             gaps = more["gap"][(more["gap"] > 0) & (more["type"] >= 0)]
             self._gaps = np.concatenate([self._gaps, gaps])[: p.unit_gaps]
-            if len(self._gaps) < p.unit_gaps:
-                keep = 4 * p.unit_gaps  # a stream with a single time stamp must not accumulate for ever
+            keep = 4 * p.unit_gaps  # a stream with a single time stamp must not accumulate for ever
+            if len(self._gaps) < p.unit_gaps and (not len(self._gaps) or len(self._waiting["gap"]) < keep):
                 self._waiting = {name: column[-keep:] for name, column in self._waiting.items()}
-                return
+                return  # where most events come at one time, the few gaps there are must do
             self._unit = float(np.median(self._gaps))
         start = 0
         while len(self._waiting["gap"]) - start >= p.train_batch:
@@ -257,9 +257,11 @@ class PromptTpp:
 
     def predictor(self) -> PromptTppPredictor:
         if self._predictor is None:
-            p, counts = self.params, self._counts
+            p, counts, reading = self.params, self._counts, self._experts.reading()
+            guessing = self._unit is None and bool(reading.counting) and len(self._gaps) > 0
             settings = {
                 "unit": self._unit,
+                "guess": float(np.median(self._gaps)) if guessing else None,
                 "horizon": p.horizon,
                 "forecast_nodes": p.forecast_nodes,
                 "window": p.window,
@@ -268,7 +270,7 @@ class PromptTpp:
                 "unseen": (counts["unseen"] + 0.5) / (counts["events"] + 1.0),
             }
             self._predictor = PromptTppPredictor(
-                self._experts.reading(),
+                reading.of_those_that_count() if guessing else reading,
                 self._histories.frozen(),
                 MarkovTable(self._markov.counts.copy()),
                 list(self._classes),

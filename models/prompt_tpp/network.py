@@ -21,7 +21,7 @@ from thalweg.memory.devices.device import Device
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.models.prompt_tpp import attentive, nhp, prompt_pool
 from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
-from thalweg.models.prompt_tpp.next_event import NextEvent
+from thalweg.models.prompt_tpp.next_event import WIDEST, NextEvent
 from thalweg.models.prompt_tpp.nhp import CellState
 from thalweg.models.prompt_tpp.process import EPSILON, Forecast, forecast, interval, nodes
 from thalweg.proto.schema import Array
@@ -194,7 +194,8 @@ class Ready(NamedTuple):
         types = torch.log_softmax(raw.masked_fill(~met, -torch.inf), dim=1)
         shared = functional.linear(last, self.weights["mixture.weight"], self.weights["mixture.bias"])
         parts = shared[:, None] + self.weights["mixture.type"]
-        return NextEvent(types, parts.view(*parts.shape[:2], 3, -1))
+        logits, means, spreads = parts.view(*parts.shape[:2], 3, -1).unbind(dim=2)
+        return NextEvent(types, torch.stack([logits, means, spreads.clamp(-WIDEST, WIDEST)], dim=2))
 
     def log_likelihood(self, gaps: Tensor, types: Tensor) -> Tensor:
         """Log-likelihood of events of types (B,) after gaps (B,); type -1: of no event until then."""

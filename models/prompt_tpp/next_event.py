@@ -15,7 +15,9 @@ from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.models.prompt_tpp.process import Forecast
 
 WIDEST = 3.0
-"""Log deviations of gaps are between -WIDEST and WIDEST."""
+"""Log deviations of gaps that networks give are between -WIDEST and WIDEST."""
+NARROWEST = 7.0
+"""Those of gaps that were counted are down to -NARROWEST: what comes every minute comes to the tenth of a second."""
 FLOOR_SHARE = 1e-4
 """Probability of a gap that no expert expects: it bounds from below what one event can cost."""
 _FLOOR_SPREAD = 2.5  # log of the deviation of its log gap: 12, from e^-24 to e^24 units within two deviations
@@ -73,7 +75,19 @@ class NextEvent(NamedTuple):
         ages = horizon[:, None] * torch.linspace(0.0, 1.0, count, dtype=horizon.dtype, device=horizon.device) ** 2
         logs = torch.log(ages.clamp(min=1e-12)).to(self.types.dtype)
         still = (torch.exp(self.types)[:, None] * survival(self.parts, logs)).sum(dim=2).to(ages.dtype)
-        return Forecast(torch.trapezoid(still, ages, dim=1), torch.exp(self.types), ages, still)
+        return Forecast(self._mean_until(horizon), torch.exp(self.types), ages, still)
+
+    def _mean_until(self, horizon: Tensor) -> Tensor:
+        """Expected age of the next event, capped at the horizon (B,): exact, where no grid is as fine as a gap of which
+        all is known."""
+        weight, middle, spread = (part.double() for part in _parts(self.parts))
+        deviation, end = torch.exp(spread), torch.log(horizon.double())[:, None, None]
+        z = (end - middle) / deviation
+        sooner = torch.exp(weight + middle + 0.5 * deviation * deviation + torch.special.log_ndtr(z - deviation))
+        later = torch.exp(weight + end + torch.special.log_ndtr(-z))
+        means = (sooner + later).sum(dim=2)  # (B, K), or (B, 1)
+        total: Tensor = (torch.exp(self.types).double() * means).sum(dim=1)
+        return total.to(horizon.dtype)
 
 
 def mixed(
@@ -134,4 +148,4 @@ def survival(parts: Tensor, logs: Tensor) -> Tensor:
 
 def _parts(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     weight, middle, spread = parts.unbind(dim=2)
-    return torch.log_softmax(weight, dim=2), middle, spread.clamp(-WIDEST, WIDEST)
+    return torch.log_softmax(weight, dim=2), middle, spread.clamp(-NARROWEST, WIDEST)

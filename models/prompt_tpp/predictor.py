@@ -89,6 +89,12 @@ class PromptTppPredictor:
         unit = self._settings["unit"]
         return {"scores": "probabilities", "time_unit_seconds": "unknown" if unit is None else repr(unit)}
 
+    @property
+    def _unit(self) -> Any:
+        """Seconds; until the unit is fixed, the median of the gaps that there are. None: there are none."""
+        unit = self._settings["unit"]
+        return self._settings.get("guess") if unit is None else unit
+
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         past = self._past(inputs)
         count, classes = len(past.lengths), len(self._classes)
@@ -101,7 +107,7 @@ class PromptTppPredictor:
             found["next_times"] = np.full((count, self._ahead), np.nan)
             found["next_types"] = np.full((count, self._ahead), -1, dtype=np.int64)
         known = np.flatnonzero(past.lengths > 0)
-        if not classes or self._settings["unit"] is None:
+        if not classes or self._unit is None:
             return found
         for start in range(0, len(known), _AT_ONCE):
             rows = known[start : start + _AT_ONCE]
@@ -125,7 +131,7 @@ class PromptTppPredictor:
         past = self._past(inputs)
         times, types = np.full((len(past.lengths), count), np.nan), np.full((len(past.lengths), count), -1, np.int64)
         known = np.flatnonzero(past.lengths > 0)
-        if self._classes and self._settings["unit"] is not None:
+        if self._classes and self._unit is not None:
             for start in range(0, len(known), _AT_ONCE):
                 rows = known[start : start + _AT_ONCE]
                 here = past.take(rows)
@@ -149,18 +155,19 @@ class PromptTppPredictor:
         Beside `outputs`, all (N,) float64 and NaN where there is no prediction (a key's first event, one older than
         its key's newest): `last_time` of the key, `log_likelihood` of gap and type (the gap in the model's unit; a type
         not seen yet has the probability that such a type has, and the density of any event's gap), `hazard`, ∫ λ up to
-        the event.
+        the event. The last two only once the unit is fixed.
         """
         count, classes = len(batch), len(self._classes)
         found = {name: np.full(count, np.nan) for name in ("last_time", "log_likelihood", "hazard", "next_time")}
         found |= {"next_type": np.full(count, -1), "type_scores": np.zeros((count, classes), np.float32)}
-        unit = self._settings["unit"]
+        unit = self._unit
         for part, last, past, gaps, kinds in self._before(batch):
             with torch.no_grad():
                 said = self._reading.next_event(past, unit)
                 told = said.forecast(self._horizon(past), self._settings["forecast_nodes"])
-                found["log_likelihood"][part] = self._log_likelihood(said, gaps, kinds)
-                found["hazard"][part] = said.hazard(gaps).double().numpy()
+                if self._settings["unit"] is not None:  # in a guessed one they could not be compared with later ones
+                    found["log_likelihood"][part] = self._log_likelihood(said, gaps, kinds)
+                    found["hazard"][part] = said.hazard(gaps).double().numpy()
             found["last_time"][part] = last
             found["next_time"][part] = last + told.gap.numpy() * unit
             found["type_scores"][part] = told.types[:, :classes].numpy()
@@ -191,7 +198,7 @@ class PromptTppPredictor:
         pasts, kinds = as_it_comes(self._histories, batch, self._classes, self._settings["types"])
         last = pasts.times[np.arange(len(batch)), np.maximum(pasts.lengths, 1) - 1]
         rows = np.flatnonzero((pasts.lengths > 0) & (batch.times >= last))
-        unit = self._settings["unit"]
+        unit = self._unit
         if not self._classes or unit is None:
             return
         kinds = np.where(kinds < len(self._classes), kinds, -1)
@@ -223,7 +230,7 @@ class PromptTppPredictor:
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
         """Times by which the next event occurs with probability 0.1, 0.5 and 0.9, the prompts in use, at most this
         many, and the experts' weights, by row: the time is null beyond the horizon. For an unknown key: nothing."""
-        past, unit = self._past(inputs), self._settings["unit"]
+        past, unit = self._past(inputs), self._unit
         told: list[list[dict[str, Any]]] = [[] for _ in past.lengths]
         if unit is None:
             return told
@@ -273,7 +280,7 @@ class PromptTppPredictor:
 
     def _next(self, past: Histories) -> tuple[Floats, NDArray[np.int64], NDArray[np.float32]]:
         """Expected times (N,), on the events' clock; types to answer (N,); probabilities (N, classes)."""
-        count, unit = len(past.lengths), self._settings["unit"]
+        count, unit = len(past.lengths), self._unit
         padded = past.take(np.minimum(np.arange(answer_rows(count)), count - 1))
         with torch.no_grad():
             here = self.past(padded)
@@ -295,7 +302,7 @@ class PromptTppPredictor:
         """Histories, all with one event or more, in the network's format."""
         last = histories.types[np.arange(len(histories.lengths)), histories.lengths - 1]
         markov = self._markov.log_probabilities(last, len(self._classes))
-        return Past.of(*histories, markov, self._settings["unit"])
+        return Past.of(*histories, markov, self._unit)
 
     def _past(self, inputs: Inputs) -> Histories:
         unknown = sorted(set(inputs) - {"key", "times", "types"})

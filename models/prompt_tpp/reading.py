@@ -41,6 +41,14 @@ class Reading:
                 key: torch.from_numpy(a if a.flags.writeable else np.array(a)) for key, a in arrays.items()
             }
 
+    def of_those_that_count(self) -> Reading:
+        """The same, with no weight on networks: they have learned nothing yet."""
+        assert self.members is not None
+        weights = [
+            [weight * (name in self.counting) for name, weight in zip(self.members, part)] for part in self.weights
+        ]
+        return Reading(self.networks, self.members, weights, self.counting)
+
     def prepared(self, past: Past) -> dict[str, Ready]:
         """The histories as each network encodes them."""
         return {name: prepare(shape, self._tensors[name], past) for name, (shape, _) in self.networks.items()}

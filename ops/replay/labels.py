@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from thalweg.ops.config.learners import params_type
 from thalweg.ops.replay.replay import Replayed
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.task import task_of
@@ -23,14 +22,7 @@ def when_known(done: Replayed) -> str:
 
 
 def why_unanswered(done: Replayed) -> str:
-    """Why labelled rows got no answer, and what to set where that can be changed."""
-    kind, params = params_type(done.model.learner), done.model.params
-    if kind is not None and "key_events" in kind.model_fields and not params.get("key_file"):
-        first = int(params.get("key_events", kind.model_fields["key_events"].default))
-        return (
-            f"because {done.model.learner} learns its keys from the first {counted(first, 'row')}, and answers none "
-            "before; set fewer under [model.params] key_events, or give a sample of inputs as key_file"
-        )
+    """Why labelled rows got no answer."""
     what = "class" if done.learner.schema.label == "class" else "label"
     return f"because no {what} was known yet"
 
@@ -39,3 +31,19 @@ def left_out_text(done: Replayed) -> str:
     """What figures over all events leave out."""
     what = "a class that hardly ever came" if task_of(done.learner.predictor()).label == "class" else _BEYOND
     return f"{counted(done.left_out, 'row')} of {what}"
+
+
+def why_nothing_graded(done: Replayed) -> str:
+    """Why there is no figure although there were labels, and what to set."""
+    if done.unanswered < done.labelled and done.learner.schema.label == "class":
+        return (
+            "nothing was graded: each event was the first of its key, or older than its key's newest; a key needs "
+            "events that follow each other. Is `key` the column of who or what they belong to?"
+        )
+    if 1 < done.batch_events >= done.events:
+        rows, fewer = counted(done.events, "row"), max(1, done.events // 8)
+        return (
+            f"nothing was graded: all {rows} came in one micro-batch, predicted before any of it was learned; "
+            f"set fewer than {done.batch_events} batch_events in [[model]], {fewer} say"
+        )
+    return "nothing was graded: no event was predicted by a model that knew a label"

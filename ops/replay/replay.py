@@ -19,6 +19,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.init.of_ids import users_and_items
 from thalweg.ops.replay.hints import hints
+from thalweg.ops.replay.skipped import skipped
 from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
@@ -90,7 +91,7 @@ class Replayed:
 
     @property
     def hints(self) -> list[str]:
-        """What to try where a naive control predicted as well as the model."""
+        """What to try where the learner left events out, or a naive control predicted as well as the model."""
         graded = self.labelled - self.unanswered
         predictor, columns = self.learner.predictor(), self.model.columns.items()
         ids = (
@@ -100,7 +101,10 @@ class Replayed:
         )
         task = task_of(predictor)
         classes = len(predictor.classes) if task.label == "class" else 0
-        return hints(task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner)
+        left_out = skipped(self.learner.gauges(), self.labelled, self.model.learner)
+        return left_out + hints(
+            task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner
+        )
 
     def variants(self) -> dict[str, dict[str, float]]:
         """By variant of `[model.tune]`, its mean loss of late, its share of answered events, and 1 if it answers

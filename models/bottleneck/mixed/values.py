@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import Ids, Mask
+from thalweg.models.bottleneck.lending import Lending
 from thalweg.models.bottleneck.mixed.pool import Pool
 from thalweg.models.bottleneck.mixed.traffic import ClassTraffic
-from thalweg.models.bottleneck.mixed.votes import MixedVotes, mean_values
+from thalweg.models.bottleneck.mixed.votes import Corrections, MixedVotes, mean_values
 from thalweg.models.bottleneck.mixed.weights import KINDS
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.softmax import softmax
@@ -58,6 +59,12 @@ class MixedValues:
         self._traffic = ClassTraffic()
         self._pool = Pool()
         self._boost = LearningRateBoost()
+        self._lending = Lending()
+
+    def _own(self) -> None:
+        """Before a change: whoever still reads the tables keeps them."""
+        if self._lending.take_back():
+            self._counts, self._moving = self._counts.copy(), self._moving.copy()
 
     @property
     def fetched(self) -> Mask:
@@ -84,6 +91,7 @@ class MixedValues:
 
     def learn(self, ids: Ids, codes: NDArray[np.int32], weights: Floats) -> None:
         """Judge, then learn, events whose keys are `ids` (n, C, k)."""
+        self._own()
         flat = ids.reshape(len(ids), -1)
         known = self._traffic.known if self._traffic.away.any() else None
         recent = self._traffic.log_shares()
@@ -140,6 +148,7 @@ class MixedValues:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Divide everything counted by `factor`; for the next `events` the gradient is so much faster."""
+        self._own()
         for table in (self._counts, self._moving[0]):
             table /= np.float32(factor)
             table[table < _SMALLEST] = 0.0
@@ -149,17 +158,17 @@ class MixedValues:
     def votes(self) -> MixedVotes:
         """What answers need, as it is now."""
         w = self._pool.values(away=bool(self._traffic.away.any()))
-        corrections = np.float32(w[2]) * self._moving[1]  # with the spare room: whole arrays are copied faster
-        corrections += np.float32(w[3]) * self._moving[2]
-        return MixedVotes(
-            self._counts.copy()[..., : self.classes],
-            self._moving[0].copy()[..., : self.classes],
-            corrections[..., : self.classes],
+        counts, faded, slow, fast = self._tables
+        votes = MixedVotes(
+            counts,
+            faded,
+            Corrections((slow, fast), (float(w[2]), float(w[3]))),
             w[5] * self._traffic.log_shares(),
             (float(w[0]), float(w[1]), float(w[4])),
             self.params.top_k,
             self.params.strength,
         )
+        return self._lending.to(votes)
 
     def tensors(self) -> dict[str, Array]:
         """For a state."""

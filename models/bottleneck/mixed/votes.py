@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,43 @@ Floats = NDArray[np.float64]
 
 def mean_values(values: Array, ids: Array) -> Floats:
     """(N, K) of values (C, M, K) at keys (N, C·k)."""
-    taken = fetched(values, ids)
+    return _means(fetched(values, ids))
+
+
+def _means(taken: Array) -> Floats:
     # one head after another, so that a row's sum has the same bits whatever the other rows
     means: Floats = np.add.reduce(taken, axis=0, dtype=np.float64) / len(taken)
     return means
+
+
+class Corrections:
+    """Values learned by gradient, times their weights, (C, M, K) float32: added up where they are fetched."""
+
+    def __init__(self, tables: Sequence[Array], weights: Sequence[float]) -> None:
+        self._tables, self._weights = tables, weights
+
+    def means(self, ids: Array) -> Floats:
+        """(N, K) at keys (N, C·k)."""
+        return _means(self._sum([fetched(table, ids) for table in self._tables]))
+
+    def table(self) -> Array:
+        """All of them."""
+        return self._sum(self._tables)
+
+    def _sum(self, tables: Sequence[Array]) -> Array:
+        total: Array = np.float32(self._weights[0]) * tables[0]
+        for weight, table in zip(self._weights[1:], tables[1:]):
+            total += np.float32(weight) * table
+        return total
 
 
 class MixedVotes:
     """Immutable.
 
     Args:
-        counts: (C, M, K) float32, as are `faded` and `corrections`; taken over.
+        counts: (C, M, K) float32, as are `faded` and `corrections`; not copied.
         faded: Counts that follow their newest events.
-        corrections: Values learned by gradient, times their weights.
+        corrections: Of values learned by gradient.
         recent: (K,) logarithm of how often each class came lately, times its weight.
         weights: Of `counts`, `faded`, and the prior.
         top_k: Nearest keys per head that vote.
@@ -40,7 +64,7 @@ class MixedVotes:
         self,
         counts: Array,
         faded: Array,
-        corrections: Array,
+        corrections: Corrections,
         recent: Array,
         weights: tuple[float, float, float],
         top_k: int,
@@ -55,7 +79,7 @@ class MixedVotes:
         """(N, K) of gathered inputs (N, F)."""
         _, ids = codes.ids(rows, self._top_k)
         ids = ids.reshape(len(ids), -1)
-        logits = mean_values(self._corrections, ids)
+        logits = self._corrections.means(ids)
         for weight, table, shares in zip(self._weights, (self._counts, self._faded), self._shares):
             logits += weight * count_votes(fetched(table, ids), shares, self._strength)
         logits += self._offset
@@ -63,7 +87,7 @@ class MixedVotes:
 
     def tensors(self) -> dict[str, Array]:
         """For the state of a predictor."""
-        tables = {"counts": self._counts, "faded": self._faded, "corrections": self._corrections}
+        tables = {"counts": self._counts, "faded": self._faded, "corrections": self._corrections.table()}
         return {**{name: np.ascontiguousarray(table) for name, table in tables.items()}, "recent": self._recent}
 
     def settings(self) -> dict[str, Any]:
@@ -82,7 +106,7 @@ class MixedVotes:
         return cls(
             tensors["counts"],
             tensors["faded"],
-            tensors["corrections"],
+            Corrections((tensors["corrections"],), (1.0,)),
             tensors["recent"],
             (counts, faded, prior),
             settings["top_k"],

@@ -1,0 +1,77 @@
+"""What is said of events that a learner left out, and of streams of which nothing is graded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from thalweg.ops.cli.main import app
+
+
+def replayed(folder: Path, toml: str, rows: list[str]) -> str:
+    (folder / "rows.csv").write_text("\n".join(rows) + "\n")
+    (folder / "c.toml").write_text(f'[[model]]\nname = "m"\ntopic = "t"\n{toml}')
+    args = ["replay", str(folder / "c.toml"), "--model", "m", "--input", str(folder / "rows.csv")]
+    found = CliRunner().invoke(app, args)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+CLICKS = """learner = "error_memory"
+[model.fields]
+label = "stars"
+[model.columns]
+user = "hashed"
+item = "hashed"
+"""
+VISITS = """learner = "prompt_tpp"
+[model.fields]
+label = "what"
+time = { field = "at", unit = "s" }
+[model.columns]
+key = { kind = "hashed", field = "user" }
+[model.params]
+experts = ["closed_form"]
+"""
+
+
+def test_ratings_that_a_recommender_cannot_learn_are_counted_where_the_figures_stand(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [f"u{u},i{i},{s}" for u, i, s in zip(*random.integers(0, 9, (2, 300)), random.integers(1, 6, 300))]
+
+    said = replayed(tmp_path, CLICKS, ["user,item,stars", *rows])
+
+    (hint,) = (line for line in said.splitlines() if line.startswith("hint: error_memory did not learn"))
+    many = sum(not row.endswith(",1") for row in rows)
+    assert f"{many} of 300 labelled events" in hint
+    assert "docs/learners/error_memory.md" in hint
+
+
+def test_types_beyond_the_most_are_counted_with_the_parameter_to_raise(tmp_path: Path) -> None:
+    rows = [f"u{n % 3},{n * 60},t{n % 100}" for n in range(400)]
+
+    said = replayed(tmp_path, VISITS, ["user,at,what", *rows])
+
+    assert "did not learn 144 of 400 labelled events: it has no room for their classes; raise max_types" in said
+
+
+def test_events_in_no_order_are_counted_with_the_remedy(tmp_path: Path) -> None:
+    rows = [f"u{n % 3},{n * 60 - (n % 9 == 8) * 900},a" for n in range(400)]
+
+    said = replayed(tmp_path, VISITS, ["user,at,what", *rows])
+
+    assert "older than their key's newest; sort the file by time" in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([f"u{n},{n * 60},{'ab'[n % 2]}" for n in range(200)], "each event was the first of its key"),
+        ([f"u{n % 3},{n * 60},{'ab'[n % 2]}" for n in range(40)], "all 40 rows came in one micro-batch"),
+    ],
+)
+def test_why_nothing_is_graded_is_said(tmp_path: Path, rows: list[str], why: str) -> None:
+    assert why in replayed(tmp_path, VISITS, ["user,at,what", *rows])
