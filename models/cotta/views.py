@@ -60,7 +60,12 @@ def served(x: Tensor, count: int) -> list[Tensor]:
 
 
 def shifts(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """The images themselves, mirrored, then shifted by a pixel, every second one mirrored too."""
+    """The images themselves, mirrored, then shifted by a pixel, every second one mirrored too; `jitter` of inputs that
+    are no images (B, C, H, W).
+    """
+    if x.ndim != 4:
+        yield from jitter(x, count, generator)
+        return
     yield x
     if count > 1:
         yield mirrored(x)
