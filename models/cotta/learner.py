@@ -23,14 +23,13 @@ from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
-from thalweg.models.cotta.kept_views import EVERY, KeptViews
 from thalweg.models.cotta.new_domain import is_new, teaches
 from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.cotta.source import adapting, outputs_of
 from thalweg.models.cotta.target_norm import normalised_by, replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
-from thalweg.models.cotta.views import find_views
+from thalweg.models.cotta.views import EVERY, KeptViews, find_views
 from thalweg.models.cotta.windows import CallerColumn, Window, features_of
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.input_columns import InputColumns
@@ -53,7 +52,6 @@ class Cotta:
     Inputs that are not finite or out of range are skipped and counted.
     """
 
-    state_version: ClassVar = 2
     least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS, CORRELATED)
     params_type = Params

@@ -7,9 +7,8 @@ import numpy as np
 from thalweg.memory.devices.device import Device
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.params import Params
-from thalweg.models.cotta.repeatable import refuse_what_cannot_repeat
 from thalweg.models.cotta.target_norm import target_norms
-from thalweg.models.parts.torch_setup import torch
+from thalweg.models.parts.torch_setup import Tensor, torch
 
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
 
@@ -38,3 +37,21 @@ def adapting(model: torch.nn.Module, params: Params) -> list[str]:
     norms = {name for name, _ in target_norms(model)}
     norms |= {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
     return [name for name, _ in model.named_parameters() if params.adapts(name, name.rpartition(".")[0] in norms)]
+
+
+def refuse_what_cannot_repeat(name: str, model: torch.nn.Module, x: Tensor) -> None:
+    """Try the gradients of a model of this name for inputs (2, …), on a device with deterministic algorithms.
+
+    Raises:
+        ParamsError: One of its layers has none; key `model`.
+    """
+    leaves = {each: parameter.detach().requires_grad_() for each, parameter in model.named_parameters()}
+    try:
+        found = torch.func.functional_call(model, leaves, (x,))
+        torch.autograd.grad(found.sum(), list(leaves.values()), allow_unused=True)
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        what = str(error).partition(" does not have")[0]
+        text = f'{what} of {name} gives other bits in each run on a GPU; set device = "cpu"'
+        raise ParamsError({"model": text}) from error
