@@ -96,7 +96,7 @@ class ClassPrior:
             return
         self._priors, self._recent = np.array(tensors["priors"]), np.array(tensors["recent"])
         self._evidence, self._open = float(tensors["gate"][0]), bool(tensors["gate"][1])
-        self._rows = float(tensors["gate"][2])
+        self._rows = float(tensors["gate"][2]) if len(tensors["gate"]) > 2 else 0.0  # an earlier version had no need
 
 
 def entropy(shares: Floats) -> float:

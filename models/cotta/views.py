@@ -103,9 +103,10 @@ _KNOWN: dict[str, Drawn] = {"shifts": shifts, "images": images, "jitter": jitter
 
 
 class KeptViews:
-    """Which views of an input are of its class, told without labels, by the source: one that changes its answers more often
-    than its own confidence lets expect is of another class, and steps towards it spoil the network. Views are told
-    apart by their place in the order in which they come. One thread uses it.
+    """Which views of an input are of its class, told by the source, without labels. One thread uses it.
+
+    A view that changes its answers more often than its own confidence lets expect is of another class, and steps
+    towards it spoil the network. Views are told apart by their place in the order in which they come.
 
     Args:
         count: Views of an input, N.
