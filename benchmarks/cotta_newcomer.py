@@ -61,7 +61,7 @@ def plain() -> torch.nn.Module:
 
 
 NETWORKS: Mapping[str, tuple[int, ...]] = {"vectors": VECTOR, "pictures": PICTURE, "layered": VECTOR, "plain": VECTOR}
-SHIFTS: Mapping[str, Callable[[Floats, np.random.Generator], Floats]] = {
+SHIFTS: Mapping[str, Callable[[Floats, np.random.Generator], NDArray[Any]]] = {
     "clean": lambda x, _: x,
     "fog": lambda x, _: 0.6 * x + 0.4,
     "strong fog": lambda x, _: 0.2 * x + 0.8,
@@ -78,10 +78,10 @@ def trained(name: str, folder: Path, x: Floats, y: NDArray[np.int64], passes: in
     model = globals()[name]().train()
     optimizer, shown, wanted = torch.optim.Adam(model.parameters(), 5e-3), torch.from_numpy(x), torch.from_numpy(y)
     for _ in range(passes):
-        for rows in torch.randperm(len(x)).split(50):
+        for rows in torch.randperm(len(x)).view(-1, 50):
             loss = functional.cross_entropy(model(shown[rows].view(-1, *NETWORKS[name])), wanted[rows])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     path = folder / f"{name}.safetensors"
     save_file(model.state_dict(), path)
