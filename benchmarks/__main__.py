@@ -54,6 +54,7 @@ NAMES = (
     "prompt_tpp",
     "experts",
     "cotta",
+    "cotta_newcomer",
     "drift",
     "drift_actions",
     "drift_news",

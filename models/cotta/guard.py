@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
+Correct = NDArray[np.bool_]
 CAUSES = ("non_finite", "agreement", "entropy", "update", "canary")
 MISLED = ("entropy", "canary")
 """Causes for which not only the steps but also the statistics of the stream may be wrong."""
 _LEAST_ANSWERS, _LEAST_CANARIES = 50, 30
 _CALM_STEPS = 100
 _MISLED_WAITS = 4
+_DEVIATIONS = 2.0
 
 
 class Limits(NamedTuple):
@@ -52,7 +54,7 @@ class Guard:
         self._limits, self._window = limits, window
         self._agreed = np.zeros(0)
         self._ours, self._source = np.zeros((0, classes)), np.zeros((0, classes))
-        self._canaries = np.zeros((0, 2))  # correct as served, correct by the source
+        self._canaries = np.zeros((0, 3))  # correct as served, by the source, by the statistics alone
         self.counts = {"waiting": 0, "backoff": limits.backoff, "calm": 0, **{f"cause_{cause}": 0 for cause in CAUSES}}
 
     @property
@@ -60,17 +62,31 @@ class Guard:
         """Whether steps are currently skipped."""
         return self.counts["waiting"] > 0
 
-    def passed_over(self) -> None:
-        """A step was skipped."""
+    def passed_over(self) -> bool:
+        """A step was skipped; returns whether it was the last one."""
         self.counts["waiting"] -= 1
+        return not self.holds
 
-    def canary(self, ours: NDArray[np.bool_], source: NDArray[np.bool_]) -> str | None:
-        """Labelled events (N,): whether served and source predictions were correct. The violated limit, if any."""
-        self._canaries = np.concatenate([self._canaries, np.stack([ours, source], axis=1)])[-self._window :]
+    def canary(self, served: Correct, source: Correct, statistics: Correct) -> str | None:
+        """Labelled events (N,): whether predictions were correct as served, by the source, and by its weights with the
+        target's statistics. Returns what ought to be served instead: `source`, `statistics`, or None.
+        """
+        self._canaries = np.concatenate([self._canaries, np.stack([served, source, statistics], axis=1)])
+        self._canaries = self._canaries[-self._window :]
         if len(self._canaries) < min(_LEAST_CANARIES, self._window):
             return None
-        right = self._canaries.mean(axis=0)
-        return "canary" if right[1] - right[0] > self._limits.canary else None
+        best = "statistics" if self._canaries[:, 2].sum() >= self._canaries[:, 1].sum() else "source"
+        return best if self._exceeds(self._canaries[:, 2 if best == "statistics" else 1]) else None
+
+    def _exceeds(self, other: NDArray[np.float64]) -> bool:
+        """Whether another answerer is better than what was served, by the margin and by more than chance."""
+        gained = other - self._canaries[:, 0]
+        excess, discordant = float(gained.sum()), float(np.abs(gained).sum())
+        return excess > self._limits.canary * len(gained) and excess > _DEVIATIONS * discordant**0.5
+
+    def forget_canaries(self) -> None:
+        """Another answerer is served from now on."""
+        self._canaries = self._canaries[:0]
 
     def check(self, ours: Floats, source: Floats, update: float) -> str | None:
         """Probabilities (B, K) after a step, and the distance of the weights. Returns the violated limit, if any."""
@@ -112,6 +128,8 @@ class Guard:
         self._agreed, self._ours, self._source, self._canaries = (
             np.array(tensors[name]) for name in ("agreed", "ours", "source", "canaries")
         )
+        if self._canaries.shape[1] != 3:  # of an earlier version: without the statistics alone
+            self.forget_canaries()
         self.counts = dict(counts)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,12 +23,13 @@ from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
+from thalweg.models.cotta.new_domain import is_new, teaches
 from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
-from thalweg.models.cotta.repeatable import refuse_what_cannot_repeat
-from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
+from thalweg.models.cotta.source import adapting, outputs_of
+from thalweg.models.cotta.target_norm import normalised_by, replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
-from thalweg.models.cotta.views import find_views
+from thalweg.models.cotta.views import EVERY, KeptViews, find_views
 from thalweg.models.cotta.windows import CallerColumn, Window, features_of
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.input_columns import InputColumns
@@ -38,7 +40,6 @@ from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, Schema
 
-_NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
 ROLLBACKS = GaugeSpec(name="rollbacks", help="Rollbacks", kind="counter", labels=("cause",), metric="rollbacks_total")
 CORRELATED = GaugeSpec(
     name="correlated_traffic", help="Whether classes come in runs, and predictions count on them (1) or not (0)"
@@ -65,25 +66,27 @@ class Cotta:
             beside = f" beside {p.caller!r}" if p.caller else ""
             raise ParamsError({"inputs": f"expected one input{beside}, got {list(shown)}"})
         self._views, self._seed = find_views(p.views), context.seed
+        self._kept_views = KeptViews(p.view_count)
         self._device = Device.open(context.device, context.device_bytes)
         self.computed_on = self._device.described()
         self._model = self._device.place(replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict)))
         self._weights_sha256 = weights_sha256(p.weights)
         for _, layer in target_norms(self._model):
             layer.step_own = p.step_own
-        outputs = self._outputs()
+        outputs = outputs_of(p.model, self._model, self._shape, self._device, learns=p.learning_rate > 0)
         names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]
         if len(set(names)) != outputs:
             raise ParamsError(
                 {"classes": f"expected {outputs} distinct names, one per output of the model, got {p.classes!r}"}
             )
         self._classes = names
-        if not self._adapting() and p.learning_rate:
+        self._adapting = adapting(self._model, p)
+        if not self._adapting and p.learning_rate:
             raise ParamsError({"adapt": f"expected parameters to adapt, got none for {p.adapt!r} in {p.model}"})
         self._boost = LearningRateBoost()
         self._student_bytes = 0
         self._adaptation = self._fresh()
-        self._prior = ClassPrior(outputs)
+        self._prior = self._new_prior()
         share = 3 * p.statistics_rows / (2 * min(outputs, max(p.statistics_rows, 1)))
         most = int(np.ceil(share)) if p.class_prior else 0
         self._target = TargetStatistics(self._source_statistics(), p.statistics_rows, most, self._device)
@@ -92,12 +95,13 @@ class Cotta:
         self._window = self._new_window()
         self._callers = np.zeros(0, dtype=np.int64)  # of those waiting, with a window
         self._followed = 0  # how many of the waiting ones are in the statistics already
-        self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
+        self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0, "restarts": 0}
         self._guard = Guard(p.limits, p.belt_window, outputs)
         self._good = self._adaptation.copy()
         self._offending = self._waiting
         self._predictor: CottaPredictor | None = None
         self._deployed: CottaPredictor | None = None
+        self._aside = False  # whether the source's statistics are served, and the target's only kept
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -108,30 +112,15 @@ class Cotta:
     def schema(self) -> Schema:
         return Schema({**self._columns.specs, **self._caller.specs}, "class")
 
-    def _outputs(self) -> int:
-        try:
-            x = self._device.put(np.zeros((2, *self._shape), dtype=np.float32))
-            with torch.no_grad():
-                found = self._model(x)
-        except (RuntimeError, ValueError) as error:
-            shape = list(self._shape)
-            raise ParamsError(
-                {"inputs": f"{self.params.model} cannot take inputs of shape {shape}: {error}"}
-            ) from error
-        if not self._device.is_processor and self.params.learning_rate:
-            refuse_what_cannot_repeat(self.params.model, self._model, x)
-        if found.ndim != 2:
-            raise ParamsError({"model": f"expected logits (N, K), got {list(found.shape)} from {self.params.model}"})
-        return int(found.shape[1])
-
     def _source_statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         return {name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)}
 
     @property
     def _serving_source(self) -> bool:
-        """Whether statistics are those of the source."""
-        same = [(self._statistics[name][0] == layer.mean).all() for name, layer in target_norms(self._model)]
-        return not same or bool(self._device.fetch(torch.stack(same)).all())
+        return self._guard.holds and self._aside
+
+    def _new_prior(self) -> ClassPrior:
+        return ClassPrior(len(self._classes), careful=not any(target_norms(self._model)))
 
     def _new_window(self) -> Window | None:
         p = self.params
@@ -141,21 +130,12 @@ class Cotta:
         """Reset student and teacher to the source."""
         p = self.params
         anchor = {name: each.detach().clone() for name, each in self._model.named_parameters()}
-        student = self._device.fetch_all({name: anchor[name] for name in self._adapting()})
+        student = self._device.fetch_all({name: anchor[name] for name in self._adapting})
         self._device.reserve(-self._student_bytes)
         before, make = self._device.kept_bytes, Adam if p.optimizer == "adam" else Sgd
         optimizer = make(student, p.learning_rate, device=self._device)
         self._student_bytes = self._device.kept_bytes - before
         return Adaptation(self._model, optimizer, anchor, p.recipe, self._device)
-
-    def _adapting(self) -> list[str]:
-        norms = {name for name, _ in target_norms(self._model)}
-        norms |= {name for name, module in self._model.named_modules() if isinstance(module, _NORMS)}
-        return [
-            name
-            for name, _ in self._model.named_parameters()
-            if self.params.adapts(name, name.rpartition(".")[0] in norms)
-        ]
 
     # Learning
 
@@ -178,10 +158,11 @@ class Cotta:
             self._followed += follow
             if self._followed >= size:
                 first = self._device.put(self._waiting[:size].copy())
+                taught = p.least_information == 1 or self._judge(first)
                 if self._guard.holds:
-                    self._guard.passed_over()
-                    self._predictor = None  # the predictor depends on whether steps are skipped
-                elif p.class_prior and (self._prior.open or self._prior.diversity < p.least_diversity):
+                    if self._guard.passed_over():
+                        self._serve_target()
+                elif (p.class_prior and (self._prior.open or self._prior.diversity < p.least_diversity)) or not taught:
                     self._counts["left_out"] += p.learning_rate > 0  # a batch of few classes has misleading statistics
                 else:
                     self._guarded(first)
@@ -201,7 +182,7 @@ class Cotta:
         else:
             self._go_back(cause, self._device.fetch(x))
 
-    def _go_back(self, cause: str, offending: Array) -> None:
+    def _go_back(self, cause: str, offending: Array, best: str = "source") -> None:
         """To the last good step; to the source where that was recent, or where steps accumulate too much."""
         again = self._guard.breached(cause)
         self._offending = np.array(offending)
@@ -211,56 +192,75 @@ class Cotta:
         else:
             self._adaptation = self._good.copy()
         if cause == "canary":
-            self._prior, self._window = ClassPrior(len(self._classes)), self._new_window()
-        if cause in MISLED:  # the statistics may be wrong, too: until steps resume, serve the source
+            self._prior, self._window = self._new_prior(), self._new_window()
+        if cause in MISLED and best == "source":  # the statistics may be wrong, too: until steps resume, not served
             self._target.clear()
-            self._statistics = self._target.moments
+            self._statistics, self._aside = self._source_statistics(), True
         self._predictor = None
 
+    def _serve_target(self) -> None:
+        self._statistics, self._aside, self._predictor = self._target.moments, False, None
+
     def _note_canaries(self, batch: Batch, usable: NDArray[np.bool_]) -> None:
-        """Compare the served predictions with the source, on labelled events."""
+        """Compare what is served with the source, and with its weights under the target's statistics."""
         labels = batch.labels
         assert isinstance(labels, ClassLabels)
         rows = np.flatnonzero(usable & (labels.codes >= 0))
         rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
-        if not len(rows) or (self._guard.holds and self._serving_source):
+        if not len(rows) or (self._serving_source and not self._target.follows):
             return
-        if self._deployed is None:
-            self._deployed = self._predictor_of(self._fresh().teacher, self._source_statistics(), own=0.0)
+        source, own = self._fresh().teacher, self.params.own
+        self._deployed = self._deployed or self._predictor_of(source, self._source_statistics(), own=0.0)
+        served = alone = self.predictor()
+        if self._serving_source or self._adaptation.distance() > 0:
+            factors = self._prior.factors if self._prior.open and not self._serving_source else None
+            alone = self._predictor_of(source, self._target.moments, own, factors)
         some = batch.take(rows)
         wanted = np.array([self._classes.index(labels.names[labels.codes[row]]) for row in rows])
-        ours, source = (one.predict(some.inputs)["label"] == wanted for one in (self.predictor(), self._deployed))
-        cause = self._guard.canary(ours, source)
-        if cause is not None:
-            self._go_back(cause, as_pictures(self._columns, self._caller.split(some.inputs)[1]))
+        known = {id(one): one.predict(some.inputs)["label"] == wanted for one in (served, self._deployed, alone)}
+        best = self._guard.canary(known[id(served)], known[id(self._deployed)], known[id(alone)])
+        if best is not None and not self._serving_source:
+            self._go_back("canary", as_pictures(self._columns, self._caller.split(some.inputs)[1]), best)
+        elif best == "statistics":
+            self._guard.forget_canaries()
+            self._serve_target()
+
+    def _judge(self, x: Tensor) -> bool:
+        """Begin statistics again if these inputs (B, …) are of another domain; returns whether they can teach."""
+        run, own, moments = partial(self._adaptation.answer, x), self.params.own, self._target.moments
+        latest, rows = normalised_by(None, None, self._model, run)
+        shares = self._shares(latest)
+        if self._target.follows:
+            served, _ = normalised_by(moments, own, self._model, run)
+            if is_new(shares, self._shares(served), self.params.least_information):
+                self._target.clear()
+                self._target.take(rows, shares.argmax(axis=1).tolist())
+                self._prior, self._window = self._new_prior(), self._new_window()
+                if not self._serving_source:
+                    self._serve_target()
+                self._counts["restarts"] += 1
+        return teaches(shares)
 
     def _follow(self, x: Tensor, callers: NDArray[np.int64]) -> None:
-        """Update the target's statistics, the class prior and the windows with these inputs (B, …), as the teacher
-        computes them.
-        """
-        held = self._guard.holds and self._serving_source
-        follows = self._target.follows and not held
-        if not follows and not self.params.class_prior and self._window is None:
+        """Update statistics, class prior and windows with these inputs (B, …), as the teacher computes them."""
+        aside, follows, p = self._serving_source, self._target.follows, self.params
+        if not follows and not p.class_prior and self._window is None:
             return
-        source = self._source_statistics()
-        for name, layer in target_norms(self._model):  # as a prediction would be computed now
-            layer.own, layer.keeps = 0.0 if held else self.params.own, follows
-            layer.mean, layer.square = self._statistics[name]
-        with features_of(self._model if self._window else None) as caught:
-            logits = self._adaptation.answer(x)
-        shares = self._shares(logits)
-        likeliest = (shares * self._prior.factors).argmax(axis=1).tolist()
-        rows = {name: layer.rows for name, layer in target_norms(self._model)}
-        for name, layer in target_norms(self._model):
-            layer.own, layer.keeps, layer.rows = None, False, None
-            layer.mean, layer.square = source[name]
+        run = partial(self._adaptation.answer, x)
+        with features_of(self._model if self._window else None) as caught:  # as a prediction would be computed now
+            plain, rows = normalised_by(self._statistics, 0.0 if aside else p.own, self._model, run)
+        shares = self._shares(plain)
         if follows:
-            self._target.take({name: kept for name, kept in rows.items() if kept is not None}, likeliest)
-            self._statistics = self._target.moments
-        if self.params.class_prior:
+            likely = shares * self._prior.factors
+            if aside:
+                kept, rows = normalised_by(self._target.moments, p.own, self._model, run)
+                likely = self._shares(kept)
+            self._target.take(rows, likely.argmax(axis=1).tolist())
+            self._statistics = self._statistics if aside else self._target.moments
+        if p.class_prior:
             self._prior.take(shares[np.isfinite(shares).all(axis=1)])
         if self._window is not None:
-            features = caught[0] if caught else functional.normalize(logits, dim=1)
+            features = caught[0] if caught else functional.normalize(plain, dim=1)
             self._window.take(callers, self._device.fetch(features), shares)
         self._predictor = None
 
@@ -276,7 +276,11 @@ class Cotta:
             return self._device.put_drawn(torch.rand(weight.shape, generator=generator) < p.restore)
 
         self._adaptation.optimizer.pace = self._boost.mean(len(x))
-        done = self._adaptation.step(x, lambda one: self._views(one, p.view_count, generator), masks)
+        if p.judge_views and p.threshold > 0 and self._counts["steps"] % EVERY == 0:
+            drawn = self._views(x, p.view_count, torch.Generator().manual_seed(self._seed))
+            self._kept_views.judge(x, drawn, lambda one: self._shares(self._adaptation.logits({}, one)))
+        kept = self._kept_views
+        done = self._adaptation.step(x, lambda one: kept.of(one, self._views(one, p.view_count, generator)), masks)
         self._counts["steps"] += 1
         self._counts["inputs"] += len(x)
         self._counts["left_out"] += not done.moved and p.learning_rate > 0
@@ -291,7 +295,7 @@ class Cotta:
 
     def predictor(self) -> CottaPredictor:
         if self._predictor is None:
-            own = 0.0 if self._guard.holds and self._serving_source else self.params.own
+            own = 0.0 if self._serving_source else self.params.own
             factors = self._prior.factors if self._prior.open else None
             window = None if self._window is None else Window.holding(self._window.tensors())
             self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own, factors, window)
@@ -339,12 +343,13 @@ class Cotta:
         tensors |= {f"belt.{name}": array for name, array in self._guard.tensors().items()}
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {f"prior.{name}": array for name, array in self._prior.tensors().items()}
+        tensors |= {f"views.{name}": array for name, array in self._kept_views.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
         if self._window is not None:
             tensors |= {f"window.{name}": array for name, array in self._window.tensors().items()}
             tensors["waiting_callers"] = self._callers
         meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._guard.counts)}
-        return State(tensors, meta | {"followed": self._followed} | self._boost.meta())
+        return State(tensors, meta | {"followed": self._followed, "aside": self._aside} | self._boost.meta())
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
@@ -363,16 +368,20 @@ class Cotta:
         self._guard.restore(below("belt."), meta["belt"])
         self._offending = np.array(tensors["offending"])
         self._target.restore(below("target."))
-        self._statistics = self._target.moments
-        self._prior = ClassPrior(len(self._classes))
+        self._aside = meta.get("aside", self._guard.holds and self._target.empty)
+        self._statistics = self._source_statistics() if self._serving_source else self._target.moments
+        self._prior = self._new_prior()
         if "prior.gate" in tensors:  # a state of an earlier version has none: it begins
             self._prior.restore(below("prior."))
+        self._kept_views = KeptViews(self.params.view_count)
+        if "views.agreed" in tensors:  # a state of an earlier version has none: it begins
+            self._kept_views.restore(below("views."))
         self._waiting = np.array(tensors["waiting"])
         self._callers = np.array(tensors.get("waiting_callers", np.zeros(len(self._waiting), dtype=np.int64)))
         self._window = self._new_window()
         if self._window is not None and "window.ids" in tensors:  # a state without windows: they begin
             self._window.restore(below("window."))
-        self._counts, self._followed = dict(meta["counts"]), meta["followed"]
+        self._counts, self._followed = {"restarts": 0, **meta["counts"]}, meta["followed"]
         self._boost.restore(meta)
         self._predictor = None
 

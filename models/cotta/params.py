@@ -16,6 +16,8 @@ from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, W
 
 _PUBLISHED = {
     "class_prior": False,
+    "judge_views": False,
+    "least_information": 1.0,
     "own": 0.1,
     "step_own": 0.0,
     "steps": 1,
@@ -126,6 +128,9 @@ class Params(Settings):
     view_count: Count = 4
     """Number of views averaged, N."""
 
+    judge_views: bool = True
+    """Views are averaged only where the source gives them the class of the input itself."""
+
     serve_views: Annotated[int, Field(ge=1, le=8)] = 1
     """1: predict from the input alone; 2: average with the mirrored input, where mirroring keeps the class; up to 8:
     also with both moved by a pixel. A single row takes the same time with any of them."""
@@ -145,6 +150,11 @@ class Params(Settings):
     least_diversity: Share = 0.7
     """Minimum entropy of the mean recent prediction, as a share of the largest possible, for a step, with
     `class_prior`."""
+
+    least_information: Share = 0.8
+    """The statistics begin again with those of a batch by which the network tells its inputs apart this well, while by
+    those that are served it does not: mutual information of inputs and predictions, as a share of the largest possible.
+    1: never."""
 
     window: Whole = 0
     """Latest inputs of the same caller that a prediction is corrected by, where they look alike (LAME); 0: none."""

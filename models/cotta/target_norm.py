@@ -8,10 +8,12 @@ blended likewise: a prediction never depends on the other rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
+Moments = Mapping[str, tuple[Tensor, Tensor]]
+"""Mean and mean square (C,) by layer."""
 _KINDS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
 
 
@@ -38,19 +40,19 @@ class TargetNorm(torch.nn.Module):
         self.step_own = 0.0
         """The share of the row's own statistics beside those of the batch, while `own` is None."""
         self.keeps = False
-        """Whether mean and mean square of each row (N, C) are stored in `rows`, while `own` is set."""
+        """Whether mean and mean square of each row (N, C) are stored in `rows`."""
         self.rows: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         inside = tuple(range(2, x.ndim))
+        if self.keeps:
+            self.rows = (x.mean(inside), (x * x).mean(inside)) if inside else (x, x * x)
         if self.own is None:
             if inside and self.step_own > 0:
                 return self._blended(x, inside)
             return functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
         shape = (1, -1, *[1] * (x.ndim - 2))
         mean, square = self.mean.view(shape), self.square.view(shape)
-        if self.keeps:
-            self.rows = (x.mean(inside), (x * x).mean(inside)) if inside else (x, x * x)
         if inside and self.own > 0:
             mean = mean.lerp(x.mean(inside, keepdim=True), self.own)
             square = square.lerp((x * x).mean(inside, keepdim=True), self.own)
@@ -87,3 +89,23 @@ def target_norms(model: torch.nn.Module) -> Iterator[tuple[str, TargetNorm]]:
     for name, module in model.named_modules():
         if isinstance(module, TargetNorm):
             yield name, module
+
+
+def normalised_by(
+    moments: Moments | None, own: float | None, model: torch.nn.Module, run: Callable[[], Tensor]
+) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """What `run` gives while the model's layers normalise by these moments, with this share of the row's own (None: by
+    the batch's), and the moments (N, C) of each row at every layer.
+    """
+    layers = dict(target_norms(model))
+    before = {name: (layer.mean, layer.square) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        layer.own, layer.keeps = own, True
+        if moments is not None:
+            layer.mean, layer.square = moments[name]
+    found = run()
+    rows = {name: layer.rows for name, layer in layers.items() if layer.rows is not None}
+    for name, layer in layers.items():
+        layer.own, layer.keeps, layer.rows = None, False, None
+        layer.mean, layer.square = before[name]
+    return found, rows

@@ -13,11 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thalweg.memory.devices.device import Device
+from thalweg.models.cotta.target_norm import Moments
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.proto.schema import Array
-
-Moments = Mapping[str, tuple[Tensor, Tensor]]
-"""Mean and mean square by layer."""
 
 
 class TargetStatistics:
@@ -45,6 +43,11 @@ class TargetStatistics:
     def follows(self) -> bool:
         """Whether there is anything to store."""
         return self._rows > 0 and bool(self._source)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no row is stored."""
+        return not (self._classes >= 0).any()
 
     @property
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:

@@ -94,3 +94,22 @@ def pooled() -> nn.Module:
 def flattened() -> nn.Module:
     """An encoder that changes nothing but the shape."""
     return nn.Flatten()
+
+
+def flat_digits() -> nn.Module:
+    """Linear layers around a batch norm, and one before them, on (N, 1, 8, 8), ten classes."""
+    torch.manual_seed(7)
+    layers = (nn.BatchNorm1d(64), nn.Linear(64, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10))
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+def digit_vectors() -> nn.Module:
+    """With batch norm, on (N, 64), ten classes."""
+    torch.manual_seed(8)
+    return nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def layered_digits() -> nn.Module:
+    """With layer norm, on (N, 64), ten classes."""
+    torch.manual_seed(9)
+    return nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 10))
