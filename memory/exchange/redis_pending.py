@@ -1,4 +1,4 @@
-"""Events that wait for their label, in Redis: any server writes them, any learner joins them."""
+"""Events that wait for their label, in Redis, and how far they are joined: by any server, for any learner."""
 
 from __future__ import annotations
 
@@ -88,3 +88,40 @@ _SETTLE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1]
 
 def _key(model: str, id: str) -> str:
     return f"thalweg:pending:{model}:{id}"
+
+
+class RedisPlace:
+    """How far one model's labels are joined; it does not expire.
+
+    Args:
+        url: The store.
+        model: The model.
+    """
+
+    def __init__(self, url: str, model: str) -> None:
+        self._where, self._key = masked(url), f"thalweg:joined:{model}"
+        try:
+            self._client = redis.Redis.from_url(
+                url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=_PATIENCE_SECONDS, retry=None
+            )
+        except (ValueError, redis.RedisError) as error:
+            raise StoreError(f"store {self._where}: {error}") from error
+
+    def load(self) -> bytes | None:
+        """What was saved last; None: nothing. Raises StoreError."""
+        try:
+            found = self._client.get(self._key)
+        except redis.RedisError as error:
+            raise StoreError(f"store {self._where}: {error}") from error
+        return found if isinstance(found, bytes) else None
+
+    def save(self, content: bytes) -> None:
+        """Keep it. Raises StoreError."""
+        try:
+            self._client.set(self._key, content)
+        except redis.RedisError as error:
+            raise StoreError(f"store {self._where}: {error}") from error
+
+    def close(self) -> None:
+        """Release resources."""
+        self._client.close()

@@ -241,6 +241,7 @@ def _send(producer: Any, topic: str, message: Message) -> Any:
         value=NOTHING if message.value is None and message.key is None else message.value,
         key=message.key,
         headers=list(message.headers),
+        partition=message.partition,
         timestamp_ms=None if message.time is None else round(message.time * 1000),
     )
 

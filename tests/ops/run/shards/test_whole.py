@@ -166,8 +166,6 @@ def test_what_only_shards_have_is_refused_of_a_model_that_stays_one(tmp_path: Pa
     for more in ('answers = "key"', "merge_seconds = 2.0", 'without_key = "mean"'):
         with pytest.raises(ConfigurationError, match=r"expected by = 'partition' with"):
             configuration(tmp_path, "only", WHOLE + more + "\n")
-    with pytest.raises(ConfigurationError, match="labels_topic"):
-        configuration(tmp_path, "only", WHOLE, more='labels_topic = "labels"\n')
     assert configuration(tmp_path, "only", WHOLE, more='start = "latest"\n').model[0].sharded is None
 
 
