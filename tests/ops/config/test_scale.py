@@ -73,7 +73,7 @@ def test_scaled_models_are_not_promoted_by_a_test(tmp_path: Path) -> None:
     other = MODEL.replace('"m"', '"n"')
     alias = '[[alias]]\nname = "a"\nchampion = "m"\nchallengers = ["n"]\npromotion = "auto"\n'
     told = mistakes(tmp_path, MODEL + '[model.scale]\nanswers = "key"\n' + other + alias)
-    assert "alias.a.champion: 'm' has [model.scale]: shards cannot be compared by a test yet" in told
+    assert "alias.a.champion: 'm' has [model.scale]: what moves cannot be compared by a test yet" in told
 
 
 def test_a_shard_is_found_by_its_name_and_only_where_there_are_shards(tmp_path: Path) -> None:
