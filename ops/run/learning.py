@@ -307,9 +307,14 @@ class Learning:
                 before,
                 lambda whole, stop, run: self._one.learn(whole, self._source, stop, run),
                 partial(self._source.bounds, model.topic),
-                partial(self._part_ended, "learner", model.name),
+                ended,
                 whole=True,
             )
+
+        def ended(error: BaseException | None) -> None:
+            self._part_ended("learner", model.name, error)
+            if isinstance(error, REFUSALS):
+                owner.give_up(str(error).removeprefix(f"model {model.name!r}: "))
 
         def forget(number: int) -> None:
             self._registry.forget(model.name, but=["owner", RELAY, *OF_LABELS])
@@ -321,7 +326,8 @@ class Learning:
             return take_part(FirstPartition(listener))
 
         health = self._registry.register("owner", model.name)
-        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name]))
+        owner = Shards(model.name, join, make, forget, health, topic=self._topics[model.name])
+        run(owner)
 
     def _own_labels(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         """Join the labels of a model with `[model.scale]` while their group assigns that to this process."""
