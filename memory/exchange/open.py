@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from thalweg.memory.exchange.commands import CommandQueue, InMemoryCommandQueue, SqliteCommandQueue, StoreError
 from thalweg.memory.exchange.pending import USUAL, InMemoryPending, Limits, Pending, SqlitePending
 from thalweg.memory.exchange.redis_names import RedisNames
 
 SCHEMES_OF_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+if TYPE_CHECKING:
+    from thalweg.memory.exchange.redis_pending import RedisPlace
 
 
 def is_redis(url: str) -> bool:
@@ -30,6 +35,19 @@ def open_commands(url: str, names: RedisNames | None = None) -> CommandQueue:
 
         return RedisCommandQueue(url, names)
     raise StoreError(f"store url {url!r}: expected memory:, sqlite:PATH or redis://HOST:PORT/DB")
+
+
+def open_shared_place(url: str, model: str, names: RedisNames | None = None) -> RedisPlace | None:
+    """Where the joiners of a model on several hosts keep their position; None: the store is this host's alone.
+
+    Raises:
+        StoreError: It cannot be opened.
+    """
+    if not is_redis(url):
+        return None
+    from thalweg.memory.exchange.redis_pending import RedisPlace
+
+    return RedisPlace(url, model, names)
 
 
 def open_pending(url: str, limits: Limits = USUAL, names: RedisNames | None = None) -> Pending:

@@ -89,6 +89,9 @@ class RedisNames:
     def event(self, model: str, id: str) -> str:
         return f"{self.prefix}:pending:{model}:{id}"
 
+    def joined(self, model: str) -> str:
+        return f"{self.prefix}:joined:{model}"
+
     def version(self, model: str) -> str:
         return f"{self.prefix}:version:{model}"
 

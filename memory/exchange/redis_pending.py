@@ -1,4 +1,4 @@
-"""Events that wait for their label, in Redis: any server writes them, any learner joins them."""
+"""Events that wait for their label, in Redis, and how far they are joined: by any server, for any learner."""
 
 from __future__ import annotations
 
@@ -84,3 +84,35 @@ class RedisPending:
 
 _SETTLE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'value', '', 'by', ARGV[1]) end"
 """Only existing hashes: writing to one that has expired would keep it for ever."""
+
+
+class RedisPlace:
+    """How far one model's labels are joined; it does not expire.
+
+    Args:
+        url: The store.
+        model: The model.
+        names: The keys of the service.
+    """
+
+    def __init__(self, url: str, model: str, names: RedisNames | None = None) -> None:
+        self._model, self._names = model, names or RedisNames()
+        self._key = self._names.joined(model)
+        self._client = RedisClient(url, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
+
+    def load(self) -> bytes | None:
+        """What was saved last; None: nothing. Raises StoreError."""
+        self._names.must_be_ours(self._client, self._model)
+        with self._client.calling(self._key) as client:
+            found = client.get(self._key)
+        return found if isinstance(found, bytes) else None
+
+    def save(self, content: bytes) -> None:
+        """Keep it. Raises StoreError."""
+        self._names.must_be_ours(self._client, self._model)
+        with self._client.calling(self._key) as client:
+            client.set(self._key, content)
+
+    def close(self) -> None:
+        """Release resources."""
+        self._client.close()

@@ -172,9 +172,14 @@ class RemoteSnapshots:
         names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name(kind)))
         return sorted((int(found[1]), int(found[2])) for name in names if (found := _HEAD.fullmatch(name)))
 
-    def newest(self) -> Head | None:
-        """The newest head that can be read, None if there is none. Raises ObjectsUnavailable."""
+    def newest(self, before: tuple[int, int] | None = None) -> Head | None:
+        """The newest head that can be read, None if there is none. Raises ObjectsUnavailable.
+
+        `before`: generation and version of the one that it is older than; None: of any.
+        """
         for generation, version in reversed(self.heads()):
+            if before is not None and (generation, version) >= before:
+                continue
             try:
                 return self.head(generation, version)
             except DamagedHead as error:

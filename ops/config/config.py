@@ -185,7 +185,7 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
                     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(by_name) or 'none'}"
                     yield Mistake(place, f"no model is called {name!r}; {hint}")
                 elif alias.promotion == "auto" and by_name[name].get("scale") is not None:
-                    yield Mistake(place, f"{name!r} has [model.scale]: shards cannot be compared by a test yet")
+                    yield Mistake(place, f"{name!r} has [model.scale]: what moves cannot be compared by a test yet")
                 elif alias.members.count(name) > 1:
                     yield Mistake(place, f"{name!r} is given twice")
                     break

@@ -219,11 +219,6 @@ class ModelConfig(LearnSettings):
         sound = self.dedup_events or not self.labels_topic
         return None if sound else "expected 1 or more with a labels_topic: a label may be joined twice, got 0"
 
-    @rule("scale", "labels_topic")
-    def _scaled_models_learn_labelled_events(self) -> str | None:
-        joined = self.scale is not None and self.labels_topic
-        return None if not joined else "expected a model whose labels arrive with their events, got a labels_topic"
-
     @rule("scale", "start")
     def _new_partitions_are_read_whole(self) -> str | None:
         late = self.sharded is not None and self.start == "latest"

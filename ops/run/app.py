@@ -39,6 +39,8 @@ from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.labels.join_observer import JoinObserver
 from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
+from thalweg.stream.labels.place import SharedPlace
+from thalweg.stream.labels.to_shards import ToShards
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
@@ -316,9 +318,19 @@ def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots:
 
 
 def build_joiner(
-    config: Config, model: ModelConfig, source: Log, pending: Pending, reports: LearnerReports, registry: HealthRegistry
+    config: Config,
+    model: ModelConfig,
+    source: Log,
+    pending: Pending,
+    reports: LearnerReports,
+    registry: HealthRegistry,
+    shared: SharedPlace | None = None,
 ) -> Joiner:
-    """The joiner of late labels."""
+    """The joiner of late labels. `shared`: where it keeps its position for other hosts; None: nowhere."""
+    to_shards = None
+    if model.sharded is not None:
+        by_hand = has_groups(config.log.url)
+        to_shards = ToShards(source, model.topic, model.joined_topic, by_hand=by_hand)
     observer: JoinObserver = each(reports.metrics.joining(model.name), reports.status.model(model.name))
     return Joiner(
         JoinSettings(
@@ -339,6 +351,8 @@ def build_joiner(
             joiner=registry.register("joiner", model.name), store=registry.register("join_store", model.name)
         ),
         schemas=schemas_of(config, model, "joiner-schemas.json"),
+        shared=shared,
+        to_shards=to_shards,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.exchange.open import open_shared_place
 from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.folder_lock import FolderLock
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
@@ -30,6 +31,7 @@ from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.alone import alone
 from thalweg.ops.run.learners.one_model import OneModel
 from thalweg.ops.run.learners.shares import home_of_alias, homes
+from thalweg.ops.run.shards.labels import JOINING, OF_LABELS, OWNER, RunningJoiner, group_of_labels
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.publishing import merges
@@ -115,6 +117,8 @@ class Learning:
         places = homes(config)
         self._mine = [model for model in config.model if number in places[model.name]]
         for model in self._mine:
+            if model.scale is not None and model.labels_topic and (model.sharded or config.service.role != "standby"):
+                self._add(model, OWNER, self._own_labels)
             if config.service.role == "standby" and model.sharded is None:  # it takes over shards alone
                 continue
             if model.scale is not None:
@@ -271,7 +275,8 @@ class Learning:
             stop: threading.Event,
             run: Callable[[Part], None],
         ) -> None:
-            source = OnePartition(self._source, [model.topic], number, commit)
+            topics = [topic for topic in (model.topic, model.joined_topic) if topic]
+            source = OnePartition(self._source, topics, number, commit)
             ready, followed[:] = followed[0], [None]  # once: it is used up
             if ready is not None:
                 ready.join()
@@ -306,12 +311,17 @@ class Learning:
                 before,
                 lambda whole, stop, run: self._one.learn(whole, self._source, stop, run),
                 partial(self._source.bounds, model.topic),
-                partial(self._part_ended, "learner", model.name),
+                ended,
                 whole=True,
             )
 
+        def ended(error: BaseException | None) -> None:
+            self._part_ended("learner", model.name, error)
+            if isinstance(error, REFUSALS):
+                owner.give_up(str(error).removeprefix(f"model {model.name!r}: "))
+
         def forget(number: int) -> None:
-            self._registry.forget(model.name, but=["owner", RELAY])
+            self._registry.forget(model.name, but=["owner", RELAY, *OF_LABELS])
             self._reports.forget(model.name)
 
         take_part = membership(self._config, model, self._source, self._number)
@@ -320,14 +330,39 @@ class Learning:
             return take_part(FirstPartition(listener))
 
         health = self._registry.register("owner", model.name)
-        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name]))
+        owner = Shards(model.name, join, make, forget, health, topic=self._topics[model.name])
+        run(owner)
 
-    def _join(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+    def _own_labels(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        """Join the labels of a model with `[model.scale]` while their group assigns that to this process."""
+
+        def make(number: int, commit: Commit, before: Shard | None) -> Shard:
+            ended = partial(self._part_ended, "joiner", model.name)
+            health = self._registry.register("joiner", model.name, silent_seconds=self._config.service.silent_seconds)
+            return RunningJoiner(partial(self._join, model), health, before, ended)
+
+        def forget(number: int) -> None:
+            for component in JOINING:
+                self._registry.forget(model.name, component)
+
+        take_part = membership(self._config, model, self._source, self._number, group_of_labels(model))
+
+        def join(listener: GroupListener) -> GroupMember:
+            return take_part(FirstPartition(listener))
+
+        run(Shards(model.name, join, make, forget, self._registry.register(OWNER, model.name)))
+
+    def _join(self, model: ModelConfig, run: Callable[[Part], None], stopping: threading.Event | None = None) -> None:
         lock = FolderLock(model_folder(self._config, model), "joiner", self._role)
-        with alone(lock, self._registry.register("joiner", model.name), self._stopping) as ours:
+        with alone(lock, self._registry.register("joiner", model.name), stopping or self._stopping) as ours:
             if ours:
                 self._join_alone(model, run)
 
     def _join_alone(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
-        with closing(open_model_pending(self._config, model, self._names)) as pending:
-            run(build_joiner(self._config, model, self._source, pending, self._reports, self._registry))
+        url, name = self._config.store.url, model.served_name
+        with ExitStack() as stack:
+            pending = stack.enter_context(closing(open_model_pending(self._config, model, self._names)))
+            shared = None if model.scale is None else open_shared_place(url, name, self._names)
+            if shared is not None:
+                stack.enter_context(closing(shared))
+            run(build_joiner(self._config, model, self._source, pending, self._reports, self._registry, shared))

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +135,31 @@ class Promotions:
     def promote_tested(self, champion: str, expected: Promotion, evidence: Mapping[str, Any]) -> Promotion:
         """The same as `promote`, for a model that a test has found to be better."""
         return self._record(champion, TESTED, expected, evidence)
+
+    def adopt(self, texts: Iterable[bytes]) -> bool:
+        """Go on from what another host has recorded of this name, if that goes further: of several the one with the
+        most promotions, of equally many the one whose newest was made last. Returns whether it did. Raises OSError.
+
+        Args:
+            texts: The contents of the others' files, or their ends.
+        """
+        found = [(one[-1].number, one[-1].time, text) for text in texts if (one := tuple(_whole(text, self._path)))]
+        if not found:
+            return False
+        number, made, text = max(found)
+        with self._turn() as file:
+            content = file.read()
+            known = tuple(_whole(content, self._path))
+            if known and (number, made) <= (known[-1].number, known[-1].time):
+                return False
+            if not text.startswith(content):  # another end than here: a promotion on two hosts at once
+                file.truncate(0)
+                content = b""
+            file.write(text[len(content) :])
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self._path.parent)
+        return True
 
     @contextmanager
     def _turn(self) -> Iterator[BinaryIO]:

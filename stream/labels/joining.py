@@ -10,7 +10,7 @@ duplicate by its id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,12 +35,13 @@ from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
 from thalweg.stream.labels.label_records import joined_event, label_of, unframed_label
-from thalweg.stream.labels.place import PlaceKeeper
+from thalweg.stream.labels.place import PlaceKeeper, SharedPlace
 from thalweg.stream.labels.store_reach import StoreReach
+from thalweg.stream.labels.to_shards import ToShards, placed, unplaced
 from thalweg.stream.labels.waiting import Label, WaitingLabels
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.identity import identities, replaced
-from thalweg.stream.log.log import GAP_TEXTS, Log, LogReplaced, Reader, RecordsRefused, gap_fields
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogReplaced, Message, Reader, RecordsRefused, gap_fields
 from thalweg.stream.log.refused import append_possible
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.retry import Retry, Stopped
@@ -100,6 +101,8 @@ class Joiner:
         health: Where it reports its health; None: nowhere.
         schemas: The schemas of events and labels framed for a schema registry, for this joiner alone; None: there are
             none.
+        shared: Where it finds and leaves its position for joiners of other hosts; None: there are none.
+        to_shards: Gives joined events the partitions of their events; None: all are one model's.
     """
 
     def __init__(
@@ -114,6 +117,8 @@ class Joiner:
         runtime: Runtime = REAL,
         health: JoinHealth | None = None,
         schemas: KnownSchemas | None = None,
+        shared: SharedPlace | None = None,
+        to_shards: ToShards | None = None,
     ) -> None:
         health = health if health is not None else JoinHealth()
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
@@ -125,7 +130,7 @@ class Joiner:
         self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds, schemas=schemas)
         self._schemas, self._unframing = schemas, None if schemas is None else Unframing(schemas)
         self._waiting = WaitingLabels()
-        self._place = PlaceKeeper(place, runtime.ticks)
+        self._place, self._to_shards = PlaceKeeper(place, runtime.ticks, shared), to_shards
         self._sent: set[tuple[Partition, int]] = set()
         self._reading = observer if isinstance(observer, JoinReadingObserver) else None
         self._lag_told_at = float("-inf")
@@ -150,6 +155,7 @@ class Joiner:
         """
         topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
         self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
+        self._retry("position of the join", self._place.fetch)
         self._follow_identities(topics)
         with closing(
             self._retry("log", lambda: self._source.reader(topics, self._place.end, "earliest", group))
@@ -223,6 +229,8 @@ class Joiner:
         if not rows:
             return
         entries = entries_of(batch, rows)
+        if self._to_shards is not None:
+            entries = [(id, moment, placed(value, run.partition.number)) for id, moment, value in entries]
         self._retry("waiting events", lambda: self._pending.remember(self._settings.model, entries))
 
     def _take_labels(self, run: Records) -> None:
@@ -292,9 +300,8 @@ class Joiner:
                 told.setdefault(label.id, (label, event))
         if told:
             events = [(label, event) for label, event in told.values()]
-            messages = [joined_event(self._schema, label.id, label.label, event.value) for label, event in events]
-            topic = self._settings.joined_topic
-            refused = self._retry("joined events", lambda: append_possible(self._source, topic, messages))
+            joined = [(label.id, *self._joined_event(label, event)) for label, event in events]
+            refused = self._retry("joined events", lambda: self._append(joined))
             for row, error in refused.items():
                 self._refuse(events[row][0], error)
             by = {label.id: label.where for label, _ in events}
@@ -311,6 +318,18 @@ class Joiner:
             self._observer.labels_duplicated(len(done) - len(told) - again)
         for label in done:  # not earlier: a next run starts at the oldest label that waits
             self._waiting.remove(label)
+
+    def _joined_event(self, label: Label, event: Waiting) -> tuple[int | None, Message]:
+        """The partition that the event was read from, and the joined event's record."""
+        number, value = (None, event.value) if self._to_shards is None else unplaced(event.value)
+        return number, joined_event(self._schema, label.id, label.label, value)
+
+    def _append(self, joined: Sequence[tuple[str, int | None, Message]]) -> Mapping[int, RecordsRefused]:
+        """Append joined events: the id, partition and record of each."""
+        messages = [message for _, _, message in joined]
+        if self._to_shards is not None:
+            messages = self._to_shards.addressed(joined)
+        return append_possible(self._source, self._settings.joined_topic, messages)
 
     def _refuse(self, label: Label, error: RecordsRefused) -> None:
         """The event of this label can never be appended: its label goes to the dead letters."""

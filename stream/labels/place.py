@@ -1,4 +1,5 @@
-"""The joiner's position on disk: with a checksum, flushed, and beside the position before it.
+"""The joiner's position on disk: with a checksum, flushed, and beside the position before it. Where joiners of several
+hosts follow each other, in the store, too.
 
 A position that is too old costs only time: what is joined again is a duplicate by its id.
 """
@@ -9,11 +10,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from crc32c import crc32c
 
+from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.files import sync_folder, write_durably
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.labels.waiting import WaitingLabels
@@ -33,6 +35,16 @@ class Place:
     """Identity by topic of the log that the offsets belong to; empty in files of older versions."""
 
 
+class SharedPlace(Protocol):
+    """Where the joiners of a model on several hosts keep their position. Every method raises StoreError."""
+
+    def load(self) -> bytes | None:
+        """What was saved last; None: nothing."""
+
+    def save(self, content: bytes) -> None:
+        """Keep it."""
+
+
 def read_place(path: Path) -> Place:
     """The position of the last run, or the one before where its file is damaged; the beginning if there is neither."""
     for file in (path, _previous(path)):
@@ -47,16 +59,32 @@ def read_place(path: Path) -> Place:
 
 def write_place(path: Path, place: Place) -> None:
     """Save a position; it survives a power cut. Raises OSError, and then the one before is still there."""
-    record = {
-        "offsets": [[*partition, offset] for partition, offset in sorted(place.offsets.items())],
-        "log_identity": dict(place.log_identity),
-    }
     beside = path.with_name(f".{path.name}.next")
-    write_durably(beside, json.dumps({**record, "crc32c": _checksum(record)}).encode())
+    write_durably(beside, _content(place))
     if path.exists():
         path.replace(_previous(path))
     beside.replace(path)
     sync_folder(path.parent)
+
+
+def _content(place: Place) -> bytes:
+    record = {
+        "offsets": [[*partition, offset] for partition, offset in sorted(place.offsets.items())],
+        "log_identity": dict(place.log_identity),
+    }
+    return json.dumps({**record, "crc32c": _checksum(record)}).encode()
+
+
+def _further(first: Place, second: Place) -> Place:
+    """What both have done together; of a topic that was created again in between, what `first` has of it."""
+    other = {
+        topic for topic, identity in second.log_identity.items() if first.log_identity.get(topic, identity) != identity
+    }
+    offsets = dict(first.offsets)
+    for at, end in second.offsets.items():
+        if at.topic not in other:
+            offsets[at] = max(end, offsets.get(at, end))
+    return Place(offsets, {**second.log_identity, **first.log_identity})
 
 
 def _parsed(content: bytes) -> Place:
@@ -83,10 +111,11 @@ class PlaceKeeper:
     Args:
         path: Its file; the folder exists.
         ticks: Monotonic seconds.
+        shared: Where joiners of other hosts find it; None: there are none.
     """
 
-    def __init__(self, path: Path, ticks: Callable[[], float]) -> None:
-        self._path, self._ticks = path, ticks
+    def __init__(self, path: Path, ticks: Callable[[], float], shared: SharedPlace | None = None) -> None:
+        self._path, self._ticks, self._shared = path, ticks, shared
         begun = read_place(path)
         self.end: dict[Partition, int] = dict(begun.offsets)
         """The last record of each partition that was read."""
@@ -94,6 +123,22 @@ class PlaceKeeper:
         """Identity by topic of the log that `end` belongs to."""
         self._saved: Position = dict(self.end)
         self._saved_at = ticks()
+
+    def fetch(self) -> None:
+        """Begin after what joiners of other hosts have done: with the events that wait in the store that all share, and
+        the joined ones in the log, it is done whoever says so. Raises StoreError.
+        """
+        if (theirs := self._kept_in_store()) is not None:
+            begun = _further(theirs, Place(self.end, self.log_identity))
+            self.end, self.log_identity = dict(begun.offsets), dict(begun.log_identity)
+
+    def _kept_in_store(self) -> Place | None:
+        content = None if self._shared is None else self._shared.load()
+        try:
+            return None if content is None else _parsed(content)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.error("the position of the join in the store is damaged: using this host's", problem=str(error))
+            return None
 
     def took(self, run: Records) -> None:
         """These records were read."""
@@ -124,7 +169,11 @@ class PlaceKeeper:
         if done == self._saved:
             return
         try:
-            write_place(self._path, Place(done, self.log_identity))
+            here = Place(done, self.log_identity)
+            write_place(self._path, here)
+            if self._shared is not None:  # one who was taken for dead, and goes on, must not put it back
+                theirs = self._kept_in_store()
+                self._shared.save(_content(here if theirs is None else _further(here, theirs)))
             self._saved = done
-        except OSError as error:
+        except (OSError, StoreError) as error:
             log.warning("cannot save the position of the join", place=str(self._path), problem=str(error))

@@ -56,6 +56,8 @@ class KafkaLog:
         self._unreadable_seconds = reading.unreadable_seconds
         self._limits = RecordLimits(lambda topic: largest_batch(self._clients, topic), self._clients.most_request_bytes)
         self._lock = threading.Lock()
+        # questions take long in an outage, and no append waits for them
+        self._looking, self._asking = threading.Lock(), threading.Lock()
         self._producer: Any = None
         self._plain: Any = None
         self._looker: Any = None
@@ -110,7 +112,7 @@ class KafkaLog:
         return PythonMember(self._clients, topic, group, instance, listener)
 
     def named_members(self, group: str) -> int:
-        with self._lock:
+        with self._asking:
             if self._closed:
                 raise LogError("the log is closed")
             try:
@@ -158,9 +160,11 @@ class KafkaLog:
                 if producer is not None:
                     producer.close(timeout=5)
             self._producer = self._plain = None
+        with self._looking:
             if self._looker is not None:
                 self._looker.close(autocommit=False, timeout_ms=1000)
                 self._looker = None
+        with self._asking:
             if self._admin is not None:
                 self._admin.close()
                 self._admin = None
@@ -189,7 +193,7 @@ class KafkaLog:
             return self._plain
 
     def _look(self, topic: str | None, what: str, ask: Callable[[Any], Answer]) -> Answer:
-        with self._lock:
+        with self._looking:
             try:
                 if self._looker is None:
                     self._looker = self._clients.consumer()
@@ -241,6 +245,7 @@ def _send(producer: Any, topic: str, message: Message) -> Any:
         value=NOTHING if message.value is None and message.key is None else message.value,
         key=message.key,
         headers=list(message.headers),
+        partition=message.partition,
         timestamp_ms=None if message.time is None else round(message.time * 1000),
     )
 

@@ -63,6 +63,8 @@ class Message:
     headers: Headers = ()
     time: float | None = None
     """Unix seconds; None: now."""
+    partition: int | None = None
+    """The partition that it goes to, which is there; None: that of its key. Logs of one partition do not ask."""
 
     @property
     def size_bytes(self) -> int:
@@ -186,7 +188,7 @@ class Log(Protocol):
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         """Append in order and durably; returns when the log has the records. Creates a new topic.
 
-        Messages with equal keys go to one partition.
+        Messages with equal keys go to one partition, unless they name another.
 
         Raises:
             RecordsRefused: Some of them can never be appended; the others are.

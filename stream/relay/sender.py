@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 COMPONENT = "relay"
 BEAT_SECONDS = 1.0
 """A version is announced again after this long."""
+_MOVED_SECONDS = 60.0
+"""The same of one that a new owner has overtaken: it is sent only should the store have lost what was in it."""
 _CONFIRMED_SECONDS = 0.25
 """Between two announcements of one version, of which the learner has said meanwhile that it is up to date."""
 _PACE_SECONDS = 0.02
@@ -78,7 +80,7 @@ class ModelSender:
         self._number = self._version = -1
         self._sent_at = self._noted_at = -BEAT_SECONDS
         self._not_before = 0.0
-        self._here = self._overtaken = False
+        self._here = self._overtaken = self._moved = False
         self._problem = ""
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -123,6 +125,8 @@ class ModelSender:
         if slot.info.version == self._version:
             confirmed = slot.number != self._number and self._board.notifies  # else each is a request to be paid
             pause = _CONFIRMED_SECONDS if confirmed else BEAT_SECONDS
+            if self._moved and slot.number == self._number:
+                pause = _MOVED_SECONDS
             if now - self._sent_at < pause:
                 return False
         try:
@@ -146,7 +150,8 @@ class ModelSender:
             return False
         except (Overtaken, TooLarge) as error:
             moved = isinstance(error, Overtaken) and error.newer.generation > order.generation
-            self._tell("" if moved and self._moves else str(error))
+            self._moved = moved and self._moves
+            self._tell("" if self._moved else str(error))
             self._version, self._number, self._sent_at = slot.info.version, slot.number, now
             self._not_before = now + BEAT_SECONDS
             self._overtaken = isinstance(error, Overtaken)
@@ -154,7 +159,7 @@ class ModelSender:
         self._order, self._version, self._number, self._sent_at = order, slot.info.version, slot.number, now
         self._not_before = now + max(_PACE_SECONDS, 2 * (self._ticks() - now))
         self._local.sent()
-        self._overtaken = False
+        self._overtaken = self._moved = False
         self._tell("")
         self._tell_note(BEAT_SECONDS)
         return True

@@ -77,7 +77,7 @@ class ShardCopy:
 
         Raises:
             ObjectsUnavailable: What there was stays.
-            DamagedHead: With `last`: the newest version in the store is damaged, and nothing here leads to it.
+            DamagedHead: With `last`: the newest version in the store is damaged, and there is none here.
             OSError: The folder cannot be written.
         """
         heads = self._remote.heads()
@@ -149,9 +149,9 @@ class ShardCopy:
             if newest != self._damaged:
                 log.error("the newest version in the object store is damaged", problem=str(error))
             self._damaged, self.problem = newest, f"the newest version in the object store is damaged: {error}"
-            if last and not (tail is not None and self._leads_to(tail, newest[0])):
+            if last and self.version is None:
                 raise
-            return False
+            return False  # by the journal if it leads there, else from what is here
         for manifest in self.snapshots.manifests():
             if manifest.version != head.version:
                 shutil.rmtree(self.folder / str(manifest.version), ignore_errors=True)

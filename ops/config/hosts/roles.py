@@ -17,14 +17,23 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
     if any(place in _LOOKED_AT or place in {one[:1] for one in _LOOKED_AT} for place in wrong):
         return
     role = _of(table, "service").get("role", "all")
-    if role == "all":
-        return
     log, store = (str(_of(table, name).get("url", "sqlite:")) for name in ("log", "store"))
     by_redis = is_redis(store)
+    listed = table.get("model", [])
+    found = listed if isinstance(listed, list) else []
+    models = [one for one in found if isinstance(one, dict) and "name" in one]
+    joined = [one["name"] for one in models if isinstance(one.get("scale"), dict) and one.get("labels_topic")]
+    if joined and log.startswith("kafka:") and not by_redis:
+        text = (
+            f"expected redis://…: model {_named(joined)} with [model.scale] and a labels_topic moves between hosts, "
+            f"and so do its events that wait for their labels, which {store.partition(':')[0]}: has on this host alone"
+        )
+        yield Mistake(("store", "url"), text)
+    if role == "all":
+        return
     if not by_redis and not _of(table, "service").get("state_url"):
         text = f"{role!r} needs a way between the hosts: store.url of a Redis, or service.state_url; got neither"
         yield Mistake(("service", "role"), text)
-    models = [one for one in table.get("model", []) if isinstance(one, dict) and "name" in one]
     scaled = [one["name"] for one in models if isinstance(one.get("scale"), dict)]
     if scaled and not _of(table, "service").get("state_url"):
         text = f"missing: model {_named(scaled)} moves between hosts, and its versions with the state of its owner"
@@ -47,7 +56,7 @@ def role_mistakes(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
         )
         yield Mistake(("log", "url"), text)
     late = [one["name"] for one in models if one.get("labels_topic")]
-    if late and not by_redis:
+    if late and not by_redis and not joined:
         text = (
             f"expected redis://… where service.role is 'serve': requests of model {_named(late)} wait for their labels "
             f"in the store, learners on other hosts join them, and {store.partition(':')[0]}: is on this host"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from thalweg.models.contract.learner import Learner
@@ -12,6 +13,7 @@ from thalweg.proto.bounds.counted import counted
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot, open_announcement
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.publication.ports import VersionInfo
+from thalweg.stream.shards.names import shard_of
 
 _MOST_BEHIND_SECONDS = 60.0
 _LEAST_SHARE = 0.9  # of the champion's events, before it has reached the end of the log
@@ -22,7 +24,8 @@ def refusals(config: Config, champion: str, wanted: str) -> list[str]:
     found, now, then = config.find(wanted), _published(config, champion), _published(config, wanted)
     reasons = incompatible(new_learner(config.find(champion), looked_at=True), new_learner(found, looked_at=True))
     if then is None:
-        return [*reasons, "it has published no version: is the service running?"]
+        elsewhere = ", and is it learned on this host" if found.scale is not None else ""
+        return [*reasons, f"it has published no version: is the service running{elsewhere}?"]
     wanting = 0 if found.learn_from_requests else found.ready_after_events
     if then.learned_events < wanting:
         reasons.append(f"it has learned {counted(then.learned_events, 'event')}, and is ready after {wanting:,}")
@@ -47,9 +50,20 @@ def incompatible(champion: Learner, wanted: Learner) -> list[str]:
 
 
 def _published(config: Config, model: str) -> VersionInfo | None:
-    """The model's published version; None if there is none."""
+    """The model's published version, or what the shards that are here have published together; None: there is none."""
+    live = live_folder(Path(config.service.state_dir))
+    if (whole := _version(live / model)) is not None or config.find(model).sharded is None:
+        return whole
+    shards = [one for path in live.glob(f"{model}~*") if shard_of(path.name) and (one := _version(path)) is not None]
+    if not shards:
+        return None
+    learned, least = sum(one.learned_events for one in shards), min(shards, key=lambda one: one.as_of)
+    return replace(least, learned_events=learned)
+
+
+def _version(folder: Path) -> VersionInfo | None:
     try:
-        announced = open_announcement(live_folder(Path(config.service.state_dir)) / model / ANNOUNCEMENT)
+        announced = open_announcement(folder / ANNOUNCEMENT)
     except FileNotFoundError:
         return None
     if announced is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
+
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.open import is_redis
 from thalweg.memory.exchange.redis_names import RedisNames
@@ -13,12 +15,14 @@ from thalweg.memory.relay.object_board import ObjectBoard
 from thalweg.memory.relay.pieces import Pieces
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.run.relay.notes import LocalNotes
+from thalweg.ops.run.relay.notes import LocalNotes, RemoteNotes
 from thalweg.ops.run.shards.running import instance_of
 from thalweg.ops.run.successors import with_successors
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.relay.sender import Sender
 from thalweg.stream.shards.names import shard_of
+
+log = structlog.get_logger(__name__)
 
 
 def open_board(config: Config, names: RedisNames | None = None) -> VersionBoard:
@@ -65,4 +69,14 @@ def build_sender(config: Config, live: Path, registry: HealthRegistry, names: Re
     board, notes = open_board(config, names), LocalNotes(config, live, health=registry.register("relayed_status"))
     host = instance_of(config)
     moving = [model.name for model in config.model if model.scale is not None]
-    return Sender(live, board, identity, registry, notes.of, lambda: notes.tell(board, host), moving)
+    remote = RemoteNotes(config, board)
+
+    def tell() -> None:
+        notes.tell(board, host)
+        try:
+            remote.look_at_aliases()
+            remote.keep_files()
+        except OSError as error:  # it is tried again with the next
+            log.warning("what other hosts have promoted cannot be recorded here", problem=str(error))
+
+    return Sender(live, board, identity, registry, notes.of, tell, moving)

@@ -7,7 +7,6 @@ ages, so that clocks need not agree.
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from thalweg.memory.files import make_folder, write_durably
 from thalweg.memory.relay.announced import Order
 from thalweg.memory.relay.board import MOST_NOTE_BYTES, BoardUnavailable, VersionBoard
 from thalweg.ops.config.config import Config
+from thalweg.ops.run.relay.shared_aliases import adopted, files_of, newest_lines, recorded_here, shared_aliases
 from thalweg.ops.run.successors import aliases_folder, generations_path, promotions_path
 from thalweg.stream.health.registry import ComponentHealth, Condition, Health, joined
 from thalweg.stream.relay.receiver import COMPONENT as RELAY
@@ -31,8 +31,6 @@ from thalweg.stream.shards.names import shard_of
 log = structlog.get_logger(__name__)
 
 _MOST_FILE_BYTES = 256 << 10
-_NEWEST_BYTES = 64 << 10
-"""Of a file of promotions, which grows by a line with each, the newest lines up to this size are told."""
 _MOST_COMPONENTS = 200
 _LOOK_SECONDS = 0.5
 
@@ -40,7 +38,12 @@ _LOOK_SECONDS = 0.5
 def alias_files(config: Config, model: str) -> list[str]:
     """The names of the files of a model's aliases and successors, in the folder of aliases."""
     name = model.partition("@")[0]
-    aliases = [alias.name for alias in config.alias if model in alias.members or alias.name == name]
+    shared = shared_aliases(config)
+    aliases = [
+        alias.name
+        for alias in config.alias
+        if (model in alias.members or alias.name == name) and alias.name not in shared
+    ]
     known = {promotions_path(config, alias).name for alias in (*aliases, name)}
     return sorted(known | {generations_path(config, name).name})
 
@@ -124,7 +127,9 @@ class LocalNotes:
             mine = [one for one in self._components if of_model(str(one.get("model")), model.name)]
             mine.sort(key=lambda one: one.get("state") != Condition.FAILED.value)
             told = [{**one, "since": now - float(one.get("since", now))} for one in mine[:_MOST_COMPONENTS]]
-            note = {"time": now, "components": told}
+            note: dict[str, Any] = {"time": now, "components": told}
+            if files := recorded_here(self._config, model.name):
+                note["files"] = files
             board.note_host(model.name, host, json.dumps(note, separators=(",", ":")).encode())
 
     def _look(self) -> None:
@@ -151,21 +156,12 @@ class LocalNotes:
         for name in alias_files(self._config, model):
             with suppress(OSError, UnicodeDecodeError):
                 path = aliases_folder(self._config) / name
-                text = _newest_lines(path) if path.suffix == ".jsonl" else path.read_text(encoding="utf-8")
+                text = newest_lines(path) if path.suffix == ".jsonl" else path.read_text(encoding="utf-8")
                 if len(text) > _MOST_FILE_BYTES:
                     large.append(f"{path} ({len(text):,} characters, at most {_MOST_FILE_BYTES:,})")
                 else:
                     found[name] = text
         return found, large
-
-
-def _newest_lines(path: Path) -> str:
-    """The end of a file of lines. Raises OSError, UnicodeDecodeError."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _NEWEST_BYTES))
-        content = file.read()
-    return (content if size <= _NEWEST_BYTES else content.partition(b"\n")[2]).decode()
 
 
 def _tables(live: Path, pattern: str) -> Iterator[dict[str, Any]]:
@@ -242,6 +238,7 @@ class RemoteNotes:
         self._config, self._board, self._clock, self._ticks = config, board, clock, ticks
         self._known: dict[str, tuple[float, bytes, Note]] = {}
         self._hosts: dict[tuple[str, str], tuple[float, bytes, tuple[ComponentHealth, ...]]] = {}
+        self._recorded: dict[tuple[str, str], dict[str, str]] = {}
         self._sharded = {model.name for model in config.model if model.sharded is not None}
 
     def look(self, model: str) -> bool:
@@ -260,12 +257,19 @@ class RemoteNotes:
         """Read what each host tells of the parts of a model. Raises BoardUnavailable."""
         told = self._board.hosts_noted(model)
         self._hosts = {place: one for place, one in self._hosts.items() if place[0] != model or place[1] in told}
+        self._recorded = {place: one for place, one in self._recorded.items() if place in self._hosts}
         for host, content in told.items():
             known = self._hosts.get((model, host))
             if known is not None and known[1] == content:
                 continue
             if (parts := read_host(content, model, self._clock())) is not None:
                 self._hosts = {**self._hosts, (model, host): (self._ticks(), content, parts)}
+                self._recorded[model, host] = files_of(content)
+
+    def look_at_aliases(self) -> None:
+        """Read what each host tells of the aliases whose models move between hosts. Raises BoardUnavailable."""
+        for model in sorted(set(shared_aliases(self._config).values())):
+            self.look_at_hosts(model)
 
     def _of_hosts(self) -> Iterator[ComponentHealth]:
         """Of hosts that are heard of. Of a model that is not learned in shards, while no learner's versions are."""
@@ -318,7 +322,7 @@ class RemoteNotes:
             write_durably(beside, text.encode())
             beside.rename(path)
             changed.append(name)
-        return changed
+        return changed + adopted(self._config, self._recorded)
 
 
 def keep_aliases(config: Config, board: VersionBoard) -> None:
@@ -327,6 +331,7 @@ def keep_aliases(config: Config, board: VersionBoard) -> None:
     try:
         for model in config.model:
             notes.look(model.name)
+        notes.look_at_aliases()
         notes.keep_files()
     except (BoardUnavailable, OSError) as error:
         log.warning(

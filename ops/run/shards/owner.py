@@ -70,6 +70,7 @@ class Shards:
         self._ending: dict[int, Shard] = {}
         self._positions: dict[str, Position] = {}
         self._stopping = threading.Event()
+        self._given_up: str | None = None
 
     @property
     def owned(self) -> tuple[int, ...]:
@@ -81,6 +82,12 @@ class Shards:
         """Ask `run` to return."""
         self._stopping.set()
 
+    def give_up(self, why: str) -> None:
+        """Leave the group, as what is assigned here can never be learned here: another process may. Any thread may
+        call it.
+        """
+        self._given_up = why
+
     def run(self) -> None:
         """Take part until `stop`; then end the shards, each with its state saved.
 
@@ -89,7 +96,7 @@ class Shards:
         """
         member = self._join(self)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and self._given_up is None:
                 self._look(member)
         finally:
             self._release(self.owned, None)
@@ -99,6 +106,11 @@ class Shards:
             except LogError as error:
                 log.warning("the last positions are not committed", model=self._model, problem=str(error))
             member.close()
+        if self._given_up is not None:
+            log.error("left the group, another process may learn it", model=self._model, why=self._given_up)
+        while self._given_up is not None and not self._stopping.is_set():
+            self._health.failed(f"left the group, so that another process may learn it: {self._given_up}")
+            self._stopping.wait(_AGAIN_SECONDS)
 
     def _look(self, member: GroupMember) -> None:
         self._commit(member)

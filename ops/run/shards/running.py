@@ -129,10 +129,12 @@ def instance_of(config: Config, process: int = 1) -> str:
 
 
 def membership(
-    config: Config, model: ModelConfig, source: Log, process: int = 1
+    config: Config, model: ModelConfig, source: Log, process: int = 1, group: str = ""
 ) -> Callable[[GroupListener], GroupMember]:
-    """How a learner process takes part in the group of a model: always, or as a standby while learners are missing."""
-    group = group_of(model)
+    """How a learner process takes part in the group of a model, or in another one of its topic: always, or as a standby
+    while learners are missing.
+    """
+    group = group or group_of(model)
     join = partial(source.member, model.topic, group)
     if config.service.role != "standby":
         return partial(join, instance_of(config, process))

@@ -124,7 +124,7 @@ class Mirror:
         generation = self._remote.claim(self._who(), before or 0)
         head = self._remote.newest()
         if head is not None and (head.generation > (before or 0) or not self._has_state()):
-            self._restore(head)
+            self._restore_from(head)
         mark_owned(self._folder, generation)
         self._health.running()
 
@@ -138,8 +138,11 @@ class Mirror:
         copy = self._copy or ShardCopy(self._remote, self._folder)
         try:
             copy.look(last=True)  # after the claim: what others upload from now on counts for nothing
-        except DamagedHead as error:
-            raise ObjectsUnavailable(str(error)) from error
+        except DamagedHead:
+            head = self._remote.newest()
+            if head is None:
+                raise ObjectsUnavailable("no version in the object store can be read") from None
+            self._restore_from(head)
         if copy.problem:  # what is damaged may be a part of the next version, too
             self._remote.upload_anew()
         mark_owned(self._folder, self._remote.generation)
@@ -154,6 +157,30 @@ class Mirror:
     def _who(self) -> str:
         return f"host {socket.gethostname()} pid {os.getpid()} folder {self._folder.absolute()}"
 
+    def _restore_from(self, newest: Head) -> None:
+        """Restore this version, or if it is damaged the newest one before it that is whole; what came since is learned
+        again. Raises ObjectsUnavailable where none is.
+        """
+        head, again = newest, True
+        while True:
+            try:
+                self._restore(head)
+                return
+            except DamagedHead as error:
+                log.error(
+                    "a version in the object store is damaged: using an older one",
+                    model=self._remote.model,
+                    problem=str(error),
+                )
+                self._remote.upload_anew()  # what is damaged may be a part of the next version, too
+                if again:  # it may have been the reading
+                    again = False
+                    continue
+                older, again = self._remote.newest((head.generation, head.version)), True
+                if older is None:
+                    raise ObjectsUnavailable(str(error)) from error
+                head = older
+
     def _restore(self, head: Head) -> None:
         if self._has_state():
             aside = self._folder.with_name(f"{self._folder.name}.superseded-{self._own_generation()}")
@@ -165,11 +192,7 @@ class Mirror:
                 kept=str(aside),
             )
         mark_copied(self._folder, head.generation)  # until it is whole: who dies before goes on as from a copy
-        try:
-            self._remote.restore(head, self._folder)
-        except DamagedHead as error:
-            log.error("the newest state in the object store is damaged", model=self._remote.model, problem=str(error))
-            raise ObjectsUnavailable(str(error)) from error
+        self._remote.restore(head, self._folder)
         journal = Tail.of(self._remote.journal(head))
         if journal is not None:
             journal, missing = Averaged(self._remote, self._folder / JOURNAL).fetch(journal, head.version)

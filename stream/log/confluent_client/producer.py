@@ -59,11 +59,13 @@ class ReportingProducer:
 
     def _send(self, topic: str, record: Record, report: Any) -> None:
         # 0 means now to the client, as a time; the first millisecond of 1970 stands for it
-        stamp = {} if record.time is None else {"timestamp": round(record.time * 1000) or 1}
+        given = {} if record.time is None else {"timestamp": round(record.time * 1000) or 1}
+        if record.partition is not None:
+            given["partition"] = record.partition
         headers = [(name, content) for name, content in record.headers]
         while True:
             try:
-                self._producer.produce(topic, record.value, record.key, headers=headers, on_delivery=report, **stamp)
+                self._producer.produce(topic, record.value, record.key, headers=headers, on_delivery=report, **given)
             except BufferError:  # full of what was sent before
                 self._producer.poll(_POLL_SECONDS)
             else:

@@ -74,3 +74,13 @@ def test_there_is_no_other_role(tmp_path: Path) -> None:
     (line,) = mistakes(tmp_path, host("both"))
 
     assert line.startswith("service.role: expected")
+
+
+def test_events_of_a_scaled_model_that_wait_for_labels_must_be_where_every_host_joins_them(tmp_path: Path) -> None:
+    for scale in ("partition", "topic"):
+        late = f'labels_topic = "l"\nscale.by = "{scale}"\n'
+        (line,) = mistakes(tmp_path, host("all", KAFKA, model=late))
+        assert line.startswith("store.url: expected redis://…: model 'digits' with [model.scale] and a labels_topic")
+        for sound in (host("all", KAFKA, REDIS, model=late), host("all", model=late)):
+            load(written(tmp_path, sound), {})
+        assert [one[:10] for one in mistakes(tmp_path, host("serve", KAFKA, "", "file:o", late))] == ["store.url:"]

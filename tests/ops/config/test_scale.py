@@ -30,7 +30,6 @@ def test_a_scaled_model_needs_no_more_than_the_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ('labels_topic = "l"\n', "expected a model whose labels arrive with their events, got a labels_topic"),
         ('start = "latest"\n', "expected start = 'earliest': a partition that is added would lose its first events"),
         ('history = "h.csv"\n', "expected no history, which every shard would have"),
         ("frozen_version = 3\n", "expected no frozen_version, which every shard would have"),
@@ -42,7 +41,7 @@ def test_what_shards_cannot_have_is_refused(tmp_path: Path, given: str, text: st
 
 
 def test_all_that_shards_cannot_have_is_told_at_once_also_beside_a_key_that_is_unknown(tmp_path: Path) -> None:
-    unwanted = 'labels_topic = "l"\nstart = "latest"\nhistory = "h.csv"\nfrozen_version = 3\n'
+    unwanted = 'start = "latest"\nhistory = "h.csv"\nfrozen_version = 3\n'
     scale = '[model.scale]\nshards = 3\nwithout_key = "mean"\n'
 
     told = mistakes(tmp_path, MODEL + unwanted + "params.forgetting = 0.9\n" + scale).splitlines()
@@ -50,7 +49,6 @@ def test_all_that_shards_cannot_have_is_told_at_once_also_beside_a_key_that_is_u
     for text in (
         "scale.shards: no such key",
         "scale.without_key: expected answers = 'key' with it",
-        "scale: expected a model whose labels arrive with their events, got a labels_topic",
         "scale: expected start = 'earliest'",
         "scale: expected no history and no frozen_version",
         "params.forgetting: events are forgotten by their number",
@@ -60,9 +58,9 @@ def test_all_that_shards_cannot_have_is_told_at_once_also_beside_a_key_that_is_u
 
 def test_what_is_told_of_a_scaled_model_is_all_that_is_to_be_mended(tmp_path: Path) -> None:
     """Each line is mended in turn: none appears that was not there before."""
-    lines = ['labels_topic = "l"', 'start = "latest"', "[model.scale]", "shards = 3", 'without_key = "mean"']
+    lines = ["history = 'h.csv'", 'start = "latest"', "[model.scale]", "shards = 3", 'without_key = "mean"']
     seen: list[set[str]] = []
-    for mended in ('labels_topic = "l"', "shards = 3", 'start = "latest"', 'without_key = "mean"'):
+    for mended in ("history = 'h.csv'", "shards = 3", 'start = "latest"', 'without_key = "mean"'):
         seen.append(set(mistakes(tmp_path, MODEL + "\n".join(lines)).splitlines()))
         lines.remove(mended)
 
@@ -75,7 +73,7 @@ def test_scaled_models_are_not_promoted_by_a_test(tmp_path: Path) -> None:
     other = MODEL.replace('"m"', '"n"')
     alias = '[[alias]]\nname = "a"\nchampion = "m"\nchallengers = ["n"]\npromotion = "auto"\n'
     told = mistakes(tmp_path, MODEL + '[model.scale]\nanswers = "key"\n' + other + alias)
-    assert "alias.a.champion: 'm' has [model.scale]: shards cannot be compared by a test yet" in told
+    assert "alias.a.champion: 'm' has [model.scale]: what moves cannot be compared by a test yet" in told
 
 
 def test_a_shard_is_found_by_its_name_and_only_where_there_are_shards(tmp_path: Path) -> None:

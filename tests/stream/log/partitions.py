@@ -40,7 +40,8 @@ class PartitionedLog:
 
     def _append(self, topic: str, row: int, message: Message) -> Appended:
         count = len(self.parts)
-        number = row % count if message.key is None else partition_of(message.key, count)
+        if (number := message.partition) is None:
+            number = row % count if message.key is None else partition_of(message.key, count)
         (one,) = self.parts[number].append(topic, [message])
         return Appended(Partition(topic, number), one.offset)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -15,8 +16,11 @@ from tests.services.kafka import Broker
 from tests.services.processes import until
 from thalweg.proto.records import Partition
 from thalweg.stream.log.confluent import ConfluentLog
+from thalweg.stream.log.kafka import KafkaLog
+from thalweg.stream.log.kafka_client.clients import CheckedConsumer
 from thalweg.stream.log.kafka_shared.members import Fenced
-from thalweg.stream.log.log import Log, LogError, PermanentLogError
+from thalweg.stream.log.log import Log, LogError, Message, PermanentLogError
+from thalweg.stream.log.open import open_log
 
 pytestmark = pytest.mark.kafka
 
@@ -220,3 +224,40 @@ def well(member: Polling) -> bool:
     rounds = member.rounds
     until("some polls", lambda: member.rounds > rounds + 3)
     return member.error is None
+
+
+def test_no_append_waits_for_who_counts_the_members_or_asks_for_a_topic(
+    kafka_servers: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes as long as the client's patience in an outage."""
+    log = open_log(f"kafka://{kafka_servers}", client="kafka-python")
+    assert isinstance(log, KafkaLog)
+    assert log.bounds(topic)
+    asked, go_on = threading.Barrier(3), threading.Event()
+
+    def slow(*_: object, **__: object) -> None:
+        asked.wait(60)
+        go_on.wait(60)
+
+    monkeypatch.setattr(KafkaAdminClient, "describe_groups", slow)
+    monkeypatch.setattr(CheckedConsumer, "beginning_offsets", slow)
+    asking = [
+        threading.Thread(target=suppressed, args=(TypeError, ask))
+        for ask in (lambda: log.named_members("g"), lambda: log.bounds(topic))
+    ]
+    for thread in asking:
+        thread.start()
+    asked.wait(60)
+    try:
+        assert log.append(topic, [Message(b"x")])
+        assert all(thread.is_alive() for thread in asking)
+    finally:
+        go_on.set()
+        for thread in asking:
+            thread.join()
+        log.close()
+
+
+def suppressed(kind: type[Exception], call: Callable[[], object]) -> None:
+    with suppress(kind):
+        call()

@@ -205,3 +205,47 @@ def test_a_learner_that_is_heard_of_otherwise_is_well(pair: Pair) -> None:
     pair.receiver.look()
 
     assert pair.problem() == ""
+
+
+def test_what_has_moved_to_another_host_is_offered_once_a_minute_and_at_once_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, offers = InMemoryBoard(), list[int]()
+    offer = InMemoryBoard.offer
+
+    def counted(self: InMemoryBoard, announced: Announced, content: Callable[[], bytes]) -> None:
+        offers.append(announced.order.generation)
+        offer(self, announced, content)
+
+    former, owner = (Pair(tmp_path / str(number), board, generation=number) for number in (4, 5))
+    former.sender = moving_sender(former)
+    former.publish(1)
+    former.sender.step()
+    owner.publish(1)
+    owner.sender.step()
+    monkeypatch.setattr(InMemoryBoard, "offer", counted)
+    for _ in range(180):
+        former.sender.step()
+        former.wait(1.0)
+    assert offers == [4, 4, 4]
+    assert former.problem(0) == ""
+
+    former.generation = 6
+    former.publisher.close()
+    former.publisher = former.learner()
+    former.publish(1)  # it has come back, with what it had
+    former.sender.step()
+    assert offers == [4, 4, 4, 6]
+
+
+def moving_sender(pair: Pair) -> ModelSender:
+    return ModelSender(
+        "m",
+        pair.source,
+        pair.board,
+        "i",
+        pair.health[0],
+        clock=pair.here,
+        ticks=lambda: pair.here.ticks,
+        moves=True,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from tests.stream.standby import hosts
 from tests.stream.standby.hosts import MODEL, Owner, appended, close_all, follower_of
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.snapshots.remote import RemoteSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.tail import Tail
 from thalweg.stream.learn.saving import mirror
+from thalweg.stream.learn.saving.mirror import Mirror
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.standby.follower import Follower
 from thalweg.stream.standby.marks import copied_generation, kept_generation
@@ -244,6 +248,61 @@ def test_a_damaged_version_is_told_and_the_journal_leads_past_it(tmp_path: Path,
     assert taken.place == owner.place
     taken.upload()
     assert Owner(tmp_path / "next", url, log).place == owner.place
+
+
+def damage_newest(folder: Path) -> None:
+    """What the newest version alone consists of, and its journal."""
+    heads = [json.loads(path.read_bytes())["files"] for path in sorted((folder / MODEL / "heads").iterdir())]
+    for digest in set(heads[-1].values()) - {digest for files in heads[:-1] for digest in files.values()}:
+        path = folder / MODEL / "blobs" / digest
+        path.write_bytes(path.read_bytes()[:-3] + b"???")
+    for path in (folder / MODEL / "journal").iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_a_damaged_newest_version_is_passed_over_for_the_one_before_and_what_came_since_is_learned_again(
+    tmp_path: Path, warm: bool
+) -> None:
+    log, owner, follower, sent = followed(tmp_path)
+    folder, url = objects_of(tmp_path)
+    sent = learn_on(owner, log, sent, 30, save=True)
+    if warm:
+        follower.look()
+    before = dict(owner.hashes)
+    sent = learn_on(owner, log, sent, 30, save=True)
+    damage_newest(folder)
+    if warm:
+        follower.look()
+
+    taken = Owner(tmp_path / "standby" if warm else tmp_path / "cold", url, log, follower if warm else None)
+
+    assert 0 < taken.place[0] <= max(before)
+    assert taken.place[2] == before[taken.place[0]]
+    while taken.turn():
+        pass
+    taken.end()
+    assert taken.processor.events_learned == sent
+    assert Owner(tmp_path / "next", url, log).place == taken.place
+
+
+def test_where_no_version_is_whole_nothing_begins_anew(tmp_path: Path) -> None:
+    log, owner, _, sent = followed(tmp_path)
+    folder, url = objects_of(tmp_path)
+    learn_on(owner, log, sent, 30, save=True)
+    damage(folder, "blobs")
+    cold_one = Mirror(
+        RemoteSnapshots(Objects(url, retry_seconds=0.0), MODEL),
+        FolderSnapshots(tmp_path / "cold"),
+        (),
+        health := Health("object_store", MODEL),
+        lambda error: None,
+    )
+
+    cold_one.begin(lambda seconds: True)  # it would wait
+
+    assert health.now().state == "waiting"
+    assert FolderSnapshots(tmp_path / "cold").manifests() == []
 
 
 def test_a_damaged_journal_is_followed_as_far_as_it_is_whole(tmp_path: Path) -> None:

@@ -162,12 +162,29 @@ def test_while_there_is_no_topic_its_owner_waits(tmp_path: Path) -> None:
         until("it learns", lambda: first.has_learned(10))
 
 
+def test_a_host_whose_configuration_blocks_the_model_leaves_it_to_another(tmp_path: Path) -> None:
+    log = PartitionedLog(2)
+    appended(log, 100)
+    with host(tmp_path, "former", log) as former:
+        until("learned", lambda: former.has_learned(100))
+    for member in list(log.groups[GROUP].members):
+        log.groups[GROUP].expel(member)
+    with host(tmp_path, "former", log, "seed = 5\n" + WHOLE) as changed:
+        until("it to leave", lambda: (changed.reason("owner") or "").startswith("failed left the group, so that"))
+        assert "seed" in (changed.reason("owner") or "")
+        for member in list(log.groups[GROUP].members):  # its session ends
+            log.groups[GROUP].expel(member)
+        with host(tmp_path, "sound", log) as sound:
+            until("the other to have its state", lambda: sound.has_learned(100))
+            appended(log, 50, 100)
+            until("the other to go on", lambda: sound.has_learned(150))
+        assert changed.reason("learner") is None
+
+
 def test_what_only_shards_have_is_refused_of_a_model_that_stays_one(tmp_path: Path) -> None:
     for more in ('answers = "key"', "merge_seconds = 2.0", 'without_key = "mean"'):
         with pytest.raises(ConfigurationError, match=r"expected by = 'partition' with"):
             configuration(tmp_path, "only", WHOLE + more + "\n")
-    with pytest.raises(ConfigurationError, match="labels_topic"):
-        configuration(tmp_path, "only", WHOLE, more='labels_topic = "labels"\n')
     assert configuration(tmp_path, "only", WHOLE, more='start = "latest"\n').model[0].sharded is None
 
 
