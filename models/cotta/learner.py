@@ -209,7 +209,7 @@ class Cotta:
         rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
         if not len(rows) or (self._serving_source and not self._target.follows):
             return
-        source, own = self._fresh().teacher, self.params.own
+        source, own = self._adaptation.anchor, self.params.own
         self._deployed = self._deployed or self._predictor_of(source, self._source_statistics(), own=0.0)
         served = alone = self.predictor()
         if self._serving_source or self._adaptation.distance() > 0:

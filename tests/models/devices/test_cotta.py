@@ -96,7 +96,7 @@ def test_a_step_that_is_taken_back_leaves_what_the_processor_is_left_with() -> N
 def test_copies_do_not_grow_with_the_events_of_a_step() -> None:
     copied = []
     for size in (8, 32):
-        one = learner(adapt_batch=size, follow_batch=size, belt=False)
+        one = learner(adapt_batch=size, follow_batch=size, belt=False, least_information=1.0)
         one.learn(cases.pictures(size))
         to, back = COPIES.to, COPIES.back
         one.learn(cases.pictures(size, 1))
