@@ -55,8 +55,7 @@ def make_learner(
         return make_encoded(name, context, spec)
     stage = FeatureStage(transform)
     try:
-        behind = _behind(context, transform)
-        behind = replace(behind, params=params_behind_columns(name, context.params, spec, smooth=_smooth(behind)))
+        behind = replace(_behind(context, transform), params=params_behind_columns(name, context.params, spec))
         inner_spec = _behind_stage(spec)
         if inner_spec.name != IDENTITY:  # what it makes of the features are other features
             behind = replace(behind, smooth=None)
@@ -70,23 +69,14 @@ def make_learner(
 
 
 def params_behind_columns(
-    name: str, params: Mapping[str, Any], encoder: EncoderSpec | str = IDENTITY, *, smooth: int = 0
+    name: str, params: Mapping[str, Any], encoder: EncoderSpec | str = IDENTITY
 ) -> dict[str, Any]:
     """A learner's parameters where it learns from the features of columns: some have another default there, which its
-    factory declares as `defaults_behind_columns`, as they are or as a function of those given and of the number of
-    `smooth` features. Raises UnknownLearner.
+    factory declares as `defaults_behind_columns`, as they are or as a function of those given. Raises UnknownLearner.
     """
     behind = _behind_stage(spec_of(encoder)).name
     defaults = {} if behind != IDENTITY else getattr(find(name), "defaults_behind_columns", {})
-    return {**(defaults(params, smooth) if callable(defaults) else defaults), **params}
-
-
-def smooth_features(name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY) -> int:
-    """How many of the features that a learner gets of these columns are scaled numbers or parts of times; 0 without.
-    Raises as `transform_of`.
-    """
-    transform = transform_of(name, context, encoder)
-    return 0 if transform is None else len(transform.layout.smooth())
+    return {**(defaults(params) if callable(defaults) else defaults), **params}
 
 
 def predictor_maker(
@@ -153,10 +143,6 @@ def _behind_stage(spec: EncoderSpec) -> EncoderSpec:
 
 def _behind(context: LearnerContext, transform: Transform) -> LearnerContext:
     return replace(context, inputs=transform.specs, columns={}, smooth=transform.layout.smooth())
-
-
-def _smooth(behind: LearnerContext) -> int:
-    return 0 if behind.smooth is None else len(behind.smooth)
 
 
 def _as_column_mistakes(name: str, names: Sequence[str], error: ParamsError) -> list[tuple[str, str]]:

@@ -129,7 +129,7 @@ class Guard:
             np.array(tensors[name]) for name in ("agreed", "ours", "source", "canaries")
         )
         if self._canaries.shape[1] != 3:  # of an earlier version: without the statistics alone
-            self.forget_canaries()
+            self._canaries = np.zeros((0, 3))
         self.counts = dict(counts)
 
 

@@ -100,7 +100,7 @@ class ErrorMemory:
             gamma=p.gamma,
             strength=p.strength,
             turns=p.turns,
-            numbers=read_numbers(self._inputs.numeric),
+            numbers=read_numbers(self._inputs.numeric, context.smooth),
         )
         device = Device.open(context.device, context.device_bytes)
         self.computed_on = device.described()
@@ -401,7 +401,7 @@ class ErrorMemory:
         p = self.params
         found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
         found |= {"fields": self._inputs.fields, "numeric": self._inputs.numeric, "views": list(self._reading.views)}
-        found["features"] = self._reading.features - self._reading.numbers  # states without their weights are read
+        found["features"] = self._reading.features - len(self._reading.numbers)  # states without their weights are read
         found["cells"] = p.cells if p.search == "cells" else 0
         if p.memory == "sketch":
             found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,14 +46,14 @@ class Reading:
     strength: float
     turns: bool
     """Whether hypotheses of a turn are held."""
-    numbers: int = 0
-    """Numeric inputs that a learned combination reads, too: it believes another recommender's score within a hundred
-    events, where the network takes thousands."""
+    numbers: tuple[int, ...] = ()
+    """Places of the numeric inputs that a learned combination reads, too: it believes another recommender's score after
+    a hundred events, where the network takes thousands."""
 
     @property
     def features(self) -> int:
         """Features of a learned combination: one, the logit of the base score, those of each view, and numbers."""
-        return 2 + sum(_KEY_FIGURES if name == "key" else FIGURES for name in self.views) + self.numbers
+        return 2 + sum(_KEY_FIGURES if name == "key" else FIGURES for name in self.views) + len(self.numbers)
 
     @property
     def untaught(self) -> Floats:
@@ -150,16 +151,19 @@ class Remembered:
             if name == "item":
                 assert entries.evidence is not None
                 agreement = self.turns.agreement(entries.places, entries.seqs, entries.evidence, len(distinct))[inverse]
-        told = numbers[:, : reading.numbers].astype(np.float64)
+        told = numbers[:, list(reading.numbers)].astype(np.float64)
         features = np.concatenate([*found, told], axis=1)
         if self.turns is None:
             return Recalled(features, features, agreement)
         return Recalled(features, np.concatenate([*unturned, told], axis=1), agreement)
 
 
-def read_numbers(numeric: int) -> int:
-    """How many of so many numeric inputs a learned combination reads."""
-    return numeric if numeric <= _MOST_NUMBERS else 0
+def read_numbers(numeric: int, smooth: Sequence[int] | None) -> tuple[int, ...]:
+    """Which of so many numeric inputs a learned combination reads: of columns those that are scaled numbers, for a mark
+    that came once would weigh much.
+    """
+    places = tuple(range(numeric)) if smooth is None else tuple(place for place in smooth if place < numeric)
+    return places if len(places) <= _MOST_NUMBERS else ()
 
 
 def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, factor: Floats) -> NDArray[np.float32]:

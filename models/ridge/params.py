@@ -10,9 +10,6 @@ from pydantic import BeforeValidator, Field
 from thalweg.models.parts.half_life import HalfLifeSeconds
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 
-BEHIND_COLUMNS, MOST_SMOOTH = 64, 256
-"""Random features behind columns, by default, and of how many numbers at most."""
-
 
 def _one_or_several(given: Any) -> Any:
     if isinstance(given, (list, tuple)):
@@ -42,9 +39,8 @@ class Params(Settings):
 
     expansion: Whole = 128
     """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. Behind columns
-    64 by default, or 0 with one decay or more than 256 numbers, and the layer sees numbers and times alone: it would
-    answer what never came before, such as a new category, at random. Beside several decays, linear heads learn as well
-    and are weighed."""
+    64 by default, or 0 with one decay, and the layer sees numbers and times alone: it would answer what never came
+    before, such as a new category, at random. Beside several decays, linear heads learn as well and are weighed."""
 
     rest_expansion: bool = True
     """Whether random features rest where the inputs alone are right as often: both are compared after 4,096 events and
@@ -167,16 +163,14 @@ class Params(Settings):
         return None if sound else "recursive needs no half-life, and standardise = true or false"
 
 
-def defaults_behind_columns(given: Mapping[str, Any], smooth: int) -> Mapping[str, Any]:
+def defaults_behind_columns(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Defaults of those that are not given where features come from columns.
 
     Numbers are scaled already there, and rare categories must not be: divided by its deviation, one that came twice
     would weigh as much as all others together. The random layer sees scaled numbers and times alone (`smooth` of the
     context): it would answer a category or a missing value that never came before with confidence, and wrongly. It
-    costs accuracy where effects are linear and noisy; beside several decays, heads without it make good for that. Of
-    hundreds of numbers so few random features tell nothing of any two together: then there are none, and learning costs
-    half as much.
+    costs accuracy where effects are linear and noisy; beside several decays, heads without it make good for that.
     """
     decays = given.get("forgetting", (1.0,) if given.get("half_life_seconds") else (0.9999, 0.999))
     several = isinstance(decays, (list, tuple)) and len(decays) > 1 and given.get("balance", "none") == "none"
-    return {"standardise": False, "expansion": BEHIND_COLUMNS if several and smooth <= MOST_SMOOTH else 0}
+    return {"standardise": False, "expansion": 64 if several else 0}

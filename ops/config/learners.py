@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.memory.devices.names import AUTO, CPU, unavailable
-from thalweg.models.columns.make import params_behind_columns, smooth_features, takes_columns
+from thalweg.models.columns.make import params_behind_columns, takes_columns
 from thalweg.models.columns.merging import order_free, remedy
 from thalweg.models.contract.capabilities import Averageable, Forgetting, Mergeable, capability
 from thalweg.models.contract.devices import takes_device
@@ -231,7 +231,6 @@ def effective_params(model: ModelConfig) -> dict[str, Any]:
     """Every effective parameter of a model's learner; if it declares none, the given ones."""
     given = dict(model.params)
     if model.columns and not takes_columns(model.learner):
-        smooth = smooth_features(model.learner, model.on_processor(), model.encoding())
-        given = params_behind_columns(model.learner, given, model.encoding(), smooth=smooth)
+        given = params_behind_columns(model.learner, given, model.encoding())
     kind = params_type(model.learner)
     return given if kind is None else kind.of(given).model_dump()

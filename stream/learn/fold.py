@@ -185,9 +185,11 @@ class Fold:
         check_settings(manifest, self._settings)
         try:
             self._learner.restore(parts["learner"])
-        except ValueError as error:  # as after an update in which a default or the form of the state changed
+        except (ValueError, LookupError, TypeError) as error:
+            # as after an update, or before it, in which a default or the form of the state changed
             raise StateMismatch(
-                f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: {error}; "
+                f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: "
+                f"{_said(error)}; "
                 f"give the model one of the parameters that differ in [model.params], also with its default: "
                 f"a successor is then built from the log, for `thalweg promote`; or go back to the version of thalweg "
                 f"that saved it"
@@ -437,3 +439,8 @@ def _copied(kept: Snapshot) -> Snapshot:
         for name, part in kept.parts.items()
     }
     return Snapshot(kept.manifest, parts)
+
+
+def _said(error: Exception) -> str:
+    """A missing part of a state is told by its name alone."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -209,16 +209,6 @@ def test_ridge_does_not_scale_the_features_of_columns_again_unless_told_to() -> 
     assert params_behind_columns("nearest_mean", {}) == {}
 
 
-def test_ridge_has_no_random_layer_over_hundreds_of_numbers_unless_told_to() -> None:
-    assert params_behind_columns("ridge", {}, smooth=256)["expansion"] == 64
-    assert params_behind_columns("ridge", {}, smooth=257)["expansion"] == 0
-    assert params_behind_columns("ridge", {"expansion": 8}, smooth=257)["expansion"] == 8
-    for numbers, expansion in ((256, 64), (257, 0)):
-        columns = {f"x{number}": "numeric" for number in range(numbers)} | {"kind": "categorical"}
-        learner = make_learner("ridge", context(columns, {}))
-        assert cast(Any, learner)._learner.params.expansion == expansion
-
-
 def test_a_category_or_a_missing_value_that_never_came_before_changes_no_answer_to_another() -> None:
     table = {"x": "numeric", "c": "categorical"}
     draw = np.random.default_rng(3)

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from tests.models.small_networks import digits
 from thalweg.models.contract.gauges import samples
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.cotta.guard import Guard, Limits
 from thalweg.models.cotta.learner import Cotta
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
@@ -223,3 +224,15 @@ def test_when_steps_begin_again_a_restored_learner_answers_alike(source: tuple[P
         np.testing.assert_array_equal(again.predictor().predict(asked)["scores"], wanted)
 
     assert samples(learner.gauges()["rollbacks"])[("update",)] > 0
+
+
+@pytest.mark.parametrize("rows", [0, 40])
+def test_labels_are_compared_again_after_a_state_of_before_that_kept_two_columns(rows: int) -> None:
+    limits = Limits(agreement=0.75, entropy=0.9, update=0.2, canary=0.02, backoff=16)
+    before, guard = Guard(limits, 200, 3), Guard(limits, 200, 3)
+
+    guard.restore({**before.tensors(), "canaries": np.ones((rows, 2))}, before.counts)
+    right, wrong = np.ones(60, np.bool_), np.zeros(60, np.bool_)
+
+    assert guard.canary(right, right, right) is None
+    assert guard.canary(wrong, right, right) is not None

@@ -153,3 +153,30 @@ def test_a_published_predictor_and_a_restored_learner_predict_the_same() -> None
 
     np.testing.assert_array_equal(RidgePredictor.of(learner.predictor().state()).predict(x)["scores"], scores)
     np.testing.assert_array_equal(again.predictor().predict(x)["scores"], scores)
+
+
+@pytest.mark.parametrize("decays", [(0.9999, 0.999, 0.99), 0.999, 1.0])
+def test_a_label_mistyped_once_takes_no_answer_from_the_others(decays: Any) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(3000, 3)).astype(np.float32)
+    labels = np.where(x.sum(axis=1) + 0.4 * rng.normal(size=len(x)) > 0, "yes", "no").astype(object)
+    mistyped = labels.copy()
+    mistyped[600] = "yess"
+
+    right = []
+    for told in (labels, mistyped):
+        learner = Ridge(
+            LearnerContext(inputs={"x": TensorSpec("x", "float32", (3,))}, params={"forgetting": decays}, seed=0)
+        )
+        hits = []
+        for start in range(0, len(x), 20):
+            rows, names = x[start : start + 20], sorted(set(told[start : start + 20]))
+            if start >= 1000:
+                answer = learner.predictor().predict({"x": rows})["label"]
+                known = learner.predictor().classes
+                hits += [known[code] == want for code, want in zip(answer, labels[start : start + 20])]
+            codes = np.array([names.index(label) for label in told[start : start + 20]], dtype=np.int32)
+            learner.learn(Batch({"x": rows}, ClassLabels(codes, names), np.ones(len(rows)), np.zeros(len(rows))))
+        right.append(float(np.mean(hits)))
+
+    assert right[1] >= right[0] - 0.005

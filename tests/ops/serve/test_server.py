@@ -319,17 +319,19 @@ def test_labels_that_wait_for_the_log_take_no_thread_from_the_others(tmp_path: P
 
 
 def test_more_requests_than_may_wait_are_refused_at_once(tmp_path: Path) -> None:
-    release, busy = threading.Event(), threading.Semaphore(0)
+    asked, release, busy = threading.Event(), threading.Event(), threading.Semaphore(0)
 
     class Slow(Numbered):
         def predict(self, inputs: Inputs) -> dict[str, Array]:
-            busy.release()
-            release.wait(PATIENCE)
+            if asked.is_set():  # before, the version is tried
+                busy.release()
+                release.wait(PATIENCE)
             return super().predict(inputs)
 
     FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Slow, workers=2, queue=3) as server, ExitStack() as stack:
         asking = stub(server, stack)
+        asked.set()
         calls = [asking.ModelInfer.future(ask(), timeout=60) for _ in range(12)]
         for _ in range(2):
             assert busy.acquire(timeout=PATIENCE)

@@ -362,6 +362,19 @@ def test_a_state_that_the_learner_does_not_take_back_is_refused_with_its_reason_
         Processor(Updated(), log_of(3), snapshots, SETTINGS).run(until_end=True)
 
 
+@pytest.mark.parametrize("error", [KeyError("seen"), IndexError("list index"), TypeError("unexpected keyword")])
+def test_a_state_of_which_a_part_is_missing_is_refused_likewise(error: Exception) -> None:
+    class Older(Chain):
+        def restore(self, state: State) -> None:
+            raise error
+
+    snapshots = InMemorySnapshots()
+    Processor(Chain(), log_of(3), snapshots, SETTINGS).run(until_end=True)
+
+    with pytest.raises(StateMismatch, match=rf"version \d+\) cannot be restored: {type(error).__name__}: "):
+        Processor(Older(), log_of(3), snapshots, SETTINGS).run(until_end=True)
+
+
 class Asked:
     """Commands, and their answers."""
 
