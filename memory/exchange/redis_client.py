@@ -126,6 +126,8 @@ def check_redis_url(url: str) -> None:
 def _opener(url: str, options: dict[str, Any]) -> Callable[[], Any]:
     scheme, _, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
+    if base != "unix" and ("@" in rest.partition("?")[0].partition("/")[2] or "#" in rest):
+        raise _NotOne("expected no /, @ or # in user and password: they are written %2F, %40 and %23")
     if base not in ("redis", "rediss") or not kind:
         client = redis.Redis.from_url(url, **options)
         return lambda: client

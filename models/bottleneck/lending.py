@@ -16,14 +16,17 @@ class Lending:
     """Whether somebody still reads the arrays of the values."""
 
     def __init__(self) -> None:
-        self._borrower: ref[object] | None = None
+        self._borrowers: list[ref[object]] = []  # not a set: votes need not be hashable
 
     def to(self, votes: Votes) -> Votes:
-        """Remember the latest votes, which read the arrays as they are now; returns them."""
-        self._borrower = ref(votes)
+        """Remember votes, which read the arrays as they are now, beside those that were made of them before; returns
+        them.
+        """
+        self._borrowers = [one for one in self._borrowers if one() is not None]
+        self._borrowers.append(ref(votes))
         return votes
 
     def take_back(self) -> bool:
         """Before a change: whether the arrays must be left to who borrowed them, and copies be changed."""
-        borrower, self._borrower = self._borrower, None
-        return borrower is not None and borrower() is not None
+        borrowers, self._borrowers = self._borrowers, []
+        return any(one() is not None for one in borrowers)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.parts.strays import strays
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import TINY, Statistics, drops_denormals
 from thalweg.proto.schema import Array
@@ -24,8 +25,6 @@ PAUSE = 100
 """Events without an event of a class after which its clock stops."""
 PATIENCE = 4.0
 """A class is away once this many of its usual gaps (at most PAUSE each), and PAUSE events, have passed without it."""
-MISTYPED, MISTYPED_SHARE = 4, 0.01
-"""A class may be a mistyped label while it has so few events, and so small a share of the mean of classes with more."""
 FOLDED = 100.0
 """The excess of a class is stored before its common sums have decayed by e to this power: they would underflow."""
 
@@ -152,15 +151,8 @@ class ClassClocks:
         """The classes (C,) that no longer come, but for those that came so seldom that each may be a mistyped label."""
         age = np.maximum(self.events - self._first - self._idle, 1)
         usual = np.minimum(age / np.maximum(self._count, 1), PAUSE)
-        known = (self._count > 0) & ~self._strays()
+        known = (self._count > 0) & ~strays(self._count)
         return np.asarray(known & (self.events - 1 - self._last > PAUSE + PATIENCE * usual))
-
-    def _strays(self) -> Mask:
-        """The classes (C,) with few events, of themselves and beside the mean of those with more."""
-        few = self._count <= MISTYPED
-        if few.all():
-            return np.zeros(len(few), np.bool_)
-        return np.asarray(few & (self._count <= MISTYPED_SHARE * self._count[~few].mean()))
 
     def tensors(self) -> Mapping[str, Array]:
         """Tensors for `state()`; `events` is saved separately."""

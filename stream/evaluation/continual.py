@@ -14,7 +14,7 @@ so the figures measure what it retains of them. (2) Task ends are not announced:
 are replaced: a uniform sample of the class's first 100 K events (algorithm R, Vitter 1985), later a decaying sample,
 in which an event stays for 100 K more events of its class on average (Aggarwal, VLDB 2006). So the sample of a class
 that changes is updated, and that of a class that no longer occurs stays; replacing one event changes an accuracy by
-up to 1/K. A class that hardly ever came (`figures/few.py`) counts once it came more often.
+up to 1/K. A class that hardly ever came (`models/parts/strays.py`) counts once it came more often.
 (4) Classes take turns, four at a time, each evaluated in full by the present predictor: of C classes, each one every
 max(C, 4) K / share events (the paper's evaluation periodicity), so that the cost is a fixed share of that of
 predicting.
@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
+from thalweg.models.parts.strays import strays
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import task_of
-from thalweg.stream.evaluation.figures.few import strays
 from thalweg.stream.evaluation.grading import Graded, earlier_alike
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.tasks import grading_of

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State, under
 from thalweg.models.contract.learner import Predictor
+from thalweg.models.parts.strays import strays
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import BUILT_IN, Task, task_of
 from thalweg.stream.evaluation.figures.bounds import Bound, positive_bound
 from thalweg.stream.evaluation.figures.calibration import Calibration
-from thalweg.stream.evaluation.figures.few import strays
 from thalweg.stream.evaluation.figures.means import Means, figures_of
 from thalweg.stream.evaluation.figures.orders import BY, By, Orders, Parts, parts_of, with_sizes
 from thalweg.stream.evaluation.figures.ranking import group_numbers
@@ -56,7 +56,7 @@ class Prequential:
     counted (`unanswered`). No figure depends on how the stream is cut into micro-batches.
 
     RMSE, MAE and the figures of event sequences leave out a few events of another order of magnitude (`orders.py`),
-    balanced accuracy classes that hardly ever come (`few.py`), and AUC all but two while the others are few
+    balanced accuracy classes that hardly ever come (`strays.py`), and AUC all but two while the others are few
     (`two_classes.py`). How many those are over all events is told (`left_out`).
 
     For event sequences there are also the mean `log_likelihood`, the share of types among the three most likely,

@@ -157,7 +157,7 @@ class Promotions:
                 content = b""
             file.write(text[len(content) :])
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         sync_folder(self._path.parent)
         return True
 

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.parts.strays import ONCE_OR_TWICE
 from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.figures.bounds import Bound
-from thalweg.stream.evaluation.figures.few import ONCE_OR_TWICE, few
+from thalweg.stream.evaluation.figures.few import few
 from thalweg.stream.evaluation.figures.ranking import Ranks
 
 Floats = NDArray[np.float64]

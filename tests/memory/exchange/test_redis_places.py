@@ -184,11 +184,16 @@ def test_a_socket_is_a_redis_too(server: RedisServer, tmp_path: Path) -> None:
         ("redis+cluster://host:6379/3", "database 0 alone"),
         ("redis+other://host", "expected redis://HOST"),
         ("redis://u:half/other@host:1", "%2F"),
+        ("redis://u:p@s/w@host:1/0", "%2F"),
+        ("redis+cluster://u:p/w@a:1,b:2", "%2F"),
+        ("redis://u:12#w@host:1", "%23"),
     ],
 )
 def test_another_url_is_refused_without_a_connection(url: str, told: str) -> None:
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=told) as raised:
         check_redis_url(url)
+
+    assert "u:" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,14 @@ def test_a_label_mistyped_once_takes_no_answer_from_the_others(decays: Any) -> N
         right.append(float(np.mean(hits)))
 
     assert right[1] >= right[0] - 0.005
+
+
+def test_of_two_classes_the_rare_one_is_no_mistyped_label() -> None:
+    codes = np.zeros(3000, int)
+    codes[[20, 700, 1400]] = 1
+
+    with_it, without = taught(codes, by=20), taught(codes, by=20, keep_absent=False)
+
+    rare = np.ones(300, int)
+    assert right(with_it, rare) > 0.9
+    assert right(with_it, rare) > right(without, rare) + 0.2
