@@ -66,6 +66,8 @@ def _measure(learners: int, models: int, events: int) -> tuple[float, float]:
         until("nine tenths", lambda: _learned(live, models) >= 0.9 * all_)
         took, done, used = time.perf_counter() - began, _learned(live, models) - before, _cpu(running, learners) - cpu
         stop(process)
+    if not done:  # so few that all were learned between two looks
+        return _measure(learners, models, 2 * events)
     return done / took, max(used, 0.01) / max(done, 1)  # the system counts in hundredths
 
 
