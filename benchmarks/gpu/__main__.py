@@ -32,9 +32,11 @@ NEEDED = {
     "crc32c": "crc32c",
     "pytest": "pytest",
     "hypothesis": "hypothesis",
+    "faiss": "faiss-cpu",
+    "msgspec": "msgspec",
 }
 """Import names of what learners and their tests need, and the packages that have them."""
-STAGES = {"tests": 140, "recovery": 65, "search": 75, "learners": 140, "answers": 45}
+STAGES = {"tests": 140, "recovery": 55, "search": 60, "learners": 120, "answers": 100}
 """With the most seconds that each may take: less than eight minutes together."""
 _BATTERY = ("tests/models/devices", "tests/memory/vectors/test_resident.py", "tests/memory/devices")
 
@@ -130,7 +132,7 @@ def stage(name: str, *, tiny: bool) -> int:
         if name == "answers":
             from benchmarks.gpu import answers
 
-            heads = ("answers of cotta, one process, eager", "p50 ms", "p99 ms", "beside it, a second")
+            heads = ("answers of cotta to one picture", "p50 ms", "p99 ms", "beside it, a second")
             found = answers.rows(sizes(tiny=tiny))
             table(heads, ((one.what, number(one.p50_ms), number(one.p99_ms), one.beside) for one in found))
             return 0
@@ -160,6 +162,8 @@ def tests(*, tiny: bool) -> int:
     if not tiny:
         os.environ["THALWEG_GPU"] = "1"
     options = ["-c", os.devnull, "--rootdir", str(ROOT), "--noconftest", "-p", "no:cacheprovider", "-q", "-W", "ignore"]
+    if find_spec("xdist") and not tiny:
+        options += ["-n", "6"]
     chosen = ["tests/memory/devices/test_history.py"] if tiny else list(_BATTERY)
     return int(pytest.main([*options, *(str(ROOT / one) for one in chosen)]))
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.devices.device import Device
+from thalweg.memory.devices.recorded import Recorded, recorded
 from thalweg.memory.snapshots.state import State
 from thalweg.models.cotta.lame import corrected
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
@@ -52,10 +55,13 @@ class CottaPredictor:
         device: Device | None = None,
     ) -> None:
         self._device = device or Device()
+        self._recorded: Recorded | None = None
+        """The network's pass over a tile, recorded on the device; None: it is computed layer by layer."""
         self._columns, self._model, self._settings = columns, model.eval(), dict(settings)
         name = self._settings.get("caller", "")
         self._caller = CallerColumn({name: TensorSpec(name, "int64", ())} if name else {}, name)
         self._window = window
+        self._run = _logits_alone if window is None else _with_features
         self._classes = tuple(classes)
         self._factors = None if factors is None else np.array(factors, dtype=np.float32)
         for _, layer in target_norms(model):
@@ -100,9 +106,10 @@ class CottaPredictor:
         usable = in_range(x, self._settings["largest"])
         found = np.full((len(x), len(self._classes)), np.nan, dtype=np.float32)
         places = np.flatnonzero(usable)
-        for start in range(0, len(places), _AT_ONCE):
-            part = places[start : start + _AT_ONCE]
-            found[part] = self._scores(self._device.put(x[part]), callers[part])
+        with nullcontext() if self._recorded is None else self._device.apart():
+            for start in range(0, len(places), _AT_ONCE):
+                part = places[start : start + _AT_ONCE]
+                found[part] = self._scores(self._device.put(x[part]), callers[part])
         labels = np.full(len(x), -1, dtype=np.int32)
         known = np.isfinite(found).all(axis=1)
         labels[known] = found[known].argmax(axis=1)
@@ -112,21 +119,24 @@ class CottaPredictor:
         views = served(x, self._settings["serve_views"])
         rows = len(x) * len(views)
         padding = x[:1].expand(-rows % _ROWS, *x.shape[1:])
-        with torch.no_grad(), features_of(self._model if self._window else None) as caught:
-            logits = self._logits(torch.cat([*views, padding]))[:rows]
-            averaged = logits.view(len(views), len(x), -1).mean(0).softmax(1)
+        with torch.no_grad():
+            logits, *features = self._passed(torch.cat([*views, padding]))
+            averaged = logits[:rows].view(len(views), len(x), -1).mean(0).softmax(1)
             scores: NDArray[np.float32] = self._device.fetch(averaged)
         if self._window is None:
             return scores if self._factors is None else _weighted(scores, self._factors)
-        features = torch.cat(caught) if caught else functional.normalize(logits, dim=1)
-        return self._corrected(scores, self._device.fetch(features[: len(x)]), self._window.of(callers))
+        return self._corrected(scores, self._device.fetch(features[0][: len(x)]), self._window.of(callers))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Of whole tiles."""
+    def _passed(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Logits of whole tiles (N, ...), (N, K); with a window also their features, (N, D)."""
         if self._device.is_processor:
-            found: Tensor = self._model(x)
-            return found
-        return torch.cat([self._model(x[start : start + _ROWS]) for start in range(0, len(x), _ROWS)])
+            return self._run(self._model, x)
+        tiles = [x[start : start + _ROWS] for start in range(0, len(x), _ROWS)]
+        if self._recorded is None:
+            found = [self._run(self._model, tile) for tile in tiles]
+        else:
+            found = [self._recorded(self._model, tile) for tile in tiles]
+        return tuple(torch.cat(each) for each in zip(*found, strict=True))
 
     def _corrected(self, scores: NDArray[np.float32], features: Array, before: Before) -> NDArray[np.float32]:
         """By each row's caller's latest inputs; rows of this request say nothing of each other."""
@@ -175,7 +185,25 @@ class CottaPredictor:
             prefix = "window."
             kept = {name.removeprefix(prefix): each for name, each in state.tensors.items() if name.startswith(prefix)}
             window = Window.holding(kept)
-        return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"), window, device)
+        made = cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"), window, device)
+        if device is not None:
+            key = json.dumps(
+                [meta["settings"], window is not None, meta["input"], len(meta["classes"])], sort_keys=True
+            )
+            made._recorded = recorded(key, device, model, made._run, (_ROWS, *spec.shape))
+        return made
+
+
+def _logits_alone(model: torch.nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """Logits (N, K) of inputs (N, ...)."""
+    return (model(x),)
+
+
+def _with_features(model: torch.nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """Logits (N, K) of inputs (N, ...), and what the last linear layer is given, (N, D) of length 1."""
+    with features_of(model) as caught:
+        logits = model(x)
+    return logits, torch.cat(caught) if caught else functional.normalize(logits, dim=1)
 
 
 def _weighted(scores: Array, factors: Array) -> NDArray[np.float32]:
