@@ -217,7 +217,7 @@ class Device:
 
     def _recorded(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
         wanted, stream = run(), torch.cuda.current_stream(self.where)  # the first pass chooses algorithms, takes memory
-        graph = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+        graph = torch.cuda.CUDAGraph()
         # others may compute there meanwhile
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             found = run()
