@@ -23,7 +23,7 @@ from benchmarks.small_cnn import GROUPED_PASSES, as_input, classifier, error, gr
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
 from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.cotta.learner import Cotta  # noqa: E402
-from thalweg.models.parts.torch_models import build  # noqa: E402
+from thalweg.models.networks.torch_models import build  # noqa: E402
 from thalweg.models.parts.torch_setup import functional, torch  # noqa: E402
 from thalweg.proto.event import Batch  # noqa: E402
 from thalweg.proto.schema import TensorSpec  # noqa: E402

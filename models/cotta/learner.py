@@ -31,11 +31,11 @@ from thalweg.models.cotta.target_norm import normalised_by, replace_batch_norms,
 from thalweg.models.cotta.target_statistics import TargetStatistics
 from thalweg.models.cotta.views import EVERY, KeptViews, find_views
 from thalweg.models.cotta.windows import CallerColumn, Window, features_of
+from thalweg.models.networks.torch_models import build, weights_sha256
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.sgd import Sgd
-from thalweg.models.parts.torch_models import build, weights_sha256
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, Schema

@@ -17,8 +17,8 @@ from thalweg.models.cotta.lame import corrected
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.views import served
 from thalweg.models.cotta.windows import Before, CallerColumn, Window, features_of
+from thalweg.models.networks.architectures import filled
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.models.parts.torch_models import build
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import ADAPTATION, Task
@@ -170,15 +170,10 @@ class CottaPredictor:
     def of(cls, state: State, device: Device | None = None) -> CottaPredictor:
         """The predictor of a `state()`; `device`: where it computes, None: with the processor."""
         meta = state.meta
-        model = replace_batch_norms(build(meta["settings"]["model"], filled_later=True))
         prefix = "network."
-        tensors = {
-            name.removeprefix(prefix): torch.from_numpy(np.array(array))
-            for name, array in state.tensors.items()
-            if name.startswith(prefix)
-        }
-        model.load_state_dict(tensors)
-        model = model if device is None else device.upload(model.eval())
+        tensors = {name.removeprefix(prefix): array for name, array in state.tensors.items() if name.startswith(prefix)}
+        model = filled(meta["settings"]["model"], replace_batch_norms, tensors)
+        model = model if device is None else device.upload(model)
         spec = TensorSpec(meta["input"]["name"], meta["input"]["dtype"], tuple(meta["input"]["shape"]))
         columns, window = InputColumns({spec.name: spec}), None
         if "window.ids" in state.tensors:

@@ -14,7 +14,7 @@ from thalweg.memory.devices.device import Device
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.calling import call_of, features_of, is_needed
 from thalweg.models.encoders.spec import HUGGING_FACE, IDENTITY, KINDS, EncoderSpec
-from thalweg.models.parts.torch_models import (
+from thalweg.models.networks.torch_models import (
     TIMM,
     Fitted,
     architecture,

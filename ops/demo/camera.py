@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
-from thalweg.models.parts.torch_models import build
+from thalweg.models.networks.torch_models import build
 from thalweg.models.parts.torch_setup import functional, torch
 from thalweg.ops.demo.picture import draw_curves
 from thalweg.proto import inference_pb2 as pb

@@ -16,7 +16,7 @@ from torch import nn
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.encoder import Encoder
 from thalweg.models.encoders.spec import EncoderSpec
-from thalweg.models.parts.torch_models import build
+from thalweg.models.networks.torch_models import build
 from thalweg.proto.schema import TensorSpec
 
 IMAGE = {"image": TensorSpec("image", "uint8", (3, 4, 4))}
