@@ -36,7 +36,7 @@ NEEDED = {
     "msgspec": "msgspec",
 }
 """Import names of what learners and their tests need, and the packages that have them."""
-STAGES = {"tests": 140, "recovery": 55, "search": 60, "learners": 120, "answers": 100}
+STAGES = {"tests": 100, "recovery": 50, "search": 50, "learners": 85, "answers": 100, "service": 90}
 """With the most seconds that each may take: less than eight minutes together."""
 _BATTERY = ("tests/models/devices", "tests/memory/vectors/test_resident.py", "tests/memory/devices")
 
@@ -129,6 +129,8 @@ def stage(name: str, *, tiny: bool) -> int:
             same = recovery.run()
             table(("killed and gone on", "same state"), [(what, "yes" if one else "NO") for what, one in same.items()])
             return int(not all(same.values()))
+        if name == "service":
+            return service()
         if name == "answers":
             from benchmarks.gpu import answers
 
@@ -152,6 +154,17 @@ def stage(name: str, *, tiny: bool) -> int:
                 for one in measured
             ),
         )
+    return 0
+
+
+def service() -> int:
+    """The service by its command line, with all models on the GPU."""
+    from benchmarks.gpu import service as whole
+
+    if missing := whole.missing():
+        print(f"not run: the service needs {', '.join(missing)}, which are not installed here")
+        return 0
+    table(("the service, by its command line", "seen"), whole.rows(2000))
     return 0
 
 

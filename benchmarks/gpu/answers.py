@@ -25,7 +25,7 @@ from benchmarks.gpu.sizes import Sizes
 from thalweg.memory.devices.device import Device
 from thalweg.models.cotta.predictor import CottaPredictor
 
-SHARE = "60"
+SHARES = ("100", "60", "30")
 """Percent of the multiprocessors that the learner may use under the driver's multi-process service."""
 
 
@@ -134,7 +134,7 @@ def _shared(sizes: Sizes) -> Iterator[Times]:
     if which("nvidia-cuda-mps-control") is None:
         return
     with _multi_process_service() as variables:
-        for share in ("100", SHARE):
+        for share in SHARES:
             asked = [sys.executable, "-m", "benchmarks.gpu.answers", "serve", share]
             environment = {**os.environ, **variables}
             done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False, timeout=40)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.devices.stand_ins import Processor
+from tests.models.devices.stand_ins import REAL, Processor, gpu
 from thalweg.memory.devices import device as module
 from thalweg.memory.devices.device import COPIES, Device
 from thalweg.memory.devices.failures import DeviceFailed
@@ -113,3 +113,16 @@ def test_what_a_model_keeps_is_bounded_by_its_budget() -> None:
     device.zeros(60)
 
     assert device.kept_bytes == 240
+
+
+@pytest.mark.skipif(not REAL, reason="needs a GPU: make gpu")
+def test_a_real_gpu_without_room_says_so_and_goes_on() -> None:
+    device = gpu()
+    room = torch.cuda.mem_get_info()[1]
+
+    with pytest.raises(DeviceFailed, match=r"^cuda:0: CUDA out of memory"):
+        device.zeros(room)  # four bytes each
+    with pytest.raises(DeviceFailed, match=r"^expected cuda:0"):
+        Device.open("cuda:9")
+
+    np.testing.assert_array_equal(device.fetch(device.put(ARRAYS[0])), ARRAYS[0])
