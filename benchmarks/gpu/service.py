@@ -34,7 +34,8 @@ _MODELS = {
     "digits": 'learner = "ridge"\ninputs.x = { shape = [16], dtype = "float32" }\n[model.params]\nexpansion = 600\n',
     "clicks": 'learner = "error_memory"\ninputs.user = { shape = [], dtype = "int64" }\n'
     'inputs.item = { shape = [], dtype = "int64" }\n[model.params]\nviews = "user+item+key"\n',
-    "visits": 'learner = "prompt_tpp"\ninputs.key = { shape = [], dtype = "bytes" }\n[model.params]\nunit_gaps = 10\nwidth = 16\n',
+    "visits": 'learner = "prompt_tpp"\ninputs.key = { shape = [], dtype = "bytes" }\n'
+    "[model.params]\nunit_gaps = 10\nwidth = 16\n",
 }
 _ASKED: dict[str, dict[str, Any]] = {
     "photos": {"image": np.full((3, _SIDE, _SIDE), 0.5).tolist()},

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import platform
 import re
@@ -28,6 +27,7 @@ from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
+from thalweg.memory.software import version_of
 
 log = structlog.get_logger(__name__)
 
@@ -284,7 +284,7 @@ class FolderSnapshots:
 def software() -> Mapping[str, str]:
     """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")
-    versions = {name: importlib.metadata.version(name) for name in names}
+    versions = {name: version_of(name) for name in names}
     return MappingProxyType({"python": platform.python_version(), **versions})
 
 

@@ -10,7 +10,6 @@ the estimator, as JSON, and its arrays.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.memory.software import version_of
 from thalweg.models.adapters import river_fixes
 from thalweg.models.adapters.allowed import Allowed
 from thalweg.models.adapters.frozen import Held, Lent
@@ -196,7 +196,7 @@ class RiverLearner:
     def state(self) -> State:
         meta = {
             "identity": self._identity(),
-            "river": version("river"),
+            "river": version_of("river"),
             "classes": list(self._classes),
             "unseen": sorted(self._unseen),
             "events": self._events,
@@ -209,8 +209,8 @@ class RiverLearner:
         meta = state.meta
         if meta.get("identity") != self._identity():
             raise ValueError(f"the state was made under other parameters: {meta.get('identity')}")
-        if meta["river"] != version("river"):
-            log.warning("the state was made by another version of River", was=meta["river"], now=version("river"))
+        if meta["river"] != version_of("river"):
+            log.warning("the state was made by another version of River", was=meta["river"], now=version_of("river"))
         self._lent.restore(state)
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._truths = truths(meta["classes"]) if self._kind.binary else []

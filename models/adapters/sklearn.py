@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.memory.software import version_of
 from thalweg.models.adapters.allowed import Allowed
 from thalweg.models.adapters.frozen import Held, Lent
 from thalweg.models.adapters.imports import imported, made
@@ -210,7 +210,7 @@ class SklearnLearner:
     def state(self) -> State:
         meta = {
             "identity": self._identity(),
-            "sklearn": version("scikit-learn"),
+            "sklearn": version_of("scikit-learn", "sklearn"),
             "events": self._events,
             "skipped": self._skipped,
             **self._excess.meta(),
@@ -221,8 +221,8 @@ class SklearnLearner:
         meta = state.meta
         if meta.get("identity") != self._identity():
             raise ValueError(f"the state was made under other parameters: {meta.get('identity')}")
-        if meta["sklearn"] != version("scikit-learn"):
-            now = version("scikit-learn")
+        if meta["sklearn"] != version_of("scikit-learn", "sklearn"):
+            now = version_of("scikit-learn", "sklearn")
             log.warning("the state was made by another version of scikit-learn", was=meta["sklearn"], now=now)
         self._lent.restore(state)
         self._waiting = np.array(state.tensors[WAITING])

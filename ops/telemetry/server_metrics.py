@@ -6,7 +6,6 @@ Requests are queued and counted in batches, to keep the work per request small.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import platform
 import threading
 import time
@@ -23,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
+from thalweg.memory.software import version_of
 from thalweg.ops.serve.champions.standing import evidence
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
@@ -372,7 +372,7 @@ def _load(shown: Tally) -> Any:
 
 def _build_info() -> Any:
     info = collected("thalweg_build_info")
-    info.add_metric((importlib.metadata.version("thalweg"), platform.python_version()), 1)
+    info.add_metric((version_of("thalweg"), platform.python_version()), 1)
     return info
 
 

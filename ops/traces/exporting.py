@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 
 import structlog
 from opentelemetry.context import Context
@@ -25,6 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from thalweg.memory.software import version_of
 from thalweg.ops.traces.batches import batches_of
 from thalweg.ops.traces.collector import check_collector
 from thalweg.ops.traces.reasons import Reasons, shown_url, without_secrets
@@ -76,13 +76,13 @@ class ExportedSpans:
         _REASONS.listen(logging.getLogger(OTLPSpanExporter.__module__))
         timeout = check_collector(environment)
         self.sampling = Sampling(environment)
-        resource = Resource.create({"thalweg.role": role, "service.version": version("thalweg")})
+        resource = Resource.create({"thalweg.role": role, "service.version": version_of("thalweg")})
         if not environment.get("OTEL_SERVICE_NAME") and "service.name=" not in environment.get(_RESOURCE, ""):
             resource = resource.merge(Resource({"service.name": "thalweg"}))
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         told = ToldOnce(exporter or OTLPSpanExporter(timeout=timeout))
         self._provider.add_span_processor(BatchSpanProcessor(told, **batches_of(environment)._asdict()))
-        self._tracer = self._provider.get_tracer("thalweg", version("thalweg"))
+        self._tracer = self._provider.get_tracer("thalweg", version_of("thalweg"))
 
     def wanted(self, parent: TraceContext) -> bool:
         return self.sampling.below(parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from starlette.routing import Route
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.software import version_of
 from thalweg.ops.serve.commands import command
 from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.models import Models, ServedModel
@@ -136,7 +136,7 @@ class PageApi:
         now, parts = self._clock(), self._health.by_model()
         return {
             "time": now,
-            "version": importlib.metadata.version("thalweg"),
+            "version": version_of("thalweg"),
             "draining": self._models.draining,
             "degraded": self._health.degraded(),
             "read_only": self._read_only or None,

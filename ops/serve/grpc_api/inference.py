@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Iterator
 
 import grpc
 
+from thalweg.memory.software import version_of
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import refuse, status_of, text_of
 from thalweg.ops.serve.grpc_api.methods import Method, translated
@@ -105,9 +105,7 @@ class InferenceService:
     def ServerMetadata(  # noqa: N802
         self, request: pb.ServerMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(
-            name="thalweg", version=importlib.metadata.version("thalweg"), extensions=_EXTENSIONS
-        )
+        return pb.ServerMetadataResponse(name="thalweg", version=version_of("thalweg"), extensions=_EXTENSIONS)
 
     def ModelMetadata(  # noqa: N802
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from thalweg.memory.software import version_of
 from thalweg.ops.serve.http_api.inference_json import tensor_metadata
 from thalweg.ops.serve.metadata import describe
 from thalweg.ops.serve.models import Models, ServedModel
@@ -46,7 +45,7 @@ class MetadataRoutes:
         return routes
 
     async def _server(self, request: Request) -> Response:
-        version = importlib.metadata.version("thalweg")
+        version = version_of("thalweg")
         return JSONResponse({"name": "thalweg", "version": version, "extensions": EXTENSIONS})
 
     async def _model(self, request: Request) -> Response:

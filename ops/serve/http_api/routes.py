@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from thalweg.memory.software import version_of
 from thalweg.ops.serve.access.access import Access
 from thalweg.ops.serve.access.roles import row_of
 from thalweg.ops.serve.bounds.admission import Admission
@@ -106,7 +106,7 @@ class Api:
         with suppress(Unauthenticated, Forbidden, RateExceeded):  # this answer is for everyone, their names are not
             enter(self._access, row_of("GET /v1/models"), request, reads=True)
             links["models"] = [f"/v2/models/{m.name}" for m in self._models.named()]
-        service = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
+        service = {"service": "thalweg", "version": version_of("thalweg"), "links": links}
         return JSONResponse(service, headers={"vary": "accept"})
 
     async def _healthz(self, request: Request) -> Response:

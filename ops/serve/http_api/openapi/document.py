@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Iterable
 from typing import Any
 
+from thalweg.memory.software import version_of
 from thalweg.ops.serve.access.roles import row_of
 from thalweg.ops.serve.aliases import Alias
 from thalweg.ops.serve.http_api.openapi.aliases import alias_schemas
@@ -81,7 +81,7 @@ def document_of(models: Models) -> Described:
         "openapi": "3.1.0",
         "info": {
             "title": "Thalweg",
-            "version": importlib.metadata.version("thalweg"),
+            "version": version_of("thalweg"),
             "description": "Models that learn continuously from a log of events while they serve predictions.",
         },
         "paths": _with_roles(paths, [one.name for one in models.named()], [one.name for one in models.aliases]),
