@@ -23,12 +23,12 @@ def test_without_metadata_a_version_is_what_the_module_says_or_unknown(tmp_path:
     (tmp_path / "said.py").write_text('__version__ = "3.1"\n')
     (tmp_path / "silent.py").write_text("")
     code = (
-        "from importlib import metadata\n"
-        "def none(name): raise metadata.PackageNotFoundError(name)\n"
-        "metadata.version = none\n"
-        "from thalweg.memory.software import version_of\n"
-        "from thalweg.memory.snapshots.snapshots import software\n"
-        "print(version_of('anything', 'said'), version_of('silent'), dict(software()))\n"
+        "from importlib.metadata import PackageNotFoundError\n"
+        "from thalweg.memory import software\n"
+        "from thalweg.memory.snapshots.snapshots import software as of_states\n"
+        "def none(name): raise PackageNotFoundError(name)\n"
+        "software.version = none\n"
+        "print(software.version_of('anything', 'said'), software.version_of('silent'), dict(of_states()))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
 
