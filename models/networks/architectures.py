@@ -10,6 +10,8 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,21 @@ from thalweg.proto.schema import Array
 
 Prepare = Callable[[torch.nn.Module], torch.nn.Module]
 _MOST = 8
+_SIMPLE = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type,
+    torch.dtype,
+    torch.device,
+    FunctionType,
+    BuiltinFunctionType,
+)
+_COPYING = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
 _KNOWN: OrderedDict[tuple[str, Prepare], _Empty] = OrderedDict()
 _MAKING = threading.Lock()
@@ -72,6 +89,7 @@ class _Empty:
             for name, buffer in module._buffers.items():
                 if buffer is not None and name not in module._non_persistent_buffers_set:
                     module._buffers[name] = self._shapes[f"{prefix}.{name}".lstrip(".")] = shape_of(buffer)
+        self._is_plain = all(map(_is_plain, made.modules()))
 
     def filled(self, arrays: Mapping[str, Array]) -> torch.nn.Module:
         """A copy with these tensors."""
@@ -88,7 +106,48 @@ class _Empty:
         for name, shape in self._shapes.items():
             tensor = tensors[name].to(shape.dtype)
             places[id(shape)] = torch.nn.Parameter(tensor, False) if isinstance(shape, torch.nn.Parameter) else tensor
-        return copy.deepcopy(self._made, places)
+        return _copied(self._made, places, {}) if self._is_plain else copy.deepcopy(self._made, places)
+
+
+def _copied(
+    module: torch.nn.Module, places: Mapping[int, object], known: dict[int, torch.nn.Module]
+) -> torch.nn.Module:
+    """As a deep copy, a tenth of its time: layer by layer, of which every one is plain."""
+    if id(module) in known:
+        return known[id(module)]
+    made = known[id(module)] = type(module).__new__(type(module))
+    for name, value in vars(module).items():
+        made.__dict__[name] = value.copy() if isinstance(value, (dict, list, set)) else value
+    for name, part in module._modules.items():
+        made._modules[name] = None if part is None else _copied(part, places, known)
+    kept: Any
+    for kept in (made._parameters, made._buffers):
+        for name, each in kept.items():
+            if each is not None:
+                kept[name] = places[id(each)] if id(each) in places else each.clone()  # what no state holds
+    return made
+
+
+def _is_plain(module: torch.nn.Module) -> bool:
+    """Whether a layer consists of its tensors, its parts and simple values, and makes no copies of its own."""
+    if any(_is_own(getattr(type(module), name, None), name) for name in _COPYING):
+        return False
+    kept = {"_parameters", "_buffers", "_modules"}
+    return all(_is_simple(value) for name, value in vars(module).items() if name not in kept)
+
+
+def _is_own(method: object, name: str) -> bool:
+    """Whether a method of a class is neither Python's nor torch's."""
+    if method is None or method is getattr(object, name, None):
+        return False
+    return not str(getattr(method, "__module__", "")).startswith("torch.")
+
+
+def _is_simple(value: object) -> bool:
+    if isinstance(value, (dict, list, set, tuple)):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(isinstance(part, _SIMPLE) for part in parts)
+    return isinstance(value, _SIMPLE)
 
 
 def _loads_itself(module: torch.nn.Module) -> bool:

@@ -56,6 +56,62 @@ class Loads(nn.Linear):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
+class Beside(nn.Module):
+    """Keeps a layer where no copy of layers finds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.beside = [self.layer]
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.beside[0](x)
+        return found
+
+
+class Copies(nn.Linear):
+    """Makes its copies itself."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.copied = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Copies:
+        made = Copies()
+        made.weight, made.bias = memo[id(self.weight)], memo[id(self.bias)]
+        made.copied = self.copied + 1
+        return made
+
+
+class Counts(nn.Module):
+    """Changes what it holds beside its tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Linear(4, 4), [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen[0] += 1
+        found: Tensor = self.layer(x) * self.seen[0]
+        return found
+
+
+def beside() -> nn.Module:
+    return Beside()
+
+
+def copies() -> nn.Module:
+    return nn.Sequential(Copies())
+
+
+def counts() -> nn.Module:
+    return Counts()
+
+
+def attention() -> nn.Module:
+    return nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+
 def plain() -> nn.Module:
     MADE[0] += 1
     return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4), Grid())
@@ -96,7 +152,7 @@ def state(made: nn.Module, seed: int) -> dict[str, np.ndarray]:
     return drawn
 
 
-@pytest.mark.parametrize("factory", [plain, tied, alone, loads])
+@pytest.mark.parametrize("factory", [plain, tied, alone, loads, beside, copies, counts, attention])
 @pytest.mark.parametrize("prepare", [same, replace_batch_norms])
 def test_it_computes_what_a_loaded_one_computes(
     factory: Callable[[], nn.Module], prepare: Callable[[nn.Module], nn.Module]
@@ -174,3 +230,20 @@ def test_few_architectures_are_kept() -> None:
         filled(name, lambda module, _=number: replace_batch_norms(module), arrays)  # type: ignore[misc]
 
     assert len(architectures._KNOWN) == architectures._MOST
+
+
+def test_layers_copy_themselves_where_they_say_how() -> None:
+    name = f"{HERE}:copies"
+
+    made = filled(name, same, state(build(name), 1))
+
+    assert made[0].copied == 1  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize(
+    ("factory", "plainly"), [(plain, True), (tied, True), (counts, True), (beside, False), (copies, False)]
+)
+def test_what_is_no_plain_layer_is_copied_deeply(factory: Callable[[], nn.Module], plainly: bool) -> None:
+    made = replace_batch_norms(build(f"{HERE}:{factory.__name__}"))
+
+    assert architectures._Empty(made)._is_plain == plainly
