@@ -235,10 +235,11 @@ def capability(thing: object, kind: type[C]) -> C | None:
     """
     if isinstance(thing, Wrapper):
         return thing.capability(kind)
-    missing = _missing(type(thing), kind)  # type: ignore[arg-type]  # isinstance with a protocol takes microseconds
+    # no isinstance: it takes microseconds, and since Python 3.12 it does not ask `__getattr__`
+    missing = _missing(type(thing), kind)  # type: ignore[arg-type]
     if missing and not (hasattr(type(thing), "__getattr__") or missing <= getattr(thing, "__dict__", {}).keys()):
         return None
-    return thing if not missing or isinstance(thing, kind) else None  # type: ignore[return-value]
+    return thing if all(hasattr(thing, name) for name in missing) else None  # type: ignore[return-value]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -106,14 +106,16 @@ def each(*watchers: object) -> Any:
 
 class _Each:
     def __init__(self, watchers: tuple[object, ...]) -> None:
-        self._watchers = watchers
+        # attributes of its own: since Python 3.12 a protocol does not ask `__getattr__` whether a method is there
+        for name in set.intersection(*(set(dir(watcher)) for watcher in watchers)):
+            calls = [getattr(watcher, name) for watcher in watchers] if not name.startswith("_") else []
+            if calls and all(map(callable, calls)):
+                setattr(self, name, _told_to_all(calls))
 
-    def __getattr__(self, name: str) -> object:
-        calls = [getattr(watcher, name) for watcher in self._watchers]
 
-        def tell(*args: object) -> None:
-            for call in calls:
-                call(*args)
+def _told_to_all(calls: Sequence[Callable[..., object]]) -> Callable[..., None]:
+    def tell(*args: object) -> None:
+        for call in calls:
+            call(*args)
 
-        setattr(self, name, tell)
-        return tell
+    return tell
