@@ -25,8 +25,8 @@ class Fenced(PermanentLogError):
 def fenced(group: str, instance: str) -> Fenced:
     """The error of a member whose name another one has taken."""
     return Fenced(
-        f"group {group!r}: another process has joined it as {instance!r}: two processes of one host and state_dir "
-        f"learn the same model; stop one of them"
+        f"group {group!r}: another process has joined it as {instance!r}: two processes of one host name and state_dir "
+        f"learn the same model; stop one of them, or give each host a name of its own (the hostname of its container)"
     )
 
 
