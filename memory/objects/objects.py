@@ -58,7 +58,7 @@ class Objects:
     """
 
     def __init__(self, url: str, *, retry_seconds: float = _RETRY_SECONDS) -> None:
-        self.url = url
+        self.url, self._sound = url, False
         self._store = _opened(url, retry_seconds)
 
     def create(self, name: str, content: bytes) -> bool:
@@ -147,12 +147,16 @@ class Objects:
 
     def check(self) -> None:
         """Try what everything depends on. Raises ObjectsUnavailable, or ObjectsUnusable if an object that exists can be
-        created again: then nobody could be kept from writing over another's state."""
+        created again: then nobody could be kept from writing over another's state. What was found out is not asked
+        again, for each shard that moves."""
+        if self._sound:
+            return
         self.create(_PROBE, b"")
         if self.create(_PROBE, b""):
             raise ObjectsUnusable(
                 f"{self.url}: expected a store with conditional writes, got one that creates an object twice"
             )
+        self._sound = True
 
     @contextmanager
     def _errors(self, forbidden: str = "") -> Iterator[None]:

@@ -191,7 +191,10 @@ class Shards:
 
     def revoked(self, numbers: Collection[int]) -> None:
         log.info("partitions are revoked: they will be another process's", model=self._model, partitions=list(numbers))
+        began = time.monotonic()
         self._release(numbers, self._release_seconds)
+        seconds = round(time.monotonic() - began, 3)
+        log.info("partitions are released", model=self._model, partitions=list(numbers), seconds=seconds)
 
     def lost(self, numbers: Collection[int]) -> None:
         log.warning(
