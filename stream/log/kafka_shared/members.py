@@ -14,6 +14,8 @@ SESSION_REFUSED = (
     "group.min.session.timeout.ms and group.max.session.timeout.ms allow (6000 to 1800000 unless they are set)"
 )
 """What to do about INVALID_SESSION_TIMEOUT."""
+NO_HOST = "no such host; check log.url, and advertised.listeners of the brokers, to which clients go on from there"
+"""What to do about a name that cannot be resolved."""
 LOOK_SECONDS = 2
 """Between two looks for new partitions."""
 
