@@ -27,7 +27,7 @@ from thalweg.stream.standby.member import StandbyMember
 log = structlog.get_logger(__name__)
 
 _OURS = re.compile(r"(?P<place>.+-[0-9a-f]{8})(-[0-9]+)?\.(?P<service>[0-9a-f]{8})", re.ASCII | re.DOTALL)
-_EVERY_SECONDS = 5.0
+_EVERY_SECONDS = 15.0
 _FIRST_SECONDS = 3.0
 _MOST_LETTERS = 200  # of a host's name: Kafka takes 249 for a member's
 _UNANSWERED = 3  # times, before it is logged

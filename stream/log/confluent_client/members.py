@@ -6,6 +6,7 @@ failed`, its issue 4605), and for long after an outage they do not answer. The o
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -60,6 +61,8 @@ class NamedMembers:
             if self._closed:
                 raise LogError("the log is closed")
             if self._other is None and not self._refused:
+                # what becomes of its connections is in its answers, and the client in use tells it, too
+                logging.getLogger("kafka").setLevel(logging.CRITICAL)
                 try:
                     self._other = KafkaLog(self._servers, self._properties)
                 except LogError:  # a property that only this client knows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -168,6 +169,7 @@ def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(
     if isinstance(log, ConfluentLog):  # kafka-python, which is asked, does not know this property
         other = open_kafka(kafka_servers, {"socket.keepalive.enable": True})
         assert [*other.named_members(f"g-{topic}")] == ["first"]
+        assert not logging.getLogger("kafka.net.transport").isEnabledFor(logging.ERROR)  # this client tells it
         other.close()
 
     first.close()  # it keeps its own for the session, which is not waited for
