@@ -6,6 +6,7 @@ object can be created on the condition that there is none of its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ SCHEMES = ("file", "memory", "s3", "gs", "az")
 _TIMEOUT_SECONDS = 30.0  # of a request; a large object is sent in parts
 _RETRY_SECONDS = 3.0  # then whoever asked is told, and asks again
 _PROBE = "thalweg-probe"
+_LISTING = "listing needs a right of its own beside reading and writing, such as s3:ListBucket on the bucket"
+_ELSEWHERE = "region, endpoint and credentials come from variables, such as AWS_REGION and AWS_ENDPOINT_URL"
 
 
 class ObjectsUnavailable(Exception):
@@ -55,7 +58,7 @@ class Objects:
     """
 
     def __init__(self, url: str, *, retry_seconds: float = _RETRY_SECONDS) -> None:
-        self.url = url
+        self.url, self._sound = url, False
         self._store = _opened(url, retry_seconds)
 
     def create(self, name: str, content: bytes) -> bool:
@@ -116,7 +119,7 @@ class Objects:
         """All objects whose name begins with `PREFIX/`, by name. Raises ObjectsUnavailable."""
         import obstore
 
-        with self._errors():
+        with self._errors(_LISTING):
             found = [
                 Listed(one["path"], one["size"], one["last_modified"].timestamp())
                 for part in obstore.list(self._store, prefix=prefix)
@@ -128,7 +131,7 @@ class Objects:
         """The first parts of the names of all objects, up to their first `/`. Raises ObjectsUnavailable."""
         import obstore
 
-        with self._errors():
+        with self._errors(_LISTING):
             return sorted(obstore.list_with_delimiter(self._store)["common_prefixes"])
 
     def delete(self, names: Iterable[str]) -> None:
@@ -144,22 +147,35 @@ class Objects:
 
     def check(self) -> None:
         """Try what everything depends on. Raises ObjectsUnavailable, or ObjectsUnusable if an object that exists can be
-        created again: then nobody could be kept from writing over another's state."""
+        created again: then nobody could be kept from writing over another's state. What was found out is not asked
+        again, for each shard that moves."""
+        if self._sound:
+            return
         self.create(_PROBE, b"")
         if self.create(_PROBE, b""):
             raise ObjectsUnusable(
                 f"{self.url}: expected a store with conditional writes, got one that creates an object twice"
             )
+        self._sound = True
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, forbidden: str = "") -> Iterator[None]:
+        """`forbidden`: what to do where the store answers 403."""
         from obstore.exceptions import BaseError
 
         try:
             yield
         except (BaseError, OSError) as error:
-            text = str(error).partition("\n")[0].removesuffix(" ").removesuffix(" -")
-            raise ObjectsUnavailable(f"{self.url}: {text}") from error
+            text = _told(str(error))
+            hint = f"; {forbidden}" if forbidden and "403 Forbidden" in text else ""
+            raise ObjectsUnavailable(f"{self.url}: {text}{hint}") from error
+
+
+def _told(text: str) -> str:
+    """The first line of an error, and what the store says of it itself: it answers with a document."""
+    first = text.partition("\n")[0].partition("<?xml")[0].rstrip(" -:")
+    said = [found[1] for part in ("Code", "Message") if (found := re.search(f"<{part}>([^<]+)</{part}>", text))]
+    return f"{first}: {': '.join(said)}" if said else first
 
 
 def check_url(url: str) -> None:
@@ -169,9 +185,16 @@ def check_url(url: str) -> None:
 
 
 def _scheme(url: str) -> str:
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
+    parts = urlsplit(url)
+    scheme = parts.scheme
+    if "@" in parts.netloc:  # nothing of it is shown: it may be a password
+        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX, got a user in it: {_ELSEWHERE}")
+    if scheme not in SCHEMES or url != url.strip():
         raise ObjectsUnusable(f"expected file:FOLDER, s3://, gs:// or az://, got {url!r}")
+    if scheme != "file" and (parts.query or parts.fragment):
+        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX without ? and #, got {url!r}: {_ELSEWHERE}")
+    if scheme == "file" and parts.netloc:
+        raise ObjectsUnusable(f"expected file:FOLDER or file:///FOLDER, without a host, got {url!r}")
     if find_spec("obstore") is None:
         raise ObjectsUnusable(f"{url!r} needs obstore; install thalweg[object-store]")
     if scheme == "file" and not _folder(url).name:

@@ -29,7 +29,7 @@ from pathlib import Path
 import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
-from thalweg.memory.objects.objects import Listed, Objects
+from thalweg.memory.objects.objects import Listed, Objects, ObjectsUnavailable
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 
@@ -132,9 +132,13 @@ class RemoteSnapshots:
             owners = self._owners()
             after = max(max(owners, default=0), above) + 1
             created = self._objects.create(self._name("owners", f"{after:010d}"), who.encode())
-            if (
-                created and max(self._owners()) == after
-            ):  # else so many others came meanwhile that it was deleted before
+            newest = max(self._owners(), default=0)
+            if newest < after:  # it is there, whoever has created it
+                raise ObjectsUnavailable(
+                    f"{self._objects.url}: {self._name('owners')} is listed without what was just written; expected a "
+                    f"store whose lists are complete at once"
+                )
+            if created and newest == after:  # else so many others came meanwhile that it was deleted before
                 self.generation, self._there, self._averaged = after, None, set()
                 self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
                 return after

@@ -124,7 +124,8 @@ class Settings(BaseModel):
             key: (field.annotation, field) for key, field in cls.model_fields.items() if key not in wrong
         }
         right = subset_model(cls.__name__, __base__=_Undescribed, **fields)
-        made = cls.model_construct(**right.model_validate({k: v for k, v in given.items() if k in fields}).__dict__)
+        sound = right.model_validate({k: v for k, v in given.items() if k in fields})
+        made = cls.model_construct(_fields_set=set(sound.model_fields_set), **sound.__dict__)
         partly = False
         for key in wrong:
             made.__dict__.pop(key, None)

@@ -18,6 +18,7 @@ from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.files.places import ONE_FOLDER, folder_kept, place_mistakes, same_but_for_case
 from thalweg.ops.config.files.reading import read_table
+from thalweg.ops.config.hosts import scaled
 from thalweg.ops.config.hosts.roles import role_mistakes
 from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
 from thalweg.ops.config.misplaced import with_home
@@ -185,7 +186,7 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
                     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(by_name) or 'none'}"
                     yield Mistake(place, f"no model is called {name!r}; {hint}")
                 elif alias.promotion == "auto" and by_name[name].get("scale") is not None:
-                    yield Mistake(place, f"{name!r} has [model.scale]: what moves cannot be compared by a test yet")
+                    yield Mistake(place, scaled.tested(name))
                 elif alias.members.count(name) > 1:
                     yield Mistake(place, f"{name!r} is given twice")
                     break

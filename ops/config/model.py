@@ -24,6 +24,7 @@ from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
 from thalweg.ops.config.fields import FieldsConfig
+from thalweg.ops.config.hosts import scaled
 from thalweg.ops.config.secrets import MASK, shown
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
@@ -105,7 +106,8 @@ class ModelConfig(LearnSettings):
     on_change: Literal["successor", "refuse"] = "successor"
     """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
     learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the
-    model is blocked. Models of an `[[alias]]` are blocked, too: there the changed one is another model."""
+    model is blocked. Models of an `[[alias]]` are blocked, too: there the changed one is another model. With
+    `[model.scale]` it is `refuse`."""
     keep_previous: bool = True
     """After a promotion of a successor the version before goes on learning, so that `thalweg promote --back` loses
     nothing; it costs as much as a model of its own. Without it, it ends with the next restart."""
@@ -179,7 +181,9 @@ class ModelConfig(LearnSettings):
     is. Does not apply to learners that adapt a trained model (`cotta`), nor with `learn_from_requests`."""
 
     def model_post_init(self, _: Any) -> None:
-        """Where shards are merged, fill in what makes that exact and was not given."""
+        """Fill in what `[model.scale]` makes of what was not given: of merged shards, what makes that exact."""
+        if self.scale is not None and "on_change" not in self.model_fields_set:
+            self.__dict__["on_change"] = "refuse"
         if self.sharded is None or self.sharded.answers != "merge":
             return
         with suppress(UnknownLearner, ParamsError):  # told as mistakes
@@ -221,15 +225,16 @@ class ModelConfig(LearnSettings):
 
     @rule("scale", "start")
     def _new_partitions_are_read_whole(self) -> str | None:
-        late = self.sharded is not None and self.start == "latest"
-        return (
-            None if not late else "expected start = 'earliest': a partition that is added would lose its first events"
-        )
+        return None if self.sharded is None else scaled.late(self.start)
 
     @rule("scale", "history", "frozen_version")
     def _shards_begin_alike(self) -> str | None:
-        given = " and no ".join(key for key in ("history", "frozen_version") if getattr(self, key))
-        return f"expected no {given}, which every shard would have" if self.sharded is not None and given else None
+        return None if self.sharded is None else scaled.begun(self.history, self.frozen_version)
+
+    @rule("scale", "on_change", "keep_previous")
+    def _what_moves_has_no_successor(self) -> str | None:
+        on_change = self.on_change if "on_change" in self.model_fields_set else ""
+        return None if self.scale is None else scaled.succeeded(on_change, self.keep_previous)
 
     @rule("weights", "encoder")
     def _weights_are_of_a_module(self) -> str | None:

@@ -151,6 +151,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int, state_url: str = "") 
         learner=model.learner,
         config_sha256=model.identity_sha256(),
         max_record_bytes=max_record_bytes,
+        moves=model.scale is not None,
         state_url=state_url,
         identity=model.shown_identity(),
         fields=model.field_mapping(),

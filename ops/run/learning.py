@@ -31,11 +31,12 @@ from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.alone import alone
 from thalweg.ops.run.learners.one_model import OneModel
 from thalweg.ops.run.learners.shares import home_of_alias, homes
+from thalweg.ops.run.shards.group import OtherServices, membership
 from thalweg.ops.run.shards.labels import JOINING, OF_LABELS, OWNER, RunningJoiner, group_of_labels
 from thalweg.ops.run.shards.merging import build_merger
 from thalweg.ops.run.shards.owner import Shard, Shards
 from thalweg.ops.run.shards.publishing import merges
-from thalweg.ops.run.shards.running import RunningShard, membership, must_pass_nothing_over
+from thalweg.ops.run.shards.running import RunningShard, must_pass_nothing_over
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.ops.run.shards.warm import Followed, WarmShards
 from thalweg.ops.run.shards.whole import FirstPartition
@@ -294,7 +295,8 @@ class Learning:
                 self._warm.give_back(shard_name(model.name, number))
 
         join = membership(self._config, model, self._source, self._number)
-        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name]))
+        others = OtherServices(self._config, model, self._source.named_members)
+        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name], others=others))
 
     def _own_whole(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         """Learn a model while its group assigns it to this process."""
@@ -330,7 +332,8 @@ class Learning:
             return take_part(FirstPartition(listener))
 
         health = self._registry.register("owner", model.name)
-        owner = Shards(model.name, join, make, forget, health, topic=self._topics[model.name])
+        others = OtherServices(self._config, model, self._source.named_members)
+        owner = Shards(model.name, join, make, forget, health, topic=self._topics[model.name], others=others)
         run(owner)
 
     def _own_labels(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
@@ -350,7 +353,8 @@ class Learning:
         def join(listener: GroupListener) -> GroupMember:
             return take_part(FirstPartition(listener))
 
-        run(Shards(model.name, join, make, forget, self._registry.register(OWNER, model.name)))
+        others = OtherServices(self._config, model, self._source.named_members, group_of_labels(model))
+        run(Shards(model.name, join, make, forget, self._registry.register(OWNER, model.name), others=others))
 
     def _join(self, model: ModelConfig, run: Callable[[Part], None], stopping: threading.Event | None = None) -> None:
         lock = FolderLock(model_folder(self._config, model), "joiner", self._role)

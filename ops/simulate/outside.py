@@ -68,8 +68,8 @@ class SimulatedLog:
     def max_record_bytes(self, topic: str) -> int:
         return self.records.max_record_bytes(topic)
 
-    def named_members(self, group: str) -> int:
-        return 0
+    def named_members(self, group: str) -> Sequence[str]:
+        return ()
 
     def identity(self, topic: str) -> str | None:
         self._ask(f"identity of {topic}")

@@ -75,6 +75,8 @@ class ProcessorSettings(LearnSettings):
     """Hash of the settings that determine the state; a state saved under another hash is refused."""
     max_record_bytes: int = 64 << 20
     """Larger records are not decoded; they become dead letters."""
+    moves: bool = False
+    """Between hosts, by `[model.scale]`: nothing is built beside it. For what people are told."""
     state_url: str = ""
     """The object store that has the state, too; empty: its folder alone. For what people are told."""
     identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
@@ -190,11 +192,13 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
     """Raise StateMismatch if a version was made under other settings, with each that differs."""
     wanted, got = settings.config_sha256, manifest.config_sha256
     if wanted != got and (layouts := unread_layouts(manifest.identity)):
+        built = (
+            "" if settings.moves else "with on_change = 'successor' the service builds a successor from the log; else "
+        )
         raise StateMismatch(
-            f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; with "
-            f"on_change = 'successor' the service builds a successor from the log; else give the model a new name or "
-            f"{settings.elsewhere} (it then learns its topic from the start), or go back to the version of thalweg "
-            f"that saved it"
+            f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; {built}"
+            f"give the model a new name or {settings.elsewhere} (it then learns its topic from the start), or go back "
+            f"to the version of thalweg that saved it"
         )
     if wanted != got:
         differences = identity_differences(manifest.identity, settings.identity)

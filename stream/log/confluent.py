@@ -100,9 +100,9 @@ class ConfluentLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return ConfluentMember(self._clients, topic, group, instance, listener)
 
-    def named_members(self, group: str) -> int:
+    def named_members(self, group: str) -> Sequence[str]:
         try:
-            return self._named_members.count(group)
+            return self._named_members.of(group)
         except ClientError as error:
             raise log_error(f"group {group!r}: its members cannot be read from Kafka", error.problem) from error
 

@@ -72,8 +72,8 @@ class InMemoryLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return SoleMember(lambda: self.bounds(topic), listener)
 
-    def named_members(self, group: str) -> int:
-        return 0
+    def named_members(self, group: str) -> Sequence[str]:
+        return ()
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with self._changed:

@@ -111,7 +111,7 @@ class KafkaLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return PythonMember(self._clients, topic, group, instance, listener)
 
-    def named_members(self, group: str) -> int:
+    def named_members(self, group: str) -> Sequence[str]:
         with self._asking:
             if self._closed:
                 raise LogError("the log is closed")
@@ -124,7 +124,7 @@ class KafkaLog:
         problem = found.get("error")
         if problem is not None and GroupIdNotFoundError.__name__ not in problem:
             raise LogError(f"group {group!r}: its members cannot be read from {self._clients.where}: {problem}")
-        return sum(bool(one.get("group_instance_id")) for one in found.get("members") or ())
+        return [name for one in found.get("members") or () if (name := one.get("group_instance_id"))]
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(looker: Any) -> Mapping[Partition, tuple[int, int]]:

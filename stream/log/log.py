@@ -224,8 +224,8 @@ class Log(Protocol):
         leaves the group at once when it closes.
         """
 
-    def named_members(self, group: str) -> int:
-        """How many members of a group have a name; 0 where the log has no groups. Raises LogError."""
+    def named_members(self, group: str) -> Sequence[str]:
+        """The names of a group's members that have one; none where the log has no groups. Raises LogError."""
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         """Earliest offset and next offset per partition; {} if there is no topic."""

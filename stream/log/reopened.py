@@ -46,7 +46,7 @@ class ReopenedLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.get().member(topic, group, instance, listener)
 
-    def named_members(self, group: str) -> int:
+    def named_members(self, group: str) -> Sequence[str]:
         return self._log.get().named_members(group)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:

@@ -157,8 +157,8 @@ class SqliteLog:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return SoleMember(lambda: self.bounds(topic), listener)
 
-    def named_members(self, group: str) -> int:
-        return 0
+    def named_members(self, group: str) -> Sequence[str]:
+        return ()
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         self._must_be_there()

@@ -48,7 +48,7 @@ class CreatedFirst:
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.member(topic, group, instance, listener)
 
-    def named_members(self, group: str) -> int:
+    def named_members(self, group: str) -> Sequence[str]:
         return self._log.named_members(group)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:

@@ -79,6 +79,8 @@ class Service:
         self.topic = topic
         self.log = open_configured_log(self.config)
         self.sent = 0
+        self.model = "m"
+        """The model that is asked."""
         self.output = (folder / "output").open("ab")
         self.processes: list[warm.Process | subprocess.Popen[bytes]] = []
 
@@ -137,7 +139,7 @@ class Service:
         return int(pid)
 
     def predict(self) -> pb.ModelInferResponse:
-        request = pb.ModelInferRequest(model_name="m")
+        request = pb.ModelInferRequest(model_name=self.model)
         request.inputs.add(name="features", datatype="FP32", shape=[1, FEATURES])
         request.raw_input_contents.append(np.eye(FEATURES, dtype=np.float32)[:1].tobytes())
         with grpc.insecure_channel(f"127.0.0.1:{self.ports['grpc']}") as channel:

@@ -118,11 +118,18 @@ class Broker:
         """The listener that expects the user `alice` with the password `secret`, by SASL PLAIN."""
         return f"127.0.0.1:{self.sasl_port}"
 
-    def advertise(self, port: int) -> None:
-        """From its next start on, send clients without a password to this port."""
+    def advertise(self, port: int, host: str = "127.0.0.1") -> None:
+        """From its next start on, send clients without a password to this port, and listen on all addresses for those
+        of another host.
+        """
         text = self._config.read_text()
         mine = f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},"
-        self._config.write_text(text.replace(mine, f"advertised.listeners=PLAINTEXT://127.0.0.1:{port},"))
+        text = text.replace(mine, f"advertised.listeners=PLAINTEXT://{host}:{port},")
+        if host != "127.0.0.1":
+            text = text.replace(
+                f"\nlisteners=PLAINTEXT://127.0.0.1:{self.port}", f"\nlisteners=PLAINTEXT://[::]:{self.port}"
+            )
+        self._config.write_text(text)
 
     def segment(self, topic: str) -> Path:
         """The file of the records of a topic's only partition."""

@@ -20,7 +20,8 @@ from tests.services.ports import free_port
 class S3Server:
     """A real server of the S3 protocol, in a thread; `stop` and `start` are an outage that loses nothing, and `fault`
     is one while it is there: `slow` (half a second a request), `full` (it takes nothing more), `failing` (500s),
-    `unconditional` (it creates what is there already, as stores that know no conditions do).
+    `unconditional` (it creates what is there already, as stores that know no conditions do), `unlisted` (lists are
+    forbidden). `says` is a status and a code that it answers with, whatever is asked.
     """
 
     SLOW_SECONDS = 0.5
@@ -28,6 +29,7 @@ class S3Server:
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._port, self.fault = free_port(), ""
+        self.says: tuple[str, str] | None = None
         self.endpoint = f"http://127.0.0.1:{self._port}"
         bucket = f"states-{self._port}"  # moto keeps what there is in the process, whatever server it was put to
         self.url = f"s3://{bucket}/thalweg"
@@ -58,6 +60,10 @@ class S3Server:
             time.sleep(self.SLOW_SECONDS)
         if fault == "unconditional":
             environ.pop("HTTP_IF_NONE_MATCH", None)
+        if fault == "unlisted" and "list-type" in environ["QUERY_STRING"]:
+            return _refused(environ, start, "403 Forbidden", "AccessDenied")
+        if self.says is not None:
+            return _refused(environ, start, *self.says)
         failed = {"failing": "500 Internal Server Error", "full": "507 Insufficient Storage"}.get(fault)
         if failed is None or (fault == "full" and environ["REQUEST_METHOD"] in ("GET", "HEAD", "DELETE")):
             return app(environ, start)
@@ -68,6 +74,15 @@ class S3Server:
     def stop(self) -> None:
         self._server.stop()
         self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+
+
+def _refused(environ: dict[str, Any], start: Callable[..., Any], status: str, code: str) -> list[bytes]:
+    """As S3 refuses something: with a document that has a code of its own."""
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    said = f"<Error><Code>{code}</Code><Message>what the store says</Message></Error>" if code else ""
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{said}'.encode()
+    start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 @contextmanager

@@ -130,6 +130,11 @@ class OneModel:
             for part in parts:
                 part.stop()
 
+        def begun(part: Part) -> None:
+            parts.append(part)
+            if lost:  # it was told before the part was there to be stopped
+                part.stop()
+
         mirror = Mirror(
             RemoteSnapshots(objects, model.name, model.snapshots_kept),
             FolderSnapshots(model_folder(self._config, model)),
@@ -152,7 +157,7 @@ class OneModel:
         uploading = SupervisedThread(mirror.run, health, f"object-store-{model.name}")
         uploading.start()
         try:
-            self._learn_here(model, source, run, parts.append, None if ready is None else ready.taken())
+            self._learn_here(model, source, run, begun, None if ready is None else ready.taken())
         finally:
             mirror.stop()
             uploading.stop()

@@ -16,7 +16,7 @@ from thalweg.memory.relay.pieces import Pieces
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.relay.notes import LocalNotes, RemoteNotes
-from thalweg.ops.run.shards.running import instance_of
+from thalweg.ops.run.shards.group import instance_of
 from thalweg.ops.run.successors import with_successors
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.relay.sender import Sender

@@ -39,6 +39,20 @@ class Shard(Protocol):
         """Wait for its end; whether it has ended."""
 
 
+class Others(Protocol):
+    """Who else may be in the group that must not be."""
+
+    @property
+    def reason(self) -> str:
+        """Who is there, as far as is known; empty: nobody."""
+
+    def start(self) -> None:
+        """Start to ask, and wait a little for the first answer."""
+
+    def close(self) -> None:
+        """Stop asking."""
+
+
 class Shards:
     """A part that takes part in the group of a model, and runs the shards that it is assigned.
 
@@ -51,6 +65,7 @@ class Shards:
         health: Its health.
         release_seconds: The longest wait for shards that are revoked.
         topic: What is known of the model's topic; None: it is there.
+        others: Learners of other services: while there are some it does not join.
     """
 
     def __init__(
@@ -62,9 +77,12 @@ class Shards:
         health: Health,
         release_seconds: float = RELEASE_SECONDS,
         topic: TopicPartitions | None = None,
+        *,
+        others: Others,
     ) -> None:
         self._model, self._join, self._make, self._health = model, join, make, health
         self._forget, self._release_seconds, self._topic = forget, release_seconds, topic
+        self._others = others
         self._lock = threading.Lock()
         self._owned: dict[int, Shard] = {}
         self._ending: dict[int, Shard] = {}
@@ -94,6 +112,17 @@ class Shards:
         Raises:
             ConfigurationError: Another process has joined under this process's name.
         """
+        self._others.start()
+        try:
+            while self._others.reason and not self._stopping.is_set():
+                self._health.failed(self._others.reason)
+                self._stopping.wait(_AGAIN_SECONDS)
+            if not self._stopping.is_set():
+                self._take_part()
+        finally:
+            self._others.close()
+
+    def _take_part(self) -> None:
         member = self._join(self)
         try:
             while not self._stopping.is_set() and self._given_up is None:
@@ -126,7 +155,9 @@ class Shards:
             self._health.waiting(str(error))
             self._stopping.wait(_AGAIN_SECONDS)
         else:
-            if reason := self._idle():
+            if self._others.reason:
+                self._health.degraded(self._others.reason)
+            elif reason := self._idle():
                 self._health.waiting(reason)
             else:
                 self._health.running()
@@ -160,7 +191,10 @@ class Shards:
 
     def revoked(self, numbers: Collection[int]) -> None:
         log.info("partitions are revoked: they will be another process's", model=self._model, partitions=list(numbers))
+        began = time.monotonic()
         self._release(numbers, self._release_seconds)
+        seconds = round(time.monotonic() - began, 3)
+        log.info("partitions are released", model=self._model, partitions=list(numbers), seconds=seconds)
 
     def lost(self, numbers: Collection[int]) -> None:
         log.warning(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import socket
 import threading
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -21,11 +17,9 @@ from thalweg.ops.run.shards.known import passed_over
 from thalweg.ops.run.shards.owner import Shard
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
-from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.members import SESSION_SECONDS
-from thalweg.stream.log.log import Log, LogError
+from thalweg.stream.log.log import LogError
 from thalweg.stream.shards.names import shard_name
-from thalweg.stream.standby.member import StandbyMember
 
 log = structlog.get_logger(__name__)
 
@@ -111,35 +105,6 @@ class RunningShard:
 
     def join(self, timeout_seconds: float | None = None) -> bool:
         return self._thread.join(timeout_seconds)
-
-
-def group_of(model: ModelConfig) -> str:
-    """The consumer group whose members share the partitions of a model, or of which one learns the whole."""
-    return f"thalweg.{model.name}" if model.sharded is not None else f"thalweg.{model.name}.owner"
-
-
-def instance_of(config: Config, process: int = 1) -> str:
-    """The name in groups of a learner process of this service: it keeps its partitions over a restart.
-
-    `process`: which of the service's learner processes it is, from 1.
-    """
-    folder = str(Path(config.service.state_dir).absolute())
-    name = f"{socket.gethostname()}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
-    return name if process == 1 else f"{name}-{process}"
-
-
-def membership(
-    config: Config, model: ModelConfig, source: Log, process: int = 1, group: str = ""
-) -> Callable[[GroupListener], GroupMember]:
-    """How a learner process takes part in the group of a model, or in another one of its topic: always, or as a standby
-    while learners are missing.
-    """
-    group = group or group_of(model)
-    join = partial(source.member, model.topic, group)
-    if config.service.role != "standby":
-        return partial(join, instance_of(config, process))
-    learners, least = partial(source.named_members, group), config.service.least_learners
-    return partial(StandbyMember, model.name, partial(join, ""), learners, least)
 
 
 def must_pass_nothing_over(config: Config, model: ModelConfig) -> None:

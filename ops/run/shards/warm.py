@@ -18,7 +18,7 @@ from thalweg.memory.snapshots.remote import RemoteSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import REFUSALS, Prepared, model_folder, new_learner, prepare, settings_of
-from thalweg.ops.run.shards.running import instance_of
+from thalweg.ops.run.shards.group import instance_of
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread

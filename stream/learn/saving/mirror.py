@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
 _JOURNAL_BYTES_PER_SECOND = 1 << 20
 _LONGEST_WAIT_SECONDS = 30.0
+_LOG_SECONDS = 2.0
+"""The longest wait for a log that does not tell its cluster: nothing is claimed meanwhile, and to ask costs little."""
 _OVERLAP_SECONDS = 5.0
 """For so long the journal of a version that was uploaded reaches back to the one before it."""
 OWN_SECONDS = 10.0
@@ -102,10 +104,11 @@ class Mirror:
                     self._health.waiting(f"not uploaded: {error}")
                     return
                 self._health.waiting(f"the newest state cannot be looked up: {error}")
+                wait = min(wait, _longest_wait(error))
             if stop(wait):
                 return
             self._health.beat()
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            wait = 2 * wait
 
     def _claim(self) -> None:
         copied = copied_generation(self._folder)
@@ -231,7 +234,7 @@ class Mirror:
                 self._health.running()
             except (ObjectsUnavailable, LogError) as error:
                 self._health.waiting(f"version {self._uploaded} is the last one uploaded: {error}")
-                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+                wait = min(2 * wait, _longest_wait(error))
             except Superseded as error:
                 log.error(str(error))
                 self._health.ended(str(error))
@@ -309,3 +312,7 @@ class Mirror:
         if any(generation > before for generation, _ in self._remote.heads()):
             raise Superseded(f"{self._folder}: another owner has uploaded a state since this one last did")
         mark_owned(self._folder, self._remote.claim(f"host {socket.gethostname()} pid {os.getpid()}"))
+
+
+def _longest_wait(error: Exception) -> float:
+    return _LOG_SECONDS if isinstance(error, LogError) else _LONGEST_WAIT_SECONDS

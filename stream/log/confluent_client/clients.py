@@ -219,8 +219,8 @@ class Cluster:
                 time.sleep(_STEP_SECONDS)
         return found
 
-    def named_members(self, group: str) -> int:
-        """How many members of a group have a name of their own.
+    def named_members(self, group: str) -> list[str]:
+        """The names of the members of a group that have one of their own.
 
         By the call that asks every broker: those that ask a group's coordinator may abort the process when a broker
         goes away (librdkafka issue 4605). It does not tell names, but a member's id begins with its name, or, if it
@@ -234,7 +234,8 @@ class Cluster:
         except KafkaException as error:
             self._answered = False
             raise ClientError(self._causes.problem(error.args[0])) from error
-        return sum(_named(one.id, one.client_id) for here in found for one in here.members)
+        names = (_name(one.id) for here in found for one in here.members if _named(one.id, one.client_id))
+        return [*names]
 
     def largest_batch(self, topic: str) -> int:
         """`max.message.bytes` of a topic; for one that does not exist, what the cluster would give it."""
@@ -299,6 +300,10 @@ _WORD = (1 << 64) - 1
 
 def _named(member: str, client: str) -> bool:
     return re.fullmatch(f"{re.escape(client)}-[0-9a-f-]{{36}}", member) is None
+
+
+def _name(member: str) -> str:
+    return re.sub("-[0-9a-f-]{36}$", "", member)
 
 
 def _text(error: Exception) -> str:

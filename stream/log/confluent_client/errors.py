@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
 
-from thalweg.stream.log.kafka_shared.members import SESSION_REFUSED
+from thalweg.stream.log.kafka_shared.members import NO_HOST, SESSION_REFUSED
 from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
 
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
@@ -29,7 +29,7 @@ _ADVICE = {
     KafkaError.UNSUPPORTED_VERSION: "the broker is too old for this client",
     KafkaError._UNSUPPORTED_FEATURE: "the broker is too old for this client",
     KafkaError._INVALID_ARG: "the client refuses it",
-    KafkaError._RESOLVE: "no such host; check log.url",
+    KafkaError._RESOLVE: NO_HOST,
     KafkaError._SSL: "the TLS handshake failed; check security.protocol and the certificates in log.kafka",
 }
 _NO_CONNECTION = {

@@ -6,8 +6,9 @@ failed`, its issue 4605), and for long after an outage they do not answer. The o
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from thalweg.stream.log.confluent_client.clients import Cluster
@@ -15,13 +16,13 @@ from thalweg.stream.log.log import LogError, PermanentLogError
 
 
 class _Other(Protocol):
-    def named_members(self, group: str) -> int: ...
+    def named_members(self, group: str) -> Sequence[str]: ...
 
     def close(self) -> None: ...
 
 
 class NamedMembers:
-    """Counts members that have a name of their own. Thread-safe.
+    """Tells which members have a name of their own. Thread-safe.
 
     Args:
         servers: `HOST:PORT[,HOST:PORT]`.
@@ -35,8 +36,8 @@ class NamedMembers:
         self._other: _Other | None = None
         self._refused = self._closed = False
 
-    def count(self, group: str) -> int:
-        """How many of a group. Raises LogError, or ClientError, while no broker answers."""
+    def of(self, group: str) -> Sequence[str]:
+        """Their names, of a group. Raises LogError, or ClientError, while no broker answers."""
         other = self._open()
         if other is not None:
             try:
@@ -60,6 +61,8 @@ class NamedMembers:
             if self._closed:
                 raise LogError("the log is closed")
             if self._other is None and not self._refused:
+                # what becomes of its connections is in its answers, and the client in use tells it, too
+                logging.getLogger("kafka").setLevel(logging.CRITICAL)
                 try:
                     self._other = KafkaLog(self._servers, self._properties)
                 except LogError:  # a property that only this client knows

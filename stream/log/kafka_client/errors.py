@@ -8,7 +8,7 @@ from kafka import errors
 from kafka.errors import KafkaError
 
 from thalweg.stream.log.kafka_shared.consumer import ClientError
-from thalweg.stream.log.kafka_shared.members import SESSION_REFUSED
+from thalweg.stream.log.kafka_shared.members import NO_HOST, SESSION_REFUSED
 from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
 
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
@@ -32,7 +32,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (ValueError, "the client refuses them"),
 )
 _CONNECTION = (
-    ("DNS", "no such host; check log.url"),
+    ("DNS", NO_HOST),
     ("Handshake failed", "the TLS handshake failed; check security.protocol and the certificates in log.kafka"),
 )
 _OUT_OF_REACH = (

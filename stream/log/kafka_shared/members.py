@@ -14,6 +14,8 @@ SESSION_REFUSED = (
     "group.min.session.timeout.ms and group.max.session.timeout.ms allow (6000 to 1800000 unless they are set)"
 )
 """What to do about INVALID_SESSION_TIMEOUT."""
+NO_HOST = "no such host; check log.url, and advertised.listeners of the brokers, to which clients go on from there"
+"""What to do about a name that cannot be resolved."""
 LOOK_SECONDS = 2
 """Between two looks for new partitions."""
 
@@ -25,8 +27,8 @@ class Fenced(PermanentLogError):
 def fenced(group: str, instance: str) -> Fenced:
     """The error of a member whose name another one has taken."""
     return Fenced(
-        f"group {group!r}: another process has joined it as {instance!r}: two processes of one host and state_dir "
-        f"learn the same model; stop one of them"
+        f"group {group!r}: another process has joined it as {instance!r}: two processes of one host name and state_dir "
+        f"learn the same model; stop one of them, or give each host a name of its own (the hostname of its container)"
     )
 
 

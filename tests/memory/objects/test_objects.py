@@ -86,3 +86,67 @@ def test_a_store_that_is_away_is_told_by_every_call_and_used_again_later() -> No
                 call()
         server.start()
         assert objects.get("m/1") == b"one"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        (
+            "s3://bucket/states?region=eu-west-1",
+            "without ? and #, got 's3://bucket/states?region=eu-west-1': region",
+        ),
+        ("gs://bucket/states#v2", "without ? and #"),
+        ("s3://key:geheim@bucket/states", "expected s3://BUCKET/PREFIX, got a user in it: region, endpoint and cred"),
+        ("s3://bucket/states ", "got 's3://bucket/states '"),
+        ("file://host/states", "without a host, got 'file://host/states'"),
+        ("s3://bucket//states", "empty path segment"),
+    ],
+)
+def test_what_a_url_says_in_vain_is_refused(url: str, text: str) -> None:
+    with pytest.raises(ObjectsUnusable) as told:
+        check_url(url)
+
+    assert text in str(told.value)
+    assert "geheim" not in str(told.value)
+
+
+@pytest.mark.parametrize("prefix", ["states", "states/", "my states", "zustände", "a%20b"])
+def test_a_prefix_may_have_any_letters(prefix: str, server: S3Server, tmp_path: Path) -> None:
+    for objects in (Objects(f"{server.url}-{tmp_path.name}/{prefix}"), Objects(f"file:{tmp_path}/{prefix}")):
+        assert objects.create("m/1", b"one")
+        assert (objects.get("m/1"), [one.name for one in objects.names("m")]) == (b"one", ["m/1"])
+        assert objects.folders() == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        ("403 Forbidden", "RequestTimeTooSkewed", "403 Forbidden: RequestTimeTooSkewed: what the store says"),
+        ("403 Forbidden", "AccessDenied", "403 Forbidden: AccessDenied: what the store says"),
+        ("503 Slow Down", "SlowDown", "SlowDown: what the store says"),
+        ("429 Too Many Requests", "", "429 Too Many Requests"),
+        ("301 Moved Permanently", "PermanentRedirect", "an incorrectly configured region"),
+        ("404 Not Found", "NoSuchBucket", "404 Not Found: NoSuchBucket: what the store says"),
+    ],
+)
+def test_what_a_store_says_of_itself_is_told(status: str, code: str, told: str) -> None:
+    with s3() as server:
+        server.says = (status, code)
+        objects = Objects(server.url, retry_seconds=0.1)
+
+        for call in (lambda: objects.put("m/1", b""), lambda: objects.names("m")):
+            with pytest.raises(ObjectsUnavailable) as error:
+                call()
+            assert told in str(error.value)
+            assert "<" not in str(error.value)
+
+
+def test_who_may_read_and_write_but_not_list_is_told_which_right_is_missing() -> None:
+    with s3() as server:
+        objects = Objects(server.url, retry_seconds=0.1)
+        objects.put("m/1", b"one")
+        server.fault = "unlisted"
+
+        assert objects.get("m/1") == b"one"
+        with pytest.raises(ObjectsUnavailable, match=r"403 Forbidden: AccessDenied.*s3:ListBucket on the bucket"):
+            objects.names("m")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.memory.objects.objects import Objects
+from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.snapshots import remote
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import DamagedHead, OtherCluster, RemoteSnapshots, Superseded
@@ -298,3 +298,20 @@ def test_a_store_that_was_emptied_knows_the_cluster_again(objects: Objects, tmp_
 
     with pytest.raises(OtherCluster):
         RemoteSnapshots(objects, "m").learned_from("cluster-2")
+
+
+def test_a_store_that_lists_late_is_told_and_claimed_once_its_lists_are_complete(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RemoteSnapshots(objects, "m").claim("before")
+    late = objects.names("m/owners")
+    made = RemoteSnapshots(objects, "m")
+
+    with monkeypatch.context() as shown:
+        shown.setattr(objects, "names", lambda prefix: late)
+        for _ in range(2):  # asked again, it finds what it has created itself
+            with pytest.raises(ObjectsUnavailable, match="m/owners is listed without what was just written"):
+                made.claim("a test")
+
+    assert made.generation == 0
+    assert made.claim("a test") == 3

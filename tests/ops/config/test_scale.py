@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from thalweg.ops.config.config import load
+from thalweg.ops.config.effective import effective
 from thalweg.ops.config.error import ConfigurationError
 
 MODEL = '[[model]]\nname = "m"\nlearner = "ridge"\ntopic = "t"\ninputs.x = { shape = [2] }\n'
@@ -38,6 +39,34 @@ def test_a_scaled_model_needs_no_more_than_the_table(tmp_path: Path) -> None:
 def test_what_shards_cannot_have_is_refused(tmp_path: Path, given: str, text: str) -> None:
     assert text in mistakes(tmp_path, MODEL + given + '[model.scale]\nanswers = "key"\n')
     assert text not in mistakes(tmp_path, MODEL + given)
+
+
+@pytest.mark.parametrize("scale", ['[model.scale]\nanswers = "key"\n', '[model.scale]\nby = "topic"\n'])
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            'on_change = "successor"\n',
+            "scale: expected on_change = 'refuse': no successor is built of a model that moves",
+        ),
+        ("keep_previous = false\n", "scale: expected no keep_previous = false: it is about successors"),
+    ],
+)
+def test_a_successor_that_nobody_would_build_is_refused(tmp_path: Path, scale: str, given: str, text: str) -> None:
+    assert text in mistakes(tmp_path, MODEL + given + scale)
+    assert mistakes(tmp_path, MODEL + given) == ""
+
+
+@pytest.mark.parametrize(("scale", "change"), [('[model.scale]\nanswers = "key"\n', "refuse"), ("", "successor")])
+def test_what_a_change_does_is_shown_as_it_is(tmp_path: Path, scale: str, change: str) -> None:
+    path = tmp_path / "thalweg.toml"
+    path.write_text(MODEL + scale)
+
+    config = load(path, {})
+
+    assert config.model[0].on_change == change
+    assert f'on_change = "{change}"' in (shown := effective(config))
+    assert mistakes(tmp_path, shown) == ""
 
 
 def test_all_that_shards_cannot_have_is_told_at_once_also_beside_a_key_that_is_unknown(tmp_path: Path) -> None:
@@ -73,7 +102,7 @@ def test_scaled_models_are_not_promoted_by_a_test(tmp_path: Path) -> None:
     other = MODEL.replace('"m"', '"n"')
     alias = '[[alias]]\nname = "a"\nchampion = "m"\nchallengers = ["n"]\npromotion = "auto"\n'
     told = mistakes(tmp_path, MODEL + '[model.scale]\nanswers = "key"\n' + other + alias)
-    assert "alias.a.champion: 'm' has [model.scale]: what moves cannot be compared by a test yet" in told
+    assert "alias.a.champion: 'm' has [model.scale]: expected promotion = 'manual'" in told
 
 
 def test_a_shard_is_found_by_its_name_and_only_where_there_are_shards(tmp_path: Path) -> None:

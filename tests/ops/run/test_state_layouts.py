@@ -114,6 +114,20 @@ def test_a_model_that_refuses_changes_is_blocked_and_told_why(
     assert saved(config, "fraud") == 40
 
 
+def test_of_a_model_that_moves_between_hosts_no_successor_is_promised(
+    tmp_path: Path, log: InMemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = begun(tmp_path, log, monkeypatch, more='[model.scale]\nby = "topic"')
+
+    with learning(config, log) as registry:
+        reason = until(
+            "it to be told", lambda: next((one.reason for one in registry.report() if TOLD in one.reason), "")
+        )
+
+    assert "successor" not in reason
+    assert "give the model a new name or another state_dir" in reason
+
+
 def test_neither_servers_nor_notebooks_nor_verification_read_it(
     tmp_path: Path, log: InMemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,10 +71,10 @@ class PartitionedLog:
                 found[Partition(topic, number)] = bounds
         return found
 
-    def named_members(self, group: str) -> int:
+    def named_members(self, group: str) -> Sequence[str]:
         with self._adding:
             members = self.groups[group].members if group in self.groups else {}
-        return sum(not name.startswith(UNNAMED) for name in members)
+        return [name for name in [*members] if not name.startswith(UNNAMED)]
 
     def identity(self, topic: str) -> str | None:
         return "in-memory"

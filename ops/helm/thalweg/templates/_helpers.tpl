@@ -7,6 +7,21 @@
 {{ include "thalweg.name" . | trunc 44 | trimSuffix "-" }}-learner
 {{- end }}
 
+{{- define "thalweg.standby" -}}
+{{ include "thalweg.name" . | trunc 44 | trimSuffix "-" }}-standby
+{{- end }}
+
+{{/* Whether there is one: yes, or nothing. */}}
+{{- define "thalweg.hasStandby" -}}
+{{- if and .Values.split.enabled .Values.split.standby.replicas }}yes{{ end }}
+{{- end }}
+
+{{/* So many learner processes are there unless one is missing. */}}
+{{- define "thalweg.leastLearners" -}}
+{{- $pods := ternary .Values.split.learners.autoscaling.minReplicas .Values.split.learners.replicas .Values.split.learners.autoscaling.enabled -}}
+{{ mul $pods .Values.learners }}
+{{- end }}
+
 {{- define "thalweg.selector" -}}
 app.kubernetes.io/name: thalweg
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -36,12 +51,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "tls.clientCa: expected tls.existingSecret beside it: without a certificate the service is plain text" }}
 {{- end }}
 {{- range $name, $_ := merge (dict) .Values.env .Values.secretEnv }}
-{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS" "THALWEG_SERVICE__LEARNERS" "THALWEG_SERVICE__ROLE") }}
+{{- if has (upper $name) (list "THALWEG_SERVICE__GRPC" "THALWEG_SERVICE__HTTP" "THALWEG_SERVICE__STATE_DIR" "THALWEG_SERVICE__SERVERS" "THALWEG_SERVICE__LEARNERS" "THALWEG_SERVICE__ROLE" "THALWEG_SERVICE__LEAST_LEARNERS") }}
 {{- fail (printf "env: %s is set by the chart (service.bindAddress, servers, learners, split)" $name) }}
 {{- end }}
 {{- end }}
 {{- if and .Values.existingConfigMap (hasKey .Values "config") }}
 {{- fail "config: expected either config or existingConfigMap, got both: the latter would be used, and config ignored" }}
+{{- end }}
+{{- if and .Values.split.standby.replicas (not .Values.split.enabled) }}
+{{- fail (printf "split.standby: expected split.enabled beside it, got %d standbys of one pod with everything" (int .Values.split.standby.replicas)) }}
 {{- end }}
 {{- if .Values.split.enabled }}
 {{- $names := keys .Values.env .Values.secretEnv | join " " | upper }}
@@ -56,6 +74,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- if and (gt $most 1) $config (not (regexMatch "(?m)^\\s*(\\[model\\.scale\\]|scale\\s*=|scale\\.)" $config)) }}
 {{- fail (printf "split.learners: expected [model.scale] in config, got %d learners and no model that several can learn" $most) }}
+{{- end }}
+{{- if and (include "thalweg.hasStandby" .) $config (not (or (contains "THALWEG_SERVICE__STATE_URL" $names) (contains "state_url" $config))) }}
+{{- fail "split.standby: expected THALWEG_SERVICE__STATE_URL (an object store) in env or secretEnv: a standby follows the shards of learners by it" }}
+{{- end }}
+{{- if and (include "thalweg.hasStandby" .) $config (not (regexMatch "(?m)^\\s*(\\[model\\.scale\\]|scale\\s*=|scale\\.)" $config)) }}
+{{- fail "split.standby: expected [model.scale] in config: a standby takes over shards, and there are none" }}
 {{- end }}
 {{- with .Values.split.learners.autoscaling }}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}

@@ -1,9 +1,9 @@
-{{/* The pod of a kind: (list . "learner"), (list . "server"), (list . "") for all in one. */}}
+{{/* The pod of a kind: (list . "learner"), (list . "standby"), (list . "server"), (list . "") for all in one. */}}
 {{- define "thalweg.pod" -}}
 {{- $ := index . 0 -}}
 {{- $kind := index . 1 -}}
 {{- $resources := $.Values.resources -}}
-{{- if eq $kind "learner" }}{{ $resources = $.Values.split.learners.resources }}{{ else if eq $kind "server" }}{{ $resources = $.Values.split.servers.resources }}{{ end -}}
+{{- if eq $kind "learner" }}{{ $resources = $.Values.split.learners.resources }}{{ else if eq $kind "standby" }}{{ $resources = $.Values.split.standby.resources }}{{ else if eq $kind "server" }}{{ $resources = $.Values.split.servers.resources }}{{ end -}}
 metadata:
   labels:
     {{- include "thalweg.labels" $ | nindent 4 }}
@@ -45,7 +45,11 @@ spec:
         - { name: THALWEG_SERVICE__LEARNERS, value: {{ $.Values.learners | quote }} }
         {{- end }}
         {{- if $kind }}
-        - { name: THALWEG_SERVICE__ROLE, value: {{ ternary "learn" "serve" (eq $kind "learner") }} }
+        - { name: THALWEG_SERVICE__ROLE, value: {{ get (dict "learner" "learn" "standby" "standby" "server" "serve") $kind }} }
+        {{- end }}
+        {{- if eq $kind "standby" }}
+        - { name: THALWEG_SERVICE__LEAST_LEARNERS, value: {{ include "thalweg.leastLearners" $ | quote }} }
+        - { name: THALWEG_SERVICE__WARM_SHARDS, value: {{ $.Values.split.standby.warmShards | quote }} }
         {{- end }}
         {{- if $.Values.tokens.existingSecret }}
         - { name: THALWEG_SERVICE__TOKEN_FILE, value: /etc/thalweg/tokens/{{ $.Values.tokens.key }} }
@@ -66,7 +70,7 @@ spec:
         {{- end }}
       ports:
         - { name: http, containerPort: 8080 }
-        {{- if ne $kind "learner" }}
+        {{- if not (has $kind (list "learner" "standby")) }}
         - { name: grpc, containerPort: 8081 }
         {{- end }}
       startupProbe: # a state is restored, and the end of the log learned again
@@ -104,8 +108,8 @@ spec:
       emptyDir: { medium: Memory, sizeLimit: {{ $.Values.sharedMemory }} }
     - name: temporary
       emptyDir: {}
-    {{- if eq $kind "server" }}
-    - name: state # a cache: versions are fetched again
+    {{- if has $kind (list "server" "standby") }}
+    - name: state # a cache: versions and followed shards are fetched again
       emptyDir: {}
     {{- end }}
     - name: config

@@ -20,7 +20,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.processes import run_learners
-from thalweg.ops.run.shards.running import instance_of
+from thalweg.ops.run.shards.group import member_name
 from thalweg.ops.run.stop_request import StopRequest
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.in_memory import InMemoryLog
@@ -146,7 +146,7 @@ def test_the_processes_of_one_host_share_the_partitions_of_a_model_and_its_folde
             append(200, 200)
             until("them to learn on", all_learned)
             assert owned(first) | owned(second) == {f"m~{number}" for number in range(4)}
-        log.groups["thalweg.m"].expel(instance_of(config, 2))  # its session ends
+        log.groups["thalweg.m"].expel(member_name(config, config.model[0], 2))  # its session ends
         until("all of them again", lambda: len(owned(first)) == 4)
         append(200, 400)
         until("them to learn on", all_learned)

@@ -19,7 +19,7 @@ from thalweg.ops.run.champions.promotable import refusals
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.relay.board import open_board
 from thalweg.ops.run.relay.notes import LocalNotes, RemoteNotes, keep_aliases
-from thalweg.ops.run.shards.running import instance_of
+from thalweg.ops.run.shards.group import member_name
 from thalweg.ops.run.successors import promotions_path
 from thalweg.stream.journal.promotions import Promotion, Promotions
 
@@ -60,7 +60,7 @@ def test_a_promotion_on_one_host_counts_on_all_and_is_gone_back_from_on_another(
             promote(promoting, "x", "b", back=False, force=False)
             until("both to know", lambda: [champion(one), champion(two)] == ["b", "b"])
         for group in log.groups.values():  # its session ends
-            group.expel(instance_of(one))
+            group.expel(member_name(one, one.model[0]))
         until("the other to have learned both", lambda: not refusals(two, "b", "a"), 60)
         promote(two, "x", None, back=True, force=False)
 

@@ -23,8 +23,8 @@ from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import new_learner
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.shards import running
+from thalweg.ops.run.shards.group import group_of, instance_of, member_name
 from thalweg.ops.run.shards.known import passed_over
-from thalweg.ops.run.shards.running import group_of, instance_of
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
@@ -41,6 +41,11 @@ class Host:
     config: Config
     learning: Learning
     registry: HealthRegistry
+
+    @property
+    def member(self) -> str:
+        """Its name in the group."""
+        return member_name(self.config, self.config.model[0])
 
     def owned(self) -> set[int]:
         """The partitions whose shards have a health here."""
@@ -128,7 +133,7 @@ def test_every_partition_is_learned_once_while_hosts_come_and_go(tmp_path: Path)
                     learned([second if n in moved else first], n) == c and c > 0 for n, c in counts(log).items()
                 ),
             )
-        log.groups[GROUP].expel(instance_of(second.config))  # its session ends
+        log.groups[GROUP].expel(second.member)  # its session ends
         until("all of them again", lambda: first.owned() == {0, 1, 2, 3})
         appended(log, 200, 800)
         log.add(1)
@@ -166,8 +171,8 @@ def test_who_wakes_up_after_its_partitions_went_to_another_writes_nothing_that_i
     with host(tmp_path, "first", log) as first:
         until("both", lambda: first.owned() == {0, 1})
         until("learned", lambda: all(learned([first], n) == c for n, c in counts(log).items()))
-        zombie = log.groups[GROUP].members[instance_of(first.config)]
-        log.groups[GROUP].expel(instance_of(first.config))
+        zombie = log.groups[GROUP].members[first.member]
+        log.groups[GROUP].expel(first.member)
         with host(tmp_path, "second", log) as second:
             until("both are another's", lambda: second.owned() == {0, 1})
             until("restored", lambda: all(learned([second], n) >= c for n, c in counts(log).items()))
@@ -181,7 +186,7 @@ def test_who_wakes_up_after_its_partitions_went_to_another_writes_nothing_that_i
             until("the owner goes on", lambda: all(learned([second], n) == c for n, c in counts(log).items()))
             assert second.health("clicks~0") is not None
     with host(tmp_path, "third", log) as third:
-        log.groups[GROUP].expel(instance_of(second.config))
+        log.groups[GROUP].expel(second.member)
         until("both", lambda: third.owned() == {0, 1})
         until("with all that was learned", lambda: all(learned([third], n) == c for n, c in counts(log).items()))
 

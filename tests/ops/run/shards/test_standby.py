@@ -16,7 +16,7 @@ from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.ops.config.config import load
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.learning import Learning
-from thalweg.ops.run.shards.running import instance_of
+from thalweg.ops.run.shards.group import member_name
 from thalweg.ops.telemetry.learners.pages import metrics_page
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.log.log import Log
@@ -67,7 +67,7 @@ def test_a_standby_owns_nothing_until_a_learner_is_missing_and_then_goes_on_warm
         until("learned", lambda: all(learned([first], n) == c for n, c in counts(log).items()))
 
         with capture_logs() as logged:
-            log.groups[GROUP].expel(instance_of(first.config))  # it learns on as a zombie
+            log.groups[GROUP].expel(member_name(first.config, first.config.model[0]))  # it learns on as a zombie
             until("both are the standby's", lambda: second.owned() == {0, 1})
             appended(log, 100, 300)
             until("all learned", lambda: all(learned([second], n) == c for n, c in counts(log).items()))
@@ -88,7 +88,7 @@ def test_learners_keep_the_shards_of_others_warm_if_they_are_told_to(tmp_path: P
         until("followed", lambda: follows(second, number) and not follows(second, 1 - number))
 
         with capture_logs() as logged:
-            log.groups[GROUP].expel(instance_of(first.config))
+            log.groups[GROUP].expel(member_name(first.config, first.config.model[0]))
             until("both are the second's", lambda: second.owned() == {0, 1})
             until("warm", lambda: [one for one in logged if one["event"] == "goes on warm"])
 

@@ -23,7 +23,7 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.shards import running
-from thalweg.ops.run.shards.running import group_of, instance_of
+from thalweg.ops.run.shards.group import group_of, instance_of, member_name
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import Log
@@ -39,6 +39,11 @@ class Host:
     config: Config
     registry: HealthRegistry
     folder: Path
+
+    @property
+    def member(self) -> str:
+        """Its name in the group."""
+        return member_name(self.config, self.config.model[0])
 
     @property
     def learns(self) -> bool:
@@ -78,8 +83,8 @@ def test_one_host_learns_all_partitions_and_another_goes_on_with_its_state(tmp_p
         first = stack.enter_context(host(tmp_path, "first", log))
         until("learned by the first", lambda: first.has_learned(300))
         second = stack.enter_context(host(tmp_path, "second", log))
-        until("the second to be a member", lambda: instance_of(second.config) in log.groups[GROUP].members)
-        owner, other = (first, second) if instance_of(first.config) < instance_of(second.config) else (second, first)
+        until("the second to be a member", lambda: second.member in log.groups[GROUP].members)
+        owner, other = (first, second) if first.member < second.member else (second, first)
         until("one of them to learn it", lambda: owner.learns and not other.learns)
         appended(log, 200, 300)
         until("learned by it", lambda: owner.has_learned(500))
@@ -87,7 +92,7 @@ def test_one_host_learns_all_partitions_and_another_goes_on_with_its_state(tmp_p
         assert before is not None
         until("it to be in the store", lambda: [one[1] for one in store.heads()[-1:]] == [before.version])
 
-        log.groups[GROUP].expel(instance_of(owner.config))
+        log.groups[GROUP].expel(owner.member)
 
         until("the other to take over", lambda: other.has_learned(500))
         assert other.newest is not None

@@ -54,8 +54,8 @@ class PartitionedLog(InMemoryLog):
             raise LogError("no broker answers")
         return {Partition(topic, place): (0, 0) for place in range(self.partitions)}
 
-    def named_members(self, group: str) -> int:
-        return 0
+    def named_members(self, group: str) -> Sequence[str]:
+        return ()
 
     def identity(self, topic: str) -> str | None:
         return self.topic
