@@ -20,13 +20,19 @@ REACH = 60.0
 """Values further from the mean than this many standard deviations are clipped to that distance."""
 _MANY = 4096
 """Numbers that are read before they are clipped."""
+_MANY_ROWS = 8
 _FEW = 16
 """So few are read in Python: in less time than a call of NumPy takes."""
 
 
 def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats | None = None) -> Floats:
     """(rows - shift) * factor, clipped to ± clip, (N, F) float64; written to `out` if given."""
-    z: Floats = np.subtract(rows, shift, out=out)
+    if rows.dtype == np.float64 or len(rows) < _MANY_ROWS:
+        z: Floats = np.subtract(rows, shift, out=out)
+    else:  # converted first: the same numbers in half the time
+        z = np.empty(rows.shape) if out is None else out
+        np.copyto(z, rows)
+        z -= shift
     z *= factor
     return limited(z, clip)
 
