@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -119,7 +120,7 @@ class Reference:
         if by_bin.shape[1] < _MANY:
             np.cumsum(by_bin, axis=0, out=by_bin)
         else:  # the same sums; of many columns `cumsum` takes four times as long
-            for lower, upper in zip(by_bin[:-1], by_bin[1:]):
+            for lower, upper in pairwise(by_bin):
                 upper += lower
         found = np.abs(by_bin, out=by_bin).max(axis=0).astype(np.float64).reshape(gap.shape[:-1])
         if self._any_categorical:
