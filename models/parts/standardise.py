@@ -21,6 +21,7 @@ REACH = 60.0
 _MANY = 4096
 """Numbers that are read before they are clipped."""
 _MANY_ROWS = 8
+"""Rows that are converted before they are shifted."""
 _FEW = 16
 """So few are read in Python: in less time than a call of NumPy takes."""
 
