@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.parts.standardise import REACH, Standardiser, limited
+from thalweg.models.parts.standardise import REACH, Standardiser, limited, within
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -50,6 +50,7 @@ class RunningScale(Standardiser):
         # Means and M2 of all events and of the present window, (2, F): both are merged by the same calls.
         self._means: Floats = np.zeros((2, width))
         self._m2s: Floats = np.zeros((2, width))
+        self._shares: Floats = np.zeros((2, 1))  # reused: an array of two numbers costs more to make than to multiply
         super().__init__(width)
         self.constant: NDArray[np.bool_] = np.ones(width, bool)
         """The columns (F,) that had not varied when the scale was last looked at."""
@@ -72,14 +73,14 @@ class RunningScale(Standardiser):
     def take(self, rows: Array, clip: float) -> tuple[Floats, bool]:
         if self.events == 0:
             self.shift = rows[0].astype(np.float64)
-        z = np.subtract(rows, self.shift, dtype=np.float64)
+        z = np.asarray(rows, dtype=np.float64) - self.shift
         z *= self.factor
-        constant = self.constant
-        if self._any_constant:  # what a constant column will become is not known: its values are not limited
+        inside = within(z, min(clip, REACH))  # the usual case
+        if inside or not self._any_constant:
+            near = z if inside else limited(z, REACH)
+        else:  # what a constant column will become is not known: its values are not limited
             near = limited(z.copy(), REACH)
-            near[:, constant] = z[:, constant]
-        else:
-            near = limited(z, REACH)
+            near[:, self.constant] = z[:, self.constant]
         n = len(near)
         if n == 1:  # as below: such an event is its own mean
             mean, m2 = near[0], None
@@ -93,19 +94,21 @@ class RunningScale(Standardiser):
         stepped = anew or self.events >= self.next_step
         if stepped:
             stepped = self._stepped()
-        return limited(z, clip), stepped
+        return z if inside else limited(z, clip), stepped
 
     def _add(self, n: int, mean: Floats, m2: Floats | None) -> None:
         """Merge n events into the moments (Chan, Golub and LeVeque 1979); m2 is None where it is 0."""
         events, window = self.events, self._window
         self.events, self._window = events + n, window + n
-        shares = np.array([[n / (events + n)], [n / (window + n)]])
+        shares = self._shares
+        shares[0, 0], shares[1, 0] = n / (events + n), n / (window + n)
         delta = mean - self._means
         self._means += delta * shares
         if m2 is not None:
             self._m2s += m2
         delta *= delta
-        delta *= np.array([[events * n / (events + n)], [window * n / (window + n)]])
+        shares[0, 0], shares[1, 0] = events * n / (events + n), window * n / (window + n)
+        delta *= shares
         self._m2s += delta
 
     # The base class keeps the moments of all events by these names.

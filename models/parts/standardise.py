@@ -20,21 +20,38 @@ REACH = 60.0
 """Values further from the mean than this many standard deviations are clipped to that distance."""
 _MANY = 4096
 """Numbers that are read before they are clipped."""
+_MANY_ROWS = 8
+"""Rows that are converted before they are shifted."""
+_FEW = 16
+"""So few are read in Python: in less time than a call of NumPy takes."""
 
 
 def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats | None = None) -> Floats:
     """(rows - shift) * factor, clipped to ± clip, (N, F) float64; written to `out` if given."""
-    z: Floats = np.subtract(rows, shift, out=out)
+    if rows.dtype == np.float64 or len(rows) < _MANY_ROWS:
+        z: Floats = np.subtract(rows, shift, out=out)
+    else:  # converted first: the same numbers in half the time
+        z = np.empty(rows.shape) if out is None else out
+        np.copyto(z, rows)
+        z -= shift
     z *= factor
     return limited(z, clip)
 
 
 def limited(z: Floats, clip: float) -> Floats:
     """z, clipped to ± clip in place: two calls, and still less than one of `clip` for a few numbers."""
-    if z.size > _MANY and z.max() <= clip and z.min() >= -clip:  # the usual case, and reading is twice as fast
+    if (z.size > _MANY or z.size <= _FEW) and within(z, clip):  # the usual case, and reading is twice as fast
         return z
     np.maximum(z, -clip, out=z)
     return np.minimum(z, clip, out=z)
+
+
+def within(z: Floats, clip: float) -> bool:
+    """Whether clipping to ± clip would change no number of z."""
+    if 0 < z.size <= _FEW:
+        values = z.ravel().tolist()
+        return bool(max(values) <= clip and min(values) >= -clip)
+    return bool(z.size and z.max() <= clip and z.min() >= -clip)
 
 
 class Standardiser:

@@ -114,8 +114,9 @@ class RidgePredictor:
         self._classes = tuple(classes or ())
         expansion, width = feature_map.expansion, feature_map.width
         head = np.ascontiguousarray(head if known is None else np.hstack([head, known.head]))
-        rest = feature_map.direct and not head[:expansion].any()  # random features that no class depends on
-        self._random = None if rest or not expansion else head[:expansion]
+        self._random = head[:expansion] if expansion else None
+        if self._random is not None and feature_map.direct and not self._random.any():
+            self._random = None  # no class depends on random features
         self._direct = head[expansion : expansion + width] if feature_map.direct else None
         self._constant = head[-1] if feature_map.bias else None
 

@@ -327,7 +327,7 @@ class ColumnsWatch:
         shares, embedded = np.array([share for share, _ in found]), np.array([mean for _, mean in found])
         return Windows(base, shares, embedded, self._rows_of(_LONG))
 
-    def _binned(self, base: Reference, fed: TimedRows, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _binned(self, base: Reference, fed: TimedRows, count: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The bins of the rows of the first steps, less what seasons explain, and their counts (steps, F, 32)."""
         if not self._seasons.adopted:
             bins = base.binned(fed.values[: count * STEP])

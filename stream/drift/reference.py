@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -24,6 +25,7 @@ COARSE = 8
 FOURIER = 64
 """Random features of all columns together."""
 _GRID = 1024
+_MANY = 512  # columns of windows
 _LEAST_PSI = 0.1  # below this a column counts as stable, for any number of rows
 _SMALLEST = 1e-300
 _NEAR = 0.999  # of the critical value: what is below is surely not significant
@@ -64,13 +66,14 @@ class Reference:
         span = np.where(high > low, high - low, np.maximum(1e-6, np.abs(low) * 1e-6))
         with np.errstate(over="ignore"):  # values may be as large as float32 holds
             self._low, self._per = (low - span * 0.01).astype(np.float32), (_GRID / (1.02 * span)).astype(np.float32)
-        self._offsets = np.arange(columns, dtype=np.int64) * _GRID
-        cells = self._cells(reference)
+        self._offsets = np.arange(columns, dtype=np.int32) * _GRID
+        cells = self._cells(reference, np.isfinite(reference))
         held = np.bincount((cells + self._offsets).ravel(), minlength=columns * _GRID).reshape(columns, _GRID)
         ranks = (held.cumsum(axis=1) - 0.5 * held) / len(reference)
-        codes = np.minimum(ranks * (BINS - 1), BINS - 2).astype(np.int64)  # the last bin: missing values
-        self._codes = (codes + np.arange(columns)[:, None] * BINS).ravel()
-        self._firsts = np.arange(columns, dtype=np.int64) * BINS
+        codes = np.minimum(ranks * (BINS - 1), BINS - 2).astype(np.int32)  # the last bin: missing values
+        self._firsts = np.arange(columns, dtype=np.int32) * BINS
+        self._codes = (codes + self._firsts[:, None]).ravel()
+        self._any_categorical = bool(categorical.any())
         bins = self.binned(reference)
         self.share = self.counts(bins) / np.float32(len(reference))
         self.coarse = self.share.reshape(columns, COARSE, -1).sum(axis=2)
@@ -80,42 +83,47 @@ class Reference:
         self._critical_squared = chdtri(self._coarse_degrees, level / max(1, columns))
         self._critical_gap = float(chdtri(self.degrees, level)) * self.scale if self.degrees else np.inf
 
-    def binned(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    def binned(self, rows: NDArray[np.float32]) -> NDArray[np.int32]:
         """The bin of each value of rows (N, F), numbered over all columns."""
-        cells = self._cells(rows)
+        known = np.isfinite(rows)
+        cells = self._cells(rows, known)
         cells += self._offsets
         bins = self._codes.take(cells)
-        if self._categorical.any():
+        if self._any_categorical:
             bins[:, self._categorical] = hashed(rows[:, self._categorical]) + self._firsts[self._categorical]
-        missing = ~np.isfinite(rows)
-        return np.where(missing, self._firsts + BINS - 1, bins) if missing.any() else bins
+        return bins if known.all() else np.where(known, bins, self._firsts + np.int32(BINS - 1))
 
-    def counts(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
+    def counts(self, bins: NDArray[np.int32]) -> NDArray[np.float32]:
         """Number of rows per column and bin, (F, 32)."""
         size = len(self._firsts) * BINS
         return np.bincount(bins.ravel(), minlength=size).reshape(-1, BINS).astype(np.float32)
 
-    def counts_by_step(self, bins: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
+    def counts_by_step(self, bins: NDArray[np.int32], steps: int) -> NDArray[np.float32]:
         """The same for each of several steps of equally many rows, (steps, F, 32)."""
         size = len(self._firsts) * BINS
         numbered = bins.reshape(steps, -1) + np.arange(steps)[:, None] * size
         return np.bincount(numbered.ravel(), minlength=steps * size).reshape(steps, -1, BINS).astype(np.float32)
 
-    def embedding_by_step(self, bins: NDArray[np.int64], steps: int) -> Floats:
+    def embedding_by_step(self, bins: NDArray[np.int32], steps: int) -> Floats:
         """`embedding` of each of several steps of equally many rows, (steps, 64); bit by bit the same."""
         if not self.degrees:  # columns that are all compared without: the same for all rows
             return np.tile(np.cos(self._phases).astype(np.float64), (steps, 1))
-        found = self._ranks.take(bins).reshape(steps, -1, bins.shape[1]) @ self._weights
+        found = _ranks(bins).reshape(steps, -1, bins.shape[1]) @ self._weights
         found += self._phases
-        return np.asarray(np.cos(found, out=found).mean(axis=1, dtype=np.float64))
+        embedded = np.cos(found, out=found).astype(np.float64)
+        return np.asarray(np.add.reduce(embedded, axis=1) / embedded.shape[1])
 
     def distances(self, share: NDArray[np.float32]) -> Floats:
         """Of windows with these shares of bins (..., F, 32): Kolmogorov-Smirnov, of codes total variation, (..., F)."""
         gap = share - self.share
         by_bin = np.ascontiguousarray(gap.reshape(-1, BINS).T)  # sums along the first axis take a third of the time
-        np.cumsum(by_bin, axis=0, out=by_bin)
+        if by_bin.shape[1] < _MANY:
+            np.cumsum(by_bin, axis=0, out=by_bin)
+        else:  # the same sums; of many columns `cumsum` takes four times as long
+            for lower, upper in pairwise(by_bin):
+                upper += lower
         found = np.abs(by_bin, out=by_bin).max(axis=0).astype(np.float64).reshape(gap.shape[:-1])
-        if self._categorical.any():
+        if self._any_categorical:
             found[..., self._categorical] = 0.5 * np.abs(gap[..., self._categorical, :]).sum(axis=-1)
         return np.asarray(found)
 
@@ -192,26 +200,29 @@ class Reference:
     @staticmethod
     def _chi_square(now: NDArray[np.float32], then: NDArray[np.float32], effective: float) -> Floats:
         """Of these shares, for this effective size, (..., F)."""
-        return np.asarray(effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=-1))
+        squares = (now - then) ** 2
+        squares /= np.float32(0.5) * (now + then)
+        while squares.shape[-1] > 1:  # in pairs, as `sum` adds eight numbers, in less time
+            squares = squares[..., ::2] + squares[..., 1::2]
+        return np.asarray(effective * squares[..., 0])
 
     def _scored(self, p: Any) -> Floats:
         return np.maximum(0.0, np.log(np.maximum(p, _SMALLEST)) / np.log(self._level))  # type: ignore[no-any-return]
 
-    def _embedded(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.cos(self._ranks[bins] @ self._weights + self._phases)  # type: ignore[no-any-return]
+    def _embedded(self, bins: NDArray[np.int32]) -> NDArray[np.float32]:
+        return np.cos(_ranks(bins) @ self._weights + self._phases)  # type: ignore[no-any-return]
 
-    def _cells(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _cells(self, rows: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.int32]:
         with np.errstate(over="ignore", invalid="ignore"):
             places = rows - self._low
             places *= self._per
-        np.fmax(places, np.float32(0.0), out=places)  # of a missing value, 0
-        return np.asarray(np.minimum(places, np.float32(_GRID - 1), out=places).astype(np.int64))
+        (np.maximum if known.all() else np.fmax)(places, np.float32(0.0), out=places)  # of a missing value, 0
+        return np.asarray(np.minimum(places, np.float32(_GRID - 1), out=places).astype(np.int32))
 
-    def _embed(self, bins: NDArray[np.int64], random: np.random.Generator) -> None:
+    def _embed(self, bins: NDArray[np.int32], random: np.random.Generator) -> None:
         """Random features of a Gaussian kernel (Rahimi & Recht 2007), its width the median distance (Gretton 2012)."""
         columns = len(self._firsts)
-        self._ranks = np.tile(np.arange(BINS, dtype=np.float32) / (BINS / 2) - 1.0, columns)
-        ranks = self._ranks[bins].astype(np.float64)
+        ranks = _ranks(bins).astype(np.float64)
         spread = ranks.std(axis=0)
         moves = ~self._apart & (spread > 0)
         scale = np.where(moves, 1.0 / np.where(moves, spread, 1.0), 0.0)
@@ -229,6 +240,14 @@ class Reference:
         # a weighted sum of chi-squares, by its first two moments (Satterthwaite)
         self.scale = squared / total if total > 1e-12 else 1.0
         self.degrees = total**2 / squared if total > 1e-12 and moves.any() else 0.0
+
+
+def _ranks(bins: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Of values in these bins, -1 in the first of a column to almost 1 in the last."""
+    ranks = (bins & (BINS - 1)).astype(np.float32)
+    ranks *= np.float32(2.0 / BINS)
+    ranks -= np.float32(1.0)
+    return ranks
 
 
 def _index(now: NDArray[np.float32], then: NDArray[np.float32]) -> NDArray[np.float32]:

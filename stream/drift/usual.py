@@ -36,14 +36,18 @@ def is_usual(past: NDArray[np.float32], values: Floats, since: int, worse: int, 
     length = max(_LEAST, len(values) - since)
     if len(before) < length or len(values) + len(past) < length:
         return False
-    recent = np.concatenate([past, values])[-length:].clip(-LARGEST, LARGEST).astype(np.float64)
-    error = (2.0 * float(recent.var()) / length) ** 0.5
+    short = length - len(values)
+    recent = (values[-length:] if short <= 0 else np.concatenate([past[-short:], values])).clip(-LARGEST, LARGEST)
+    mean = float(np.add.reduce(recent) / length)
+    away = recent - mean
+    error = (2.0 * float(np.add.reduce(away * away) / length) / length) ** 0.5
     total = np.zeros(len(before) + 1)
     before.cumsum(out=total[1:])
     means = total[length:] - total[:-length]
-    means *= worse
+    if worse != 1:
+        means *= worse
     means /= length
-    as_bad = np.flatnonzero(means >= worse * float(recent.mean()) - error - 1e-9)
+    as_bad = np.flatnonzero(means >= worse * mean - error - 1e-9)
     found, place = 0, 0
     while place < len(as_bad) and found < times:
         found += 1

@@ -53,20 +53,19 @@ class PassiveAggressive:
         if (more := columns - self.columns) > 0:
             self._head = np.pad(self._head, ((0, 0), (0, more)))
         fade, right = 1.0 - 1.0 / HORIZON, self._right
-        for row, code in enumerate(codes.tolist()):
+        for row, (code, beside) in enumerate(zip(codes.tolist(), ridge.tolist())):
             h = features[row]
-            scores = h @ self._head
-            right[0] = right[0] * fade + (int(ridge[row].argmax()) == code)
-            right[1] = right[1] * fade + (int(scores.argmax()) == code)
-            scores += 1.0
-            scores[code] = 2.0 - scores[code]
-            step = np.maximum(scores, 0.0, out=scores)  # the loss of each class
-            if not np.logical_or.reduce(step) or not (square := float(h @ h)):
+            scores = (h @ self._head).tolist()  # of few classes: plain numbers take less time than arrays
+            right[0] = right[0] * fade + (beside.index(max(beside)) == code)
+            right[1] = right[1] * fade + (scores.index(max(scores)) == code)
+            losses = [max(score + 1.0, 0.0) for score in scores]
+            losses[code] = max(2.0 - (scores[code] + 1.0), 0.0)
+            if not any(losses) or not (square := float(h @ h)):
                 continue
-            step /= -square
-            np.maximum(step, -1.0 if weights is None else -weights[row], out=step)
+            most = 1.0 if weights is None else float(weights[row])
+            step = [-min(loss / square, most) for loss in losses]
             step[code] = -step[code]
-            self._head += h[:, None] * step
+            self._head += h[:, None] * np.array(step)
 
     def pause(self) -> None:
         """A larger or a late micro-batch was learned: what was right before it counts no longer."""

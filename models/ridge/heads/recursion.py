@@ -118,8 +118,9 @@ class Recursion:
         if rows.weights is not None:
             weight *= rows.weights[0]
         capacity = 1.0 + weight * (P @ h)
-        if not all(0.0 < one < LARGEST for one in capacity.tolist()):
-            return False
+        for one in capacity.tolist():
+            if not 0.0 < one < LARGEST:
+                return False
         gain = weight / capacity
         np.multiply(P, np.sqrt(gain)[:, None], out=self._steps[:, made])
         P *= gain[:, None]

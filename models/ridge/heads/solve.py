@@ -89,11 +89,10 @@ def factorise(gram: Floats, gamma: Penalty, constant: int | None = None) -> Floa
     Sums that rounding has made indefinite (removed events, features that differ by many powers of
     ten) get a larger γ, in powers of ten, until they are positive definite.
     """
-    diagonal = np.arange(len(gram))
     extra, first = gamma, True
     while True:
         penalised = gram.copy(order="F")
-        penalised[diagonal, diagonal] += extra
+        penalised.ravel(order="K")[:: len(gram) + 1] += extra  # its diagonal
         if constant is not None and gram[constant, constant] > 0 and first:
             penalised[constant, constant] = gram[constant, constant] * (1 + 1e-12)
         factor, info = dpotrf(penalised, lower=0, clean=0, overwrite_a=1)

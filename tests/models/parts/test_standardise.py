@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from thalweg.models.parts.standardise import Standardiser
+from thalweg.models.parts.running_scale import RunningScale
+from thalweg.models.parts.standardise import Standardiser, limited, within
+from thalweg.models.parts.standardise import scaled as scaled_by
 
 Floats = NDArray[np.float64]
 
@@ -98,3 +100,52 @@ def test_numbers_that_vary_little_beside_their_mean_are_no_constants(mean: float
     found = [standardiser.take(mean + drawn[part], 6.0)[0] for part in standardiser.stretches(600)]
 
     assert np.std(np.concatenate(found)[-100:]) == pytest.approx(np.std(drawn[-100:]), rel=0.1)
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 5000])
+@given(seed=st.integers(0, 1000), factor=st.sampled_from([0.1, 1.0, 3.0]), missing=st.integers(0, 2))
+def test_numbers_are_clipped_as_by_numpy_however_many_they_are(
+    count: int, seed: int, factor: float, missing: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    z = generator.standard_normal((1, count)) * factor
+    z[0, generator.integers(0, count, missing)] = np.nan
+    with np.errstate(invalid="ignore"):
+        expected = np.clip(z, -2.0, 2.0)
+
+    inside = within(z, 2.0)
+    found = limited(z.copy(), 2.0)
+
+    np.testing.assert_array_equal(found, expected)
+    if inside:
+        np.testing.assert_array_equal(z, expected)
+
+
+def test_nothing_is_clipped_of_no_numbers() -> None:
+    assert limited(np.zeros((0, 3)), 2.0).shape == (0, 3)
+
+
+def test_rows_of_float32_are_scaled_alike_one_by_one_and_together() -> None:
+    log = rows(300).astype(np.float32)
+    shift, factor = log.mean(axis=0, dtype=np.float64), 1.0 / log.std(axis=0, dtype=np.float64)
+
+    together, into = scaled_by(log, shift, factor, 2.0), np.empty((300, 3))
+
+    np.testing.assert_array_equal(together, [scaled_by(row[None], shift, factor, 2.0)[0] for row in log])
+    assert scaled_by(log, shift, factor, 2.0, out=into) is into
+    np.testing.assert_array_equal(into, together)
+
+
+@pytest.mark.parametrize("beyond", [5.0, 30.0, 200.0])
+def test_a_row_far_out_is_clipped_when_it_is_learned(beyond: float) -> None:
+    scale, log = RunningScale(3), rows(1000)
+    for part in scale.stretches(len(log)):
+        scale.take(log[part], 6.0)
+    deviation, before = 1 / scale.factor, scale._mean.copy()
+    far = scale.shift + beyond * deviation
+
+    z, _ = scale.take(far[None], 6.0)
+
+    np.testing.assert_allclose(z, [[min(beyond, 6.0)] * 3])
+    moved = (scale._mean - before) * scale.events / deviation  # as if it were at most 60 deviations away
+    np.testing.assert_allclose(moved, min(beyond, 60.0), atol=0.5)

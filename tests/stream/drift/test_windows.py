@@ -7,7 +7,7 @@ import pytest
 from scipy.special import kolmogorov
 
 from thalweg.stream.drift.inputs import ColumnsWatch
-from thalweg.stream.drift.reference import STEP, Reference, quantiles
+from thalweg.stream.drift.reference import BINS, STEP, Reference, quantiles
 from thalweg.stream.drift.windows import Windows, told
 
 COLUMNS = 6
@@ -51,6 +51,29 @@ def test_each_window_is_as_if_it_were_alone() -> None:
             assert windows.strongest(number) == one.strongest(0)
     assert [windows.moving(number) is not None for number in range(4)] == [False, True, False, True]
     assert windows.told(3)[0][0] == 0
+
+
+def test_many_windows_have_the_distances_of_each_alone_bit_by_bit() -> None:
+    base = reference(np.random.default_rng(0))
+    windows = compared(base, np.linspace(0.0, 2.0, 120).tolist())
+
+    together = base.distances(windows._share)  # so many columns of windows are summed in another way
+
+    each = [base.distances(windows._share[number : number + 1])[0] for number in range(120)]
+    np.testing.assert_array_equal(together, each)
+
+
+def test_a_missing_value_changes_no_other_bin() -> None:
+    base, rows = reference(np.random.default_rng(0)), np.random.default_rng(1).normal(size=(200, COLUMNS))
+    whole, gaps = rows.astype(np.float32), rows.astype(np.float32)
+    gaps[::3, 1], gaps[::5, 4], gaps[7, 0] = np.nan, np.inf, -np.inf
+    missing = ~np.isfinite(gaps)
+
+    of_whole, of_gaps = base.binned(whole), base.binned(gaps)
+
+    np.testing.assert_array_equal(of_gaps[~missing], of_whole[~missing])
+    assert set((of_gaps[missing] % BINS).tolist()) == {BINS - 1}
+    np.testing.assert_array_equal(of_gaps // BINS, np.tile(np.arange(COLUMNS), (200, 1)))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import LearnerContext
@@ -109,3 +110,36 @@ def test_with_one_decay_the_head_is_that_of_ridge() -> None:
     right(learner, x, y)
 
     np.testing.assert_array_equal(learner._present(), learner._heads[0])
+
+
+def by_arrays(
+    head: NDArray[np.float64], h: NDArray[np.float64], code: int, weight: float | None
+) -> NDArray[np.float64]:
+    """The head after one event, as the source states it, in arrays."""
+    scores = h @ head + 1.0
+    scores[code] = 2.0 - scores[code]
+    step = np.maximum(scores, 0.0) / -float(h @ h)
+    step = np.maximum(step, -1.0 if weight is None else -weight)
+    step[code] = -step[code]
+    return np.asarray(head + h[:, None] * step)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_event_changes_the_head_by_the_bits_of_the_arrays(classes: int, weighted: bool) -> None:
+    generator = np.random.default_rng(classes)
+    alone, expected = PassiveAggressive(5), np.zeros((5, classes))
+    ridge_scores = generator.standard_normal((200, classes))
+    for row in range(200):
+        h = generator.standard_normal(5) * 10.0 ** generator.integers(-2, 3)
+        code, weight = int(generator.integers(classes)), float(generator.random())
+        alone.learn(
+            h[None],
+            np.array([code], np.int32),
+            np.array([weight]) if weighted else None,
+            ridge_scores[row : row + 1],
+            classes,
+        )
+        expected = by_arrays(expected, h, code, weight if weighted else None)
+
+    np.testing.assert_array_equal(alone.tensors()["head"], expected)
