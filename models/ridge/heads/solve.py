@@ -30,10 +30,19 @@ def penalty_of(gamma: float | str, diagonal: Floats, constant: int | None) -> fl
     """The same, of the Gram's diagonal (D,)."""
     if not isinstance(gamma, str):
         return gamma
-    if constant is None or len(diagonal) <= WIDE + 2 or diagonal[constant] <= 0:
+    if constant is None:
         return 1.0
-    width = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])
-    return max(1.0, (min(width, len(diagonal)) - WIDE) / 2)
+    total = float(diagonal[constant])
+    return penalty_of_squares(gamma, len(diagonal), float(diagonal.sum()) - total, total)
+
+
+def penalty_of_squares(gamma: float | str, size: int, squares: float, total: float) -> float:
+    """The same, of the sum of the squares of D features but the constant one, and of the weight of the events."""
+    if not isinstance(gamma, str):
+        return gamma
+    if size <= WIDE + 2 or total <= 0:
+        return 1.0
+    return max(1.0, (min(squares / total, size) - WIDE) / 2)
 
 
 FLAT = 1e-12
