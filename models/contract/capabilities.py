@@ -129,6 +129,15 @@ class SharedMemoryLearner(Protocol):
 
 
 @runtime_checkable
+class GrowingState(Protocol):
+    """A learner whose state is small while events are few, and then becomes large at once."""
+
+    @property
+    def grown_bytes(self) -> int:
+        """What its state takes, at least, once it has."""
+
+
+@runtime_checkable
 class Mergeable(Protocol):
     """A learner that can merge what another one has learned from other events."""
 

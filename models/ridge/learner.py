@@ -76,6 +76,7 @@ class Ridge:
             self._targets = Targets(p.targets, None if p.additive else p.target_clip, centred=p.bias)
         make, self.computed_on = placed_sums(context)
         self._sums = Sums(self._map, p, make, hold=not self.computed_on)
+        self.grown_bytes = self._sums.grown_bytes  # as of `GrowingState`
         self._schedule = Schedule(p, self._map.size, self._columns.width, on_gpu=bool(self.computed_on))
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
@@ -224,9 +225,9 @@ class Ridge:
         alone = self._alone
         schedule = alone.schedule if alone.rests else self._schedule
         wanted = not alone.rests and schedule.recursive(self._sums.columns, events)
-        if not (self._must_refresh or (wanted and self.params.refresh_events == "auto")):
-            if not self._sums.due(schedule, self._since_refresh, self._learned):
-                return
+        at_once = self._must_refresh or (wanted and self.params.refresh_events == "auto")
+        if not at_once and not self._sums.due(schedule, self._since_refresh, self._learned):
+            return
         if not wanted:
             self.refresh()
             return

@@ -1,8 +1,8 @@
 """The sums of all decays, and the events that wait to be added to them.
 
 Events wait while heads are updated by Woodbury steps, which need no sums; many are then added by the calls that one
-would take. Those of wide tables wait, too (`held.py`), and the first of these stand for the sums. Which events are in the sums is a function of the micro-batches alone: nothing is added because somebody
-looks.
+would take. Those of wide tables wait, too (`early/held.py`), and the first of these stand for the sums. Which events
+are in the sums is a function of the micro-batches alone: nothing is added because somebody looks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.parts.running_scale import Move
 from thalweg.models.parts.standardise import Standardiser
 from thalweg.models.ridge.clocks import ClassClocks
-from thalweg.models.ridge.early import EarlyStatistics
+from thalweg.models.ridge.early.held import TOGETHER, Held, holds
+from thalweg.models.ridge.early.statistics import EarlyStatistics
 from thalweg.models.ridge.heads.recursion import Recursion
 from thalweg.models.ridge.heads.refresh import Schedule
-from thalweg.models.ridge.held import TOGETHER, Held, holds
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
@@ -238,6 +238,11 @@ class Sums:
         if self.events > before:
             for member in self.members:
                 member.drop_denormals(before, self.events)
+
+    @property
+    def grown_bytes(self) -> int:
+        """What the sums of all decays take without any target."""
+        return 8 * len(self._decays) * self._features.size**2
 
     def tensors(self) -> Mapping[str, Array]:
         """Tensors for `state()`."""

@@ -2,7 +2,7 @@
 
 Adding one event to D² sums costs as much as reading all of them, so events wait and many are added at once. The first
 ones wait until they are half as many as the inputs: D² sums of fewer events say no more than these themselves, and
-heads follow from the n² products between events (`early.py`), at a fraction of the time and the memory.
+heads follow from the n² products between events (`statistics.py`), at a fraction of the time and the memory.
 State: 8 n (D + C + 1) bytes, n events.
 """
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.ridge.early.held import Held
 from thalweg.models.ridge.heads.scatter import Scatter
 from thalweg.models.ridge.heads.solve import Penalty, penalty_of_squares, solve
-from thalweg.models.ridge.held import Held
 from thalweg.models.ridge.statistics import Rows, Statistics
 
 Floats = NDArray[np.float64]
