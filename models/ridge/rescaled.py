@@ -104,12 +104,12 @@ class Rescaling:
         spread = np.sqrt(np.square(m.projection).sum(axis=0))
         return np.asarray(ndtr((means @ m.projection + m.offsets) / np.maximum(spread, 1e-300)))
 
-    def inputs(self, rows: Floats) -> Floats:
-        """Inputs (n, F) as they are under the new scale, clipped."""
-        moved = rows.copy()
-        columns = rows[:, self._columns] * self._ratio + self._offset
-        moved[:, self._columns] = np.clip(columns, -self._clip, self._clip)
-        return moved
+    def events(self, features: Floats, means: Floats) -> None:
+        """Re-express events (n, D) as `apply` does their sums, in place; their inputs have these means (F,)."""
+        self._left(features.T, self._gates(means))
+        rows = self._map.expansion + self._columns
+        square, limit = np.square(features[:, rows]).mean(axis=0), self._clip**2
+        features[:, rows] *= np.sqrt(limit / np.maximum(square, limit))
 
     def cross(self, array: Floats, means: Floats) -> None:
         """Re-express cross-moments (D, C) of events of which the inputs have these means (F,), in place."""

@@ -120,9 +120,8 @@ class Held:
         self.weights[:] *= share
 
     def rescale(self, rescaling: Rescaling) -> None:
-        """Re-express them under a new scale, exactly: what was beyond the old clip apart."""
-        m = self.map
-        self.features[:] = m.features(rescaling.inputs(self.features[:, m.expansion : m.expansion + m.width]))
+        """Re-express them under a new scale, as sums of them would be."""
+        rescaling.events(self.features, self.means)
         self._products.clear()
 
     @property

@@ -126,15 +126,18 @@ def test_the_scatter_within_classes_is_that_of_the_sums() -> None:
     np.testing.assert_allclose(early.class_weight, summed.class_weight)
 
 
-def test_events_that_wait_are_re_expressed_as_if_they_came_under_the_new_scale() -> None:
-    features, _, early = both(1.0, classes=True)
-    inputs = early._held.features[:, 6:36].copy()
-    move = Move(np.array([1, 4]), np.array([0.5, 3.0]), np.array([1.0, -0.5]))
+def test_events_that_wait_are_re_expressed_as_their_sums_are() -> None:
+    features, summed, early = both(1.0, classes=True)
+    move = Move(np.array([1, 4]), np.array([0.5, 9.0]), np.array([1.0, -0.5]))  # the second beyond the clip
+    early._held.weights[:] = 1.0
+    expected = Statistics(features.size, summed.columns)
+    expected.add(early._held.all)
 
+    Rescaling(features, move, clip=2.0).apply(expected)
     early._held.rescale(Rescaling(features, move, clip=2.0))
 
-    inputs[:, [1, 4]] = np.clip(inputs[:, [1, 4]] * move.ratio + move.offset, -2.0, 2.0)
-    np.testing.assert_array_equal(early._held.features, features.features(inputs))
+    np.testing.assert_allclose(np.triu(early.gram), np.triu(expected.gram), atol=1e-9)
+    np.testing.assert_allclose(early.cross, expected.cross, atol=1e-9)
 
 
 # The learner
