@@ -66,7 +66,7 @@ class Explainer(Protocol):
     """A predictor that can explain its predictions."""
 
     def explain(self, inputs: Inputs, most: int) -> list[Any]:
-        """Per row, at most `most` entries that explain the prediction, as JSON values."""
+        """Per row, at most `most` entries that explain the prediction, as JSON values, and what remains beside them."""
 
 
 class Course(NamedTuple):
