@@ -92,7 +92,8 @@ class ColumnConfig(Settings):
     """`datetime`: unit of a number."""
     format: str = _USUAL.format
     """How texts are written, if not as `1234.5` and `2026-12-31T13:45`. `numeric`: `"1,234.5"` or `"1.234,5"`, with
-    signs of currencies and percent left out, or with a unit after it, `"1,234.5 kg"`; `datetime`: a pattern such as `"%d.%m.%Y %H:%M"`, in UTC."""
+    signs of currencies and percent left out, or with a unit after it, `"1,234.5 kg"`; `datetime`: a pattern such as
+    `"%d.%m.%Y %H:%M"`, in UTC."""
     length: Annotated[int, Field(ge=0, le=100_000)] = _USUAL.length
     """`list` of numbers: how many; 0: a list of texts."""
 
