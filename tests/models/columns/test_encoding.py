@@ -90,7 +90,7 @@ def test_an_explanation_names_the_columns_that_an_encoder_takes_together() -> No
     together = next(entry for entry in rows[0] if entry["column"] == "body + title")
     assert together["value"][0].startswith("it says")
     one = taught(EncoderSpec(name=OWN + "lengths", columns=("body",)))
-    assert {entry["column"] for entry in explained(one, payments(1, 5).inputs)[0]} == TABLE.keys()
+    assert {entry["column"] for entry in explained(one, payments(1, 5).inputs)[0]} == {*TABLE, "(constant)"}
 
 
 def test_missing_values_come_to_the_encoder_as_they_are() -> None:
