@@ -16,6 +16,12 @@ from thalweg.proto.schema import LabelKind
 Remembered: TypeAlias = Literal["class", "numbers", "probability", ""]
 
 
+SHARES = ("probabilities", "type_scores")
+"""Outputs with a probability for each of `Predictor.classes`, whatever the task."""
+BY_CLASS = (*SHARES, "scores")
+"""Outputs with a column for each of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One kind of prediction."""

@@ -1,10 +1,12 @@
-"""A prediction explained by columns: how much the score of the predicted class would change without each of them.
+"""A prediction explained by columns: what each of them adds to the score of the predicted class; it adds up.
 
 Without a column all of its features are 0: a number is at its mean, a category is none of the known ones, nothing is
-marked as missing. Where scores are linear in the features, as those of `ridge` behind columns are, this change is the
-sum of weight times feature over the features of the column, and all of them and the constant add up to the score.
-Elsewhere it is what the column adds to this row's score given its other columns, and they do not add up to it.
-Cost: one prediction of all rows per column.
+marked as missing. From a row without any column, whose score is the constant, to the whole row columns are added one
+after the other, each with the change of the score that it makes: once in the order of the columns, once in the reverse
+one, and the mean of both is told. So all of them and the constant are the score, whatever the learner. Where scores are
+linear in the features it is the sum of weight times feature; where at most two columns have an effect together, each
+gets half of it: these are Shapley values (Castro, Gomez and Tejada, 2009, estimate them by more orders).
+Cost: two predictions of all rows per column.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from thalweg.models.columns.transform import FEATURES, Known, Transform
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Array, Inputs
 
+OTHERS, CONSTANT = "(other columns)", "(constant)"
+"""In place of a column: what those that are not told add together, and the score without any column."""
 _LONGEST_TEXT = 200  # characters of a value in an explanation
 _AT_ONCE = 1024
 """Rows explained at a time: bounds the memory of a request with many."""
@@ -46,13 +50,14 @@ class ColumnExplainer:
 
         Args:
             inputs: As for `predict`.
-            most: Entries per row.
+            most: Columns per row.
 
         Returns:
             Per row, entries with the `column`, its `value` (None where it is missing), and its `contribution`: to the
             score of the predicted class, `label`; or to the predicted value, a list if that has several numbers.
-            Columns that an encoder takes together are one entry, `title + body`, with a list of values. No entries for
-            a row without a prediction.
+            Columns that an encoder takes together are one entry, `title + body`, with a list of values. Then what is
+            missing to the score: `(other columns)`, if some were left out, and `(constant)`. No entries for a row
+            without a prediction.
         """
         checked, rows = self._transform.checked(inputs)
         columns = {name: checked[name] for name in self._transform.inputs}
@@ -66,11 +71,7 @@ class ColumnExplainer:
         predicted = self._predictor.predict({FEATURES: features})
         codes = predicted.get("label") if "value" not in predicted else None
         scores = _explained_of(predicted, codes)
-        changes = np.empty((len(self._groups), *scores.shape))  # (K, N) or (K, N, numbers of a value)
-        for number, places in enumerate(self._groups.values()):
-            without = features.copy()
-            without[:, places] = 0.0
-            changes[number] = scores - _explained_of(self._predictor.predict({FEATURES: without}), codes)
+        changes, constant = self._changes(features, codes)
         size = np.abs(changes).reshape(len(changes), len(scores), -1).max(axis=2, initial=0.0)
         names = list(self._groups)
         answers = []
@@ -78,21 +79,50 @@ class ColumnExplainer:
             told = codes is None or codes[row] >= 0
             order = np.argsort(-size[:, row], kind="stable")[:most].tolist()
             usable = told and bool(np.isfinite(size[:, row]).all())
-            entries = [self._entry(columns, row, names[at], changes[at, row]) for at in order] if usable else []
+            entries = []
+            if usable:
+                entries = [self._entry(columns, row, names[at], changes[at, row]) for at in order]
+                if len(order) < len(names):
+                    entries.append(_rest(OTHERS, changes[:, row].sum(axis=0) - changes[order, row].sum(axis=0)))
+                entries.append(_rest(CONSTANT, constant[row]))
             if codes is not None:
                 label = self._predictor.classes[codes[row]] if told else ""
                 entries = [{"label": label, **entry} for entry in entries]
             answers.append(entries)
         return answers
 
+    def _changes(self, features: Array, codes: Array | None) -> tuple[Array, Array]:
+        """What each column adds, (K, N) or (K, N, numbers of a value), and the constant, (N,) or (N, numbers)."""
+
+        def score(part: Array) -> Array:
+            return _explained_of(self._predictor.predict({FEATURES: part}), codes)
+
+        constant = score(np.zeros_like(features))
+        changes = np.zeros((len(self._groups), *constant.shape))
+        orders = list(enumerate(self._groups.values()))
+        for order in (orders, orders[::-1]):
+            part, before = np.zeros_like(features), constant
+            for number, places in order:
+                if features[:, places].any():
+                    part[:, places] = features[:, places]
+                    changes[number] += (after := score(part)) - before
+                    before = after
+        return changes / 2.0, constant
+
     @staticmethod
     def _entry(columns: Inputs, row: int, names: tuple[str, ...], change: Array) -> dict[str, Any]:
-        numbers, values = change.reshape(-1).tolist(), [_shown(columns[name][row]) for name in names]
-        return {
-            "column": " + ".join(names),
-            "value": values[0] if len(names) == 1 else values,
-            "contribution": numbers[0] if len(numbers) == 1 else numbers,
-        }
+        values = [_shown(columns[name][row]) for name in names]
+        value = values[0] if len(names) == 1 else values
+        return {"column": " + ".join(names), "value": value, "contribution": _as_json(change)}
+
+
+def _rest(name: str, change: Array) -> dict[str, Any]:
+    return {"column": name, "value": None, "contribution": _as_json(change)}
+
+
+def _as_json(change: Array) -> Any:
+    numbers = np.reshape(change, -1).tolist()
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _explained_of(predicted: Any, codes: Array | None) -> Array:

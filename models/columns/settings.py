@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from thalweg.models.parts.settings import Settings, nearest, rule
-from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, pattern_fault
+from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, parted_format, pattern_fault
 from thalweg.proto.columns import class_name
 from thalweg.proto.rows.column import Column, ColumnKind, Missing, TimeUnit
 
@@ -92,7 +92,8 @@ class ColumnConfig(Settings):
     """`datetime`: unit of a number."""
     format: str = _USUAL.format
     """How texts are written, if not as `1234.5` and `2026-12-31T13:45`. `numeric`: `"1,234.5"` or `"1.234,5"`, with
-    signs of currencies and percent left out; `datetime`: a pattern such as `"%d.%m.%Y %H:%M"`, in UTC."""
+    signs of currencies and percent left out, or with a unit after it, `"1,234.5 kg"`; `datetime`: a pattern such as
+    `"%d.%m.%Y %H:%M"`, in UTC."""
     length: Annotated[int, Field(ge=0, le=100_000)] = _USUAL.length
     """`list` of numbers: how many; 0: a list of texts."""
 
@@ -109,7 +110,7 @@ class ColumnConfig(Settings):
             return None
         if self.kind == "numeric":
             known = " or ".join(f'"{one}"' for one in NUMBER_FORMATS)
-            return None if self.format in NUMBER_FORMATS else f"expected {known}, got {self.format!r}"
+            return None if _is_number_format(self.format) else f"expected {known}, or with a unit, got {self.format!r}"
         why = pattern_fault(self.format)
         return why and f"expected a pattern of times such as '%d.%m.%Y %H:%M', got {self.format!r}: {why}"
 
@@ -177,3 +178,11 @@ def columns_of(given: Mapping[str, Any]) -> dict[str, Column]:
     """
     table = _Columns.of({"columns": dict(given)})
     return {name: one.column(name) for name, one in table.columns.items()}
+
+
+def _is_number_format(form: str) -> bool:
+    try:
+        parted_format(form)
+    except ValueError:
+        return False
+    return True

@@ -20,6 +20,7 @@ from thalweg.models.contract.capabilities import (
     Averageable,
     Explainer,
     Forgetting,
+    GrowingState,
     InputValidator,
     IntensityCurves,
     Mergeable,
@@ -301,6 +302,7 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, StagedPredictor], object]] = {
 _OF_LEARNERS: Mapping[type, Callable[[Any, FeatureStage], object]] = {
     Forgetting: _unchanged,
     SharedMemoryLearner: _unchanged,
+    GrowingState: _unchanged,
     Mergeable: _Mergeable,
     Unlearner: _Unlearner,
     Averageable: _Averageable,

@@ -66,7 +66,7 @@ class Explainer(Protocol):
     """A predictor that can explain its predictions."""
 
     def explain(self, inputs: Inputs, most: int) -> list[Any]:
-        """Per row, at most `most` entries that explain the prediction, as JSON values."""
+        """Per row, at most `most` entries that explain the prediction, as JSON values, and what remains beside them."""
 
 
 class Course(NamedTuple):
@@ -126,6 +126,15 @@ class SharedMemoryLearner(Protocol):
 
         The learner removes files of earlier runs itself. The states of its predictors may name files there.
         """
+
+
+@runtime_checkable
+class GrowingState(Protocol):
+    """A learner whose state is small while events are few, and then becomes large at once."""
+
+    @property
+    def grown_bytes(self) -> int:
+        """What its state takes, at least, once it has."""
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from thalweg.models.contract.capabilities import (
     Averageable,
     Explainer,
     Forgetting,
+    GrowingState,
     InputValidator,
     IntensityCurves,
     Mergeable,
@@ -236,6 +237,7 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, EncodedPredictor], object]] = {
 }
 _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
     Forgetting: _unchanged,
+    GrowingState: _unchanged,
     SharedMemoryLearner: _unchanged,
     Mergeable: _unchanged,
     Unlearner: _Unlearner,

@@ -216,7 +216,7 @@ def _predicted_errors(found: Likelihoods, away: Mask) -> Floats:
     there, here = np.flatnonzero(away), np.flatnonzero(~away)
     lead_there = scores[there, there] - scores[np.ix_(here, there)].max(axis=0)
     lead_here = scores[np.ix_(there, here)].max(axis=0) - scores[here, here]
-    spread = head.T @ found.within @ head
+    spread = found.within.between(head)
     variance = float(np.mean(np.diag(spread)[there])) + float(np.mean(np.diag(spread)[here]))
     variance -= 2.0 * float(np.mean(spread[np.ix_(here, there)]))
     deviation = SPREAD * np.sqrt(max(variance, 1e-12))

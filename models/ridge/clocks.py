@@ -130,6 +130,11 @@ class ClassClocks:
             self._excess += more / self._gain()
             self._excessive = True
 
+    def move(self, rescaling: Rescaling, means: Floats) -> None:
+        """Re-express the excess alone; the inputs have these means (F,)."""
+        if self._excessive:
+            rescaling.cross(self._excess, means)
+
     def own(self, common: Statistics) -> tuple[Floats, Floats]:
         """Cross-moments (D, C) and weights (C,) at the classes' own clocks."""
         gain = self._gain()

@@ -75,7 +75,8 @@ class Ridge:
         if numbers:
             self._targets = Targets(p.targets, None if p.additive else p.target_clip, centred=p.bias)
         make, self.computed_on = placed_sums(context)
-        self._sums = Sums(self._map.size, self._columns.width, p, make)
+        self._sums = Sums(self._map, p, make, hold=not self.computed_on)
+        self.grown_bytes = self._sums.grown_bytes  # as of `GrowingState`
         self._schedule = Schedule(p, self._map.size, self._columns.width, on_gpu=bool(self.computed_on))
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
@@ -138,7 +139,7 @@ class Ridge:
         if len(self._members) > 1 and self._learned:
             self._mixture.score(rows, self._heads, errors)
         if self._absent is not None and rows.codes is not None and rows.inputs is not None:
-            if recursion.waiting and self._absent.clocks.stores(rows.codes):
+            if self._sums.waiting and self._absent.clocks.stores(rows.codes):
                 self._sums.add_waiting()
             self._absent.add(rows.inputs, rows.features, rows.codes, self._sums.slowest)
         if errors is None:
@@ -224,10 +225,9 @@ class Ridge:
         alone = self._alone
         schedule = alone.schedule if alone.rests else self._schedule
         wanted = not alone.rests and schedule.recursive(self._sums.columns, events)
-        if not (self._must_refresh or (wanted and self.params.refresh_events == "auto")):
-            weights = [member.class_weight for member in self._members]
-            if not schedule.due(weights, self._since_refresh, self._learned):
-                return
+        at_once = self._must_refresh or (wanted and self.params.refresh_events == "auto")
+        if not at_once and not self._sums.due(schedule, self._since_refresh, self._learned):
+            return
         if not wanted:
             self.refresh()
             return

@@ -38,7 +38,7 @@ class Rescaling:
         total = float(sums.gram[constant, constant]) if constant is not None else float(sums.class_weight.sum())
         if not feature_map.direct or total <= 0:
             return
-        gates = self._gates(sums, total)
+        gates = self._gates(self._means(sums, total))
         shrink: Floats | None = None
         for gram in (sums.gram, *(sums.class_grams or ())):
             full = np.triu(gram)
@@ -88,7 +88,7 @@ class Rescaling:
         moved -= self._rectified(means, _spread(within, m.projection))
         out = np.zeros_like(cross)
         out[: m.expansion] = moved.T * weight
-        if (gates := self._gates(sums, total)) is not None:
+        if (gates := self._gates(self._means(sums, total))) is not None:
             out[: m.expansion] -= gates[:-1].T @ cross[m.expansion + self._columns[self._gradual]]
             out[: m.expansion] -= np.outer(gates[-1], cross[constant])
         return out
@@ -104,15 +104,32 @@ class Rescaling:
         spread = np.sqrt(np.square(m.projection).sum(axis=0))
         return np.asarray(ndtr((means @ m.projection + m.offsets) / np.maximum(spread, 1e-300)))
 
-    def _gates(self, sums: Statistics, total: float) -> Floats | None:
+    def events(self, features: Floats, means: Floats) -> None:
+        """Re-express events (n, D) as `apply` does their sums, in place; their inputs have these means (F,)."""
+        self._left(features.T, self._gates(means))
+        rows = self._map.expansion + self._columns
+        square, limit = np.square(features[:, rows]).mean(axis=0), self._clip**2
+        features[:, rows] *= np.sqrt(limit / np.maximum(square, limit))
+
+    def cross(self, array: Floats, means: Floats) -> None:
+        """Re-express cross-moments (D, C) of events of which the inputs have these means (F,), in place."""
+        self._left(array, self._gates(means))
+
+    def _means(self, sums: Statistics, total: float) -> Floats:
+        """Of the inputs (F,)."""
+        m = self._map
+        if m.constant is None:
+            return np.zeros(m.width)
+        return np.asarray(sums.gram[m.expansion : m.expansion + m.width, m.constant] / total)  # the last column: upper
+
+    def _gates(self, means: Floats) -> Floats | None:
         """Change of the arguments of random features per unit of each gradual column, and of the constant, times the
         share of open gates; (K + 1, D).
         """
         m, constant = self._map, self._map.constant
         if not m.expansion or constant is None or not len(self._gradual):
             return None
-        inputs = slice(m.expansion, m.expansion + m.width)
-        open_gates = self._open(sums.gram[inputs, constant] / total)  # the constant is last: in the upper triangle
+        open_gates = self._open(means)
         weights = m.projection[self._columns[self._gradual]]
         ratio, offset = self._ratio[self._gradual], self._offset[self._gradual]
         return np.asarray(np.vstack([weights * (ratio - 1.0)[:, None], offset @ weights]) * open_gates)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm, dsyrk
 
+from thalweg.models.ridge.heads.scatter import Scatter, ScatterOfSums
 from thalweg.models.ridge.heads.solve import Penalty, penalty_of, scaled_penalty, solve
 from thalweg.proto.schema import Array
 
@@ -127,6 +128,10 @@ class Statistics:
     def solve(self, gamma: Penalty, constant: int | None) -> Floats:
         """W (D, C) of these sums, as of `heads.solve.solve`."""
         return self.from_zero(solve(self.gram, self.cross, gamma, constant))
+
+    def scatter(self, constant: int | None) -> Scatter:
+        """The scatter within classes; `constant`: index of the constant feature."""
+        return ScatterOfSums(self.gram, self.cross, self.class_weight, constant)
 
     def from_zero(self, head: Floats) -> Floats:
         """W (D, C) of features from their origin, as one of features: the intercept takes up the difference."""

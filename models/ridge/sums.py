@@ -1,8 +1,8 @@
 """The sums of all decays, and the events that wait to be added to them.
 
 Events wait while heads are updated by Woodbury steps, which need no sums; many are then added by the calls that one
-would take. Which events are in the sums is a function of the micro-batches alone: nothing is added because somebody
-looks.
+would take. Those of wide tables wait, too (`early/held.py`), and the first of these stand for the sums. Which events
+are in the sums is a function of the micro-batches alone: nothing is added because somebody looks.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.parts.half_life import HalfLife
+from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.parts.running_scale import Move
 from thalweg.models.parts.standardise import Standardiser
 from thalweg.models.ridge.clocks import ClassClocks
+from thalweg.models.ridge.early.held import TOGETHER, Held, holds
+from thalweg.models.ridge.early.statistics import EarlyStatistics
 from thalweg.models.ridge.heads.recursion import Recursion
+from thalweg.models.ridge.heads.refresh import Schedule
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
@@ -27,36 +31,46 @@ from thalweg.proto.schema import Array
 
 
 class Sums:
-    """One `Statistics` per decay, and the `Recursion` whose events wait."""
+    """One `Statistics` per decay, the `Recursion` whose events wait, and others that do."""
 
-    def __init__(self, size: int, width: int, params: Params, make: Callable[..., Statistics] = Statistics) -> None:
+    def __init__(
+        self, features: FeatureMap, params: Params, make: Callable[..., Statistics] = Statistics, *, hold: bool = False
+    ) -> None:
         """Without events.
 
         Args:
-            size: Features, D.
-            width: Inputs, F.
+            features: From inputs to features.
             params: Of the learner.
             make: Makes the sums of a decay: `Statistics`, or the same on a device.
+            hold: Events of wide tables wait.
         """
+        size, width = features.size, features.width
         self._classes = params.task == "classification"
         columns = 0 if self._classes else params.targets
         moments, grams = width if params.balance == "pseudo_features" else 0, params.balance == "reweighted"
-        self.members = [
-            make(
-                size,
-                columns,
-                decay=decay,
-                moments=moments,
-                class_grams=grams,
-                presence=params.standardise == "solved",
-            )
-            for decay in params.forgetting
-        ]
+
+        def made() -> list[Statistics]:
+            wanted = {"moments": moments, "class_grams": grams, "presence": params.standardise == "solved"}
+            return [make(size, columns, decay=decay, **wanted) for decay in params.forgetting]
+
+        self._made, self._decays = made, params.forgetting
+        self._features, self._hold = features, hold and holds(params, features)
+        self._held = Held(features, classes=self._classes) if self._hold else None
+        self.early = self._hold
+        """Whether all events are held, and there are no sums yet."""
+        self.members = made() if self._held is None else self._of_held(self._held)
         self.half_life = HalfLife(params.half_life_seconds) if params.half_life_seconds else None
-        self.slowest = self.members[int(np.argmax(params.forgetting))]
         self.recursion = Recursion(size, params.forgetting)
         self.events = 0
         """Events in the sums: those learned less those that wait."""
+
+    def _of_held(self, held: Held) -> list[Statistics]:
+        return [EarlyStatistics(held, decay) for decay in self._decays]
+
+    @property
+    def slowest(self) -> Statistics:
+        """The one of `members` that forgets most slowly."""
+        return self.members[int(np.argmax(self._decays))]
 
     @property
     def columns(self) -> int:
@@ -66,6 +80,8 @@ class Sums:
     def grow(self, columns: int) -> None:
         """Add columns up to `columns`."""
         self.recursion.grow(columns)
+        if self._held is not None:
+            self._held.grow(columns)
         for member in self.members:
             member.grow(columns)
 
@@ -99,15 +115,51 @@ class Sums:
                 yield slice(start + part.start, start + part.stop)
 
     def add(self, rows: Rows) -> None:
-        """Add events to the sums; none may wait."""
+        """Add events; none may wait for the recursion. Those of wide tables wait until they are many."""
+        held = self._held
+        if held is None:
+            self._add(rows)
+            return
+        held.add(rows)
+        if self.early and held.events > held.first_ones:
+            self.begin()
+        elif not self.early and held.events >= TOGETHER:
+            self.add_waiting()
+
+    def _add(self, rows: Rows) -> None:
         for member in self.members:
             member.add(rows)
         self.events += len(rows.features)
 
+    def begin(self) -> None:
+        """From now on there are sums, of all events."""
+        if self._held is None:
+            return
+        if self.early:
+            columns = self.columns
+            self.early, self.members[:] = False, self._made()
+            for member in self.members:
+                member.grow(columns)
+        self.add_waiting()
+
+    @property
+    def waiting(self) -> int:
+        """Events that `add_waiting` would add."""
+        return self.recursion.waiting + (0 if self._held is None or self.early else self._held.events)
+
     def add_waiting(self) -> None:
-        """Add the events that wait."""
+        """Add the events that wait; but for the first ones of a wide table, which stand for the sums."""
         if (rows := self.recursion.take(classes=self._classes)) is not None:
-            self.add(rows)
+            self._add(rows)
+        if self._held is not None and not self.early and self._held.events:
+            self._add(self._held.all)
+            self._held.clear()
+
+    def due(self, schedule: Schedule, since: int, learned: int) -> bool:
+        """Whether to solve for new heads, when so many events were learned since the last solve and in all."""
+        if self._held is not None and self.early:
+            return self._held.due(self.columns, 2 * len(self.members) + 1, since)
+        return schedule.due([member.class_weight for member in self.members], since, learned)
 
     def of_all(self) -> Statistics:
         """The slowest sums, of all events."""
@@ -127,8 +179,9 @@ class Sums:
             order: The columns here of its classes; None: of numbers.
             targets: Brings the targets in its sums to the origin here.
         """
-        self.settle()
-        other.settle()
+        for one in (self, other):
+            one.begin()
+            one.settle()
         if order is not None:
             self.grow(max(self.columns, int(order.max(initial=-1)) + 1))
             other.members[0].reorder(order, self.columns)
@@ -142,6 +195,7 @@ class Sums:
 
     def subtract(self, rows: Rows) -> None:
         """Remove events of one decay that does not forget."""
+        self.begin()
         self.settle()
         self.members[0].subtract(rows)
         self.events -= len(rows.features)
@@ -149,12 +203,20 @@ class Sums:
     def fade(self, share: float) -> None:
         """Multiply the weight of all events so far by this factor."""
         self.settle()
+        if self._held is not None and self.early:
+            self._held.fade(share)
+            return
         for member in self.members:
             member.fade(share)
 
     def rescale(self, rescaling: Rescaling, clocks: ClassClocks | None) -> None:
         """Re-express all sums, and those at the classes' own clocks, under a new scale."""
         self.settle()
+        if self._held is not None and self.early:
+            if clocks is not None:
+                clocks.move(rescaling, self._held.means)
+            self._held.rescale(rescaling)
+            return
         for member in self.members:
             with member.on_host():
                 if clocks is not None and member is self.slowest:
@@ -177,23 +239,40 @@ class Sums:
             for member in self.members:
                 member.drop_denormals(before, self.events)
 
+    @property
+    def grown_bytes(self) -> int:
+        """What the sums of all decays take without any target."""
+        return 8 * len(self._decays) * self._features.size**2
+
     def tensors(self) -> Mapping[str, Array]:
         """Tensors for `state()`."""
-        found = {
-            f"{name}.{n}": array for n, member in enumerate(self.members) for name, array in member.tensors().items()
-        }
+        found: dict[str, Array] = {}
+        for n, member in enumerate([] if self.early else self.members):
+            found |= {f"{name}.{n}": array for name, array in member.tensors().items()}
+        if self._held is not None and (self.early or self._held.events):
+            found |= {f"held.{name}": array for name, array in self._held.tensors().items()}
         if self.half_life is not None:
             found["brought_to"] = self.half_life.tensor()
         return found | {f"recursion.{name}": array for name, array in self.recursion.tensors().items()}
 
     def restore(self, tensors: Mapping[str, Array], learned: int) -> None:
         """Restore from `tensors()`; copies. `learned`: events in all."""
-        for n, member in enumerate(self.members):
-            member.restore({name: tensors[f"{name}.{n}"] for name in member.tensors()})
+        summed, waiting = "gram.0" in tensors, Held(self._features, classes=self._classes)
+        waiting.restore(below("held.", tensors))
+        self.early = self._hold and not summed
+        self._held = waiting if self._hold else None
+        self.members[:] = self._of_held(waiting) if self.early else self._made()
+        if summed:
+            for n, member in enumerate(self.members):
+                member.restore({name: tensors[f"{name}.{n}"] for name in member.tensors()})
         if self.half_life is not None:
             self.half_life.restore(tensors["brought_to"])
         self.recursion.restore(below("recursion.", tensors))
-        self.events = learned - self.recursion.waiting
+        self.events = learned - self.recursion.waiting - waiting.events
+        if not self._hold and waiting.events:  # what was written on the processor is read on a device
+            for member in self.members:
+                member.grow(waiting.columns)
+            self._add(waiting.all)
 
 
 def below(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:

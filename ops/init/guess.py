@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
-from thalweg.ops.init.labels import label_doubt, task_of_labels
+from thalweg.ops.init.labels import label_doubt, says_the_label, task_of_labels
 from thalweg.ops.init.local import (
     Written,
     format_of_file,
@@ -22,6 +22,7 @@ from thalweg.ops.init.local import (
     numbers_written,
     plain_numbers,
     reads,
+    same_unit,
     times_written,
 )
 from thalweg.ops.init.markers import is_marker, markers_among_texts, markers_in
@@ -123,6 +124,10 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
                 continue
             columns[name] = _with_markers(one, column)
     _agree(columns, values)
+    for name, one in columns.items():
+        if says_the_label(values[name], values[label]):
+            doubt = f"each value stands for one label: known only with the label? --ignore {name} then"
+            columns[name] = replace(one, doubt=joined(one.doubt, doubt))
     time_note = ""
     if not sample.own_form:
         times = {
@@ -168,17 +173,17 @@ def _agree(columns: dict[str, Guess], values: Mapping[str, Sequence[Any]]) -> No
         for name, one in columns.items()
         if one.kind == "numeric"
     }
-    local = {
+    local: dict[str, tuple[str, Sequence[Any]]] = {
         name: (columns[name].options["format"], present[name]) for name in present if "format" in columns[name].options
     }
     if not (form := format_of_file(local)):
         return
     for name, given in present.items():
         one = columns[name]
-        if name in local and reads(given, form):
-            columns[name] = replace(one, options={**one.options, "format": form}, doubt="")
+        if name in local and reads(given, alike := same_unit(form, local[name][0])):
+            columns[name] = replace(one, options={**one.options, "format": alike}, doubt="")
         elif name not in local and form == "1.234,5" and maybe_thousands(given):
-            other = next(other for other, (found, _) in local.items() if found == form)
+            other = next(other for other, (found, _) in local.items() if same_unit(form, found) == found)
             doubt = f"is its point one of thousands, as that of {other}? format = {form!r} then"
             columns[name] = replace(one, doubt=doubt)
 
@@ -242,8 +247,16 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     note = joined(f"{len(different)} different, most often {often}", gone)
     if len(different) <= _MOST_CATEGORIES:
         return Guess("categorical", {"max_categories": _room(len(different))}, note)
-    doubt = "numbers or times in a form that is not known? They are texts here" if looks_written(given) else ""
-    return Guess("hashed", {"buckets": 64}, note, doubt)
+    return Guess("hashed", {"buckets": 64}, note, _doubt_of_texts(given, most))
+
+
+def _doubt_of_texts(given: Sequence[Any], numbers: Sequence[Any]) -> str:
+    """What many different texts, some of which are plain `numbers`, could be beside texts; empty: nothing."""
+    if 2 * len(numbers) >= len(given):
+        odd = next(value for value in given if numbers_of([value]) is None)
+        share, named = f"{len(numbers) / len(given):.0%} are numbers", f"missing_values = [{shown(odd)}]"
+        return f'{share} and some are none, such as {shown(odd)}: kind = "numeric" with {named}, if these are missing'
+    return "numbers or times in a form that is not known? They are texts here" if looks_written(given) else ""
 
 
 def _written(
@@ -329,13 +342,12 @@ def _is_id(name: str, given: Sequence[Any]) -> bool:
     """Whether a column only tells rows apart."""
     texts = list(map(text_of, given))
     codes = all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in given)
-    unique = len(set(texts)) >= _UNIQUE * len(texts)
-    return (
-        codes
-        and unique
-        and len(texts) > 1
-        and bool(_IDS.search(name) or all(map(_UUID.fullmatch, texts)) or _numbered(texts))
-    )
+    different = len(set(texts))
+    if not codes or len(texts) < 2 or different < _UNIQUE * len(texts):
+        return False
+    if _IDS.search(name) or all(map(_UUID.fullmatch, texts)):
+        return True
+    return different == len(texts) and _numbered(texts)  # one that came twice is an article, and no row is lost
 
 
 def _numbered(texts: Sequence[str]) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 
 from thalweg.ops.init.local import numbers_written
 from thalweg.ops.init.markers import is_marker, markers_in
-from thalweg.ops.init.readings import is_number, joined, missing_label, numbers_of, text_of, whole
+from thalweg.ops.init.readings import is_number, joined, missing, missing_label, numbers_of, text_of, whole
 from thalweg.ops.init.sample import shown
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 
+_ROWS, _TIMES = 20, 4
+"""Rows from which on a column may be told to say the label, if labels come so often on average."""
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
 
 
@@ -48,6 +50,19 @@ def label_doubt(column: Sequence[Any]) -> str:
         return ""
     text = shown(next(value for value in given if isinstance(value, str)))
     return f"labels such as {text} are names of classes; for a regression write them as numbers with a point"
+
+
+def says_the_label(column: Sequence[Any], labels: Sequence[Any]) -> bool:
+    """Whether a column is the label under another name, as one that was filled in with it: each value goes with one
+    label and each label with one value, of labels that come several times.
+    """
+    pairs = [
+        (text_of(one), text_of(label)) for one, label in zip(column, labels) if not (missing(one) or missing(label))
+    ]
+    different = set(pairs)
+    values, names = ({pair[place] for pair in different} for place in (0, 1))
+    often = len(pairs) >= _ROWS and 1 < len(names) <= len(pairs) / _TIMES
+    return often and len(values) == len(names) == len(different)
 
 
 def _regression(given: Sequence[Any]) -> bool:

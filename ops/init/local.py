@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 from thalweg.ops.init.sample import shown
-from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, SIGNS, local_number, local_time
+from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, SIGNS, local_number, local_time, parted_format, unit_of
 
 _SURE = 0.99
 """Share of the values that must be written so."""
@@ -37,24 +38,42 @@ class Written(NamedTuple):
 
 
 def numbers_written(given: Sequence[Any]) -> Written | None:
-    """The format of numbers that are texts, `3,14` or `12 %`; None if most are no numbers, or are plain ones."""
+    """The format of numbers that are texts, `3,14`, `12 %` or `12 kg`; None if most are no numbers, or plain ones."""
     texts = [one for one in given if isinstance(one, str)]
     if not texts or not _DIGIT.search(texts[0]) or all(map(str.isdigit, texts)) or any(map(_CODE.match, texts)):
         return None
     signs = sorted({sign for text in texts for sign in _SIGN.findall(text)} - {"%", "‰"})
     several = f"signs of several currencies are left out: {', '.join(signs[:3])}" if len(signs) > 1 else ""
-    found = [form for form in NUMBER_FORMATS if _share(given, partial(local_number, form=form)) >= _SURE]
+    forms = tuple(f"{form} {unit}" for form in NUMBER_FORMATS) if (unit := _one_unit(texts)) else NUMBER_FORMATS
+    found = [form for form in forms if _share(given, partial(local_number, form=form)) >= _SURE]
     if not found:
         return None
     if len(found) == 2 and any(sign in text for text in texts for sign in ",."):
         # `1,234` alone: each reading has all of them; what groups is followed by three digits, always
-        form = "1,234.5" if any("," in text for text in texts) else "1.234,5"
+        form = forms[not any("," in text for text in texts)]
         text = next(text for text in texts if "," in text or "." in text)
         read = local_number(text, form)
-        other = NUMBER_FORMATS[found[0] == form]
+        other = other_format(form)
         either = f"{shown(text)} is taken for {read:.10g}; format = {other!r} if it is not"
         return Written(form, "; ".join(filter(None, (either, several))))
     return Written(found[0], several)
+
+
+def other_format(form: str) -> str:
+    """The other way of grouping and of decimals, with the same unit."""
+    base, unit = parted_format(form)
+    return f"{NUMBER_FORMATS[base == NUMBER_FORMATS[0]]} {unit}".strip()
+
+
+def same_unit(form: str, other: str) -> str:
+    """A format with the unit of another."""
+    return f"{parted_format(form)[0]} {parted_format(other)[1]}".strip()
+
+
+def _one_unit(texts: Sequence[str]) -> str:
+    """The unit after nearly all numbers; empty: there is none, or several."""
+    unit, times = Counter(map(unit_of, texts)).most_common(1)[0]
+    return unit if times >= _SURE * len(texts) else ""
 
 
 def plain_numbers(texts: Sequence[str]) -> bool:
@@ -67,11 +86,7 @@ def format_of_file(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> str:
 
     `columns`: by name, the format of a column of numbers and its values that are not missing.
     """
-    sure = {
-        form
-        for form, given in columns.values()
-        if _share(given, partial(local_number, form=NUMBER_FORMATS[form == NUMBER_FORMATS[0]])) < _SURE
-    }
+    sure = {parted_format(form)[0] for form, given in columns.values() if not reads(given, other_format(form))}
     return sure.pop() if len(sure) == 1 else ""
 
 
@@ -106,7 +121,7 @@ def times_written(given: Sequence[Any]) -> Written | None:
 def looks_written(given: Sequence[Any]) -> bool:
     """Whether most values begin as numbers and times do and are mostly digits, whatever their format."""
     texts = [one for one in given if isinstance(one, str) and _BEGINS.match(one)]
-    digits = [one for one in texts if sum(map(str.isdigit, one)) >= _DIGITS * len(one)]
+    digits = [one for one in texts if unit_of(one) or sum(map(str.isdigit, one)) >= _DIGITS * len(one)]
     return len(digits) >= _LIKELY * len(given)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import structlog
 
+from thalweg.models.contract.capabilities import GrowingState, capability
 from thalweg.models.contract.learner import ParamsError
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import new_learner
@@ -21,14 +22,16 @@ LARGE_BYTES = 256 << 20
 def memory_lines(config: Config) -> Iterator[str]:
     """A line for each model, as comments of TOML; a state that is large is also a warning in the log.
 
-    It is the state of a learner that has learned nothing, so a lower bound: classes, keys and memories add to it, each
-    up to a bound among the parameters.
+    It is the state of a learner that has learned nothing, or what that says that it becomes; so a lower bound: classes,
+    keys and memories add to it, each up to a bound among the parameters.
     """
     yield ""
     yield "# Memory, at least: the state of a new learner, and with all copies of it. It grows with classes and keys."
     for model in config.model:
         try:
-            size = new_learner(model, looked_at=True).state().size_bytes
+            learner = new_learner(model, looked_at=True)
+            growing = capability(learner, GrowingState)
+            size = max(learner.state().size_bytes, 0 if growing is None else growing.grown_bytes)
         except (ParamsError, MemoryError, OSError, ValueError) as error:
             yield f"# {model.name}: unknown: {type(error).__name__}: {error!s:.200}".replace("\n", " ")
             continue

@@ -8,12 +8,12 @@ import numpy as np
 
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Array, TensorSpec
+from thalweg.proto.task import BY_CLASS
 
 CLASSES = "classes"
 """The output, bytes (N, C): `classes[i][j]` names the class of `probabilities[i][j]`. Given on request only: it is the
 same in every row.
 """
-_BY_CLASS = ("probabilities", "scores", "type_scores")
 _NOTHING_LEARNED = "no class is known: the model has learned no labelled event"
 NO_NUMBER = "no prediction: the model has learned no labelled event"
 _OUT_OF_RANGE = "no prediction for rows {rows}: their numbers are beyond the model's range"
@@ -23,7 +23,7 @@ _MOST_ROWS = 20
 def offered(predictor: Predictor) -> Mapping[str, TensorSpec]:
     """All outputs that a client may ask for, by name: those of the predictor, and `classes` if one has its columns."""
     outputs = predictor.outputs
-    if CLASSES in outputs or not any(name in outputs for name in _BY_CLASS):
+    if CLASSES in outputs or not any(name in outputs for name in BY_CLASS):
         return outputs
     return {**outputs, CLASSES: TensorSpec(CLASSES, "bytes", (-1,))}
 

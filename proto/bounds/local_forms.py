@@ -9,7 +9,8 @@ from functools import lru_cache
 
 NUMBER_FORMATS = ("1,234.5", "1.234,5")
 """How numbers are written: what groups thousands, and what comes before the decimals. Spaces and apostrophes group in
-both, and a currency or a percent sign beside the number is left out."""
+both, and a currency or a percent sign beside the number is left out. A unit may follow, `1,234.5 kg`: it is left out
+where it is written, and another one is no number."""
 
 _CODES = (
     "AED|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NOK|NZD|PHP|PLN|RON|RUB|SAR"
@@ -25,6 +26,10 @@ _SHAPE = (
 )
 
 
+_UNIT = re.compile(r"[^\W\d_][^\s\d]{0,11}[²³]?|°[A-Z]?|[\"'′″µ]\w{0,3}")
+_WITH_UNIT = re.compile(rf"[-+−(]?{_SPACE}?\d(?:.*[\d.,])?{_SPACE}?({_UNIT.pattern})")
+
+
 def _shape(groups: str, decimal: str) -> re.Pattern[str]:
     inside = re.escape(groups) + "'’ \u00a0\u2009\u202f"
     return re.compile(_SHAPE.replace("GROUPS", inside).replace("DECIMAL", re.escape(decimal)))
@@ -33,18 +38,37 @@ def _shape(groups: str, decimal: str) -> re.Pattern[str]:
 _SHAPES = {"1,234.5": _shape(",", "."), "1.234,5": _shape(".", ",")}
 
 
+def parted_format(form: str) -> tuple[str, str]:
+    """The one of `NUMBER_FORMATS` that a format is, and its unit; empty: none. Raises ValueError if it is no format."""
+    for one in NUMBER_FORMATS:
+        if form.startswith(one) and (form == one or (form[len(one)] == " " and _UNIT.fullmatch(form[len(one) + 1 :]))):
+            return one, form[len(one) + 1 :]
+    raise ValueError(f"no format of numbers: {form!r:.40}")
+
+
+def unit_of(text: str) -> str:
+    """The unit after the number that a text begins with; empty: there is none."""
+    found = _WITH_UNIT.fullmatch(text.strip())
+    return found[1] if found and not re.fullmatch(SIGNS, found[1]) else ""
+
+
 def local_number(text: str, form: str) -> float:
-    """The number that a text is in one of `NUMBER_FORMATS`: `12 %` is 12, `($5)` is none.
+    """The number that a text is in a format: `12 %` is 12, `($5)` is -5 as in accounts.
 
     Raises:
         ValueError: It is none.
     """
-    found = _SHAPES[form].fullmatch(text.strip())
-    if found is None or not (found["whole"] or found["part"]) or (found["minus"] and found["inner"]):
+    base, unit = parted_format(form)
+    bare = text.strip().removesuffix(unit).rstrip() if unit else text.strip()
+    if in_brackets := bare.startswith("(") and bare.endswith(")"):
+        bare = bare[1:-1].strip()
+    found = _SHAPES[base].fullmatch(bare)
+    signs = [] if found is None else list(filter(None, (found["minus"], found["inner"])))
+    if found is None or not (found["whole"] or found["part"]) or len(signs) + in_brackets > 1:
         raise ValueError(f"no number such as {form}: {text!r:.40}")
     whole = "".join(filter(str.isdigit, found["whole"]))
     value = float(f"{whole or 0}.{found['part'] or 0}")
-    return -value if (found["minus"] or found["inner"]) in ("-", "−") else value
+    return -value if in_brackets or signs in (["-"], ["−"]) else value
 
 
 def local_time(text: str, pattern: str) -> float:

@@ -67,10 +67,10 @@ def number_of(text: str) -> float | None:
 
 def _numeric(column: Column, values: Values) -> Array:
     if column.format and not isinstance(values, Numbers):
-        values = [_from_local(column, value) if isinstance(value, str) else value for value in values]
+        values = [_from_local(column, one) if isinstance(one, str) else one for one in map(_alone, values)]
     array = _quick_numbers(values)
     if array is None:
-        array = np.array([_number(column, value) for value in values], dtype=np.float64)
+        array = np.array([_number(column, one) for one in map(_alone, values)], dtype=np.float64)
     if np.isinf(array).any():
         raise _refused(column, "a finite number", values[int(np.isinf(array).argmax())], "non_finite")
     return array
@@ -129,7 +129,13 @@ def _boolean(column: Column, values: Values) -> Array:
     return np.array([_truth(column, value) for value in values], dtype=np.float64)
 
 
+def _alone(value: Any) -> Any:
+    """The value itself, and of a list of one value that value."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 def _truth(column: Column, value: Any) -> float:
+    value = _alone(value)
     if value is True or value is False:
         return 1.0 if value else 0.0
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -154,7 +160,7 @@ def _texts(column: Column, values: Values) -> Array:
             known = {value: b"" if value is None else value.encode() for value in set(values)}
             encoded = list(map(known.__getitem__, values))
         else:
-            encoded = [_text(column, value) for value in values]
+            encoded = [_text(column, one) for one in map(_alone, values)]
     except UnicodeEncodeError as error:
         raise Refused("malformed", f"column {column.name!r:.80}: expected UTF-8, got {error.object!r:.80}") from None
     return _bounded(column, encoded)
@@ -214,6 +220,7 @@ def _signed_seconds(numbers: Times, unit: str) -> Times:
 
 
 def _moment(column: Column, value: Any) -> float:
+    value = _alone(value)
     wanted = "a time in RFC 3339" if column.unit == "rfc3339" else "a number or a time in RFC 3339"
     if isinstance(value, str) and column.format:
         if value.strip().lower() in _MISSING_NUMBERS:

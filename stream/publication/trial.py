@@ -17,6 +17,7 @@ import numpy as np
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Array, Inputs, TensorSpec
+from thalweg.proto.task import BY_CLASS
 
 
 class UnusableVersion(Exception):
@@ -108,7 +109,7 @@ def _other_form(output: Any, spec: TensorSpec, classes: int) -> str:
         return f"expected an array, got {type(output).__name__}"
     if output.shape[:1] != (1,):
         return f"expected a row for 1, got shape {output.shape}"
-    sizes = [classes if spec.name in _BY_CLASS and size == -1 else size for size in spec.shape]
+    sizes = [classes if spec.name in BY_CLASS and size == -1 else size for size in spec.shape]
     if len(sizes) != output.ndim - 1 or any(size not in (-1, got) for size, got in zip(sizes, output.shape[1:])):
         return f"expected shape {(1, *sizes)}, got {output.shape}"
     kinds = _TAKEN["i" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind]
@@ -124,8 +125,6 @@ def _other_form(output: Any, spec: TensorSpec, classes: int) -> str:
 
 _TAKEN = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
 """Kinds of arrays that will do for the kind of a declared output."""
-_BY_CLASS = ("scores", "probabilities", "type_scores")
-"""Outputs with a column for each class."""
 
 
 def _finite(array: Array) -> bool:

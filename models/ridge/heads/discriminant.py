@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.ridge.heads.solve import solve
+from thalweg.models.ridge.heads.scatter import Scatter
 from thalweg.models.ridge.statistics import Statistics
 from thalweg.proto.schema import Array
 
@@ -38,8 +38,8 @@ class Likelihoods(NamedTuple):
     """(C,)."""
     means: Floats
     """Of the features of each class, (D, C), 0 for the constant."""
-    within: Floats
-    """Covariance within classes, (D, D), of variance 1 for the constant."""
+    within: Scatter
+    """Covariance within classes."""
 
 
 def likelihoods(
@@ -54,17 +54,11 @@ def likelihoods(
         constant: Index of the constant feature.
         shrinkage: Share of the mean variance added to that of each feature.
     """
-    within = np.triu(common.gram)
-    within += np.triu(within, 1).T
-    within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
-    within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
+    within = common.scatter(constant)
     means = np.asfortranarray(cross / np.maximum(weight, 1e-300))
-    variance = max(float(within.diagonal().mean()), 1e-300)
     if constant is not None:  # the same in all classes
-        within[constant, :] = within[:, constant] = 0.0
-        within[constant, constant] = 1.0
         means[constant] = 0.0
-    head = solve(np.asfortranarray(within), means, shrinkage * variance)
+    head = within.solve(means, shrinkage * within.variance)
     head *= 1.0 + shrinkage
     return Likelihoods(head, -0.5 * np.einsum("dc,dc->c", means, head), means, within)
 

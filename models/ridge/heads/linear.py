@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.ridge.heads.recursion import Recursion
-from thalweg.models.ridge.heads.solve import Penalty, solve
+from thalweg.models.ridge.heads.solve import Penalty
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.schema import Array
 
@@ -51,7 +51,7 @@ class Linear:
         self._begin(losses)
         self._recursion.stop()
         parts = [member.from_feature(self.first) for member in members]
-        self.heads = np.array([solve(one.gram, one.cross, gamma(one), self._constant) for one in parts])
+        self.heads = np.array([one.solve(gamma(one), self._constant) for one in parts])
 
     def renew(self, members: Sequence[Statistics], gamma: Gamma, most: int, losses: Floats) -> None:
         """Begin Woodbury steps, or make room for more; the sums hold all events.

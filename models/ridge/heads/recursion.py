@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,6 @@ class Recursion:
         """Events that can be added at once."""
         self._lasts = [lasts(decay) for decay in decays]
         self._inverse: Floats | None = None  # R, (M, D, D)
-        self._below = np.tri(size, k=-1, dtype=bool)  # the triangle that LAPACK leaves undefined
         self._steps: Floats = np.zeros((len(decays), 0, size))  # V, (M, most, D); the first `_made` rows are in use
         self._made = 0
         self._ages: NDArray[np.int64] = np.zeros(len(decays), np.int64)  # (M,): events since it was factorised
@@ -77,6 +77,10 @@ class Recursion:
         self._targets, self._weights = np.zeros((self.most, members[0].columns)), np.ones(self.most)
         self._made = self.waiting = 0
         return np.array([self._form(number, member, gamma(member), constant) for number, member in enumerate(members)])
+
+    @cached_property
+    def _below(self) -> NDArray[np.bool_]:
+        return np.tri(self._size, k=-1, dtype=bool)
 
     def stop(self) -> None:
         """Forget the inverses; no event may wait."""
@@ -204,7 +208,7 @@ class Recursion:
         if not np.isfinite(head).all():
             raise FloatingPointError("the sums of the ridge are not finite")
         inverse, _ = dpotri(factor, lower=0, overwrite_c=1)
-        np.copyto(inverse, inverse.T.copy(), where=self._below)
+        np.copyto(inverse, inverse.T.copy(), where=self._below)  # the triangle that LAPACK leaves undefined
         self._inverse[number] = inverse
         self._ages[number] = 0
         return np.asarray(head)

@@ -30,12 +30,24 @@ def penalty_of(gamma: float | str, diagonal: Floats, constant: int | None) -> fl
     """The same, of the Gram's diagonal (D,)."""
     if not isinstance(gamma, str):
         return gamma
-    if constant is None or len(diagonal) <= WIDE + 2 or diagonal[constant] <= 0:
+    if constant is None:
         return 1.0
-    width = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])
-    return max(1.0, (min(width, len(diagonal)) - WIDE) / 2)
+    total = float(diagonal[constant])
+    return penalty_of_squares(gamma, len(diagonal), float(diagonal.sum()) - total, total)
 
 
+def penalty_of_squares(gamma: float | str, size: int, squares: float, total: float) -> float:
+    """The same, of the sum of the squares of D features but the constant one, and of the weight of the events."""
+    if not isinstance(gamma, str):
+        return gamma
+    if size <= WIDE + 2 or total <= 0:
+        return 1.0
+    return max(1.0, (min(squares / total, size) - WIDE) / 2)
+
+
+LARGE, MOST_FIRED = 512, 0.9
+"""From so many features on those that never fired are left out of a factorisation, if so few have: behind columns each
+number has one that says that it is missing."""
 FLAT = 1e-12
 """A feature that deviates by less than this share of its mean is constant, up to rounding."""
 
@@ -76,11 +88,30 @@ def solve(gram: Floats, cross: Floats, gamma: Penalty, constant: int | None = No
     Raises:
         FloatingPointError: The sums are not finite, which is a bug.
     """
+    if len(gram) >= LARGE and (fired := _fired(gram, cross)) is not None:
+        head = np.zeros(cross.shape, order="F")
+        if len(fired):
+            part = np.asfortranarray(gram[np.ix_(fired, fired)])
+            at = None if constant is None else int(np.searchsorted(fired, constant % len(gram)))
+            own = gamma if isinstance(gamma, float | int) else gamma[fired]
+            head[fired] = _solved(part, np.asfortranarray(cross[fired]), own, at)
+        return head
+    return _solved(gram, cross, gamma, constant)
+
+
+def _solved(gram: Floats, cross: Floats, gamma: Penalty, constant: int | None) -> Floats:
     factor = factorise(gram, gamma, constant)
     head, _ = dpotrs(factor, cross, lower=0)
     if not np.isfinite(head).all():
         raise FloatingPointError("the sums of the ridge are not finite")
     return np.asarray(head)
+
+
+def _fired(gram: Floats, cross: Floats) -> NDArray[np.intp] | None:
+    """The features that were not 0 in some event, whose weights alone are not 0; None: nearly all of them."""
+    silent = (gram.diagonal() == 0.0) & ~cross.any(axis=1)
+    fired = np.flatnonzero(~silent)
+    return fired if len(fired) <= MOST_FIRED * len(gram) else None
 
 
 def factorise(gram: Floats, gamma: Penalty, constant: int | None = None) -> Floats:

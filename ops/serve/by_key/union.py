@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Array, InputError, TensorSpec
-from thalweg.proto.task import task_of
-
-_BY_CLASS = ("probabilities", "type_scores")
+from thalweg.proto.task import BY_CLASS, SHARES, task_of
 
 
 class Union:
@@ -99,11 +97,11 @@ class Union:
         return found
 
     def _has_classes(self, name: str) -> bool:
-        return name in (*_BY_CLASS, self.task.scores, self.task.confidence)
+        return name in (*BY_CLASS, self.task.scores, self.task.confidence)
 
     def _is_probability(self, name: str, predictors: Sequence[Predictor]) -> bool:
         said = any(one.properties.get(name) == "probabilities" for one in predictors)
-        return name in _BY_CLASS or said or (name == self.task.scores and self.task.probabilities)
+        return name in SHARES or said or (name == self.task.scores and self.task.probabilities)
 
     def _spread(self, name: str, values: Array, columns: NDArray[np.int64]) -> Array:
         """A column for each class, (N, C)."""

@@ -86,11 +86,11 @@ def test_a_model_learns_from_what_a_function_makes_of_texts_and_from_numbers_bes
 def test_an_explanation_names_the_columns_that_an_encoder_takes_together() -> None:
     rows = explained(taught(WORDS), payments(3, 5).inputs)
 
-    assert {entry["column"] for entry in rows[0]} == {"amount", "country", "body + title"}
+    assert {entry["column"] for entry in rows[0]} == {"amount", "country", "body + title", "(constant)"}
     together = next(entry for entry in rows[0] if entry["column"] == "body + title")
     assert together["value"][0].startswith("it says")
     one = taught(EncoderSpec(name=OWN + "lengths", columns=("body",)))
-    assert {entry["column"] for entry in explained(one, payments(1, 5).inputs)[0]} == TABLE.keys()
+    assert {entry["column"] for entry in explained(one, payments(1, 5).inputs)[0]} == {*TABLE, "(constant)"}
 
 
 def test_missing_values_come_to_the_encoder_as_they_are() -> None:

@@ -48,6 +48,11 @@ def kind(values: Sequence[Any]) -> Guess:
         (["5,00 €", "1.200,50 €", "-3,10 €"], "1.234,5", 5.0),
         (["USD 12", "USD 9.5"], "1,234.5", 12.0),
         (["12 kr", "1 200,5 kr"], "1.234,5", 12.0),
+        (["12 kg", "7.5 kg", "1,200 kg"], "1,234.5 kg", 12.0),
+        (["12,5km/h", "7km/h"], "1.234,5 km/h", 12.5),
+        (["21.5 °C", "-3 °C"], "1,234.5 °C", 21.5),
+        (["75 m²", "80.5 m²"], "1,234.5 m²", 75.0),
+        (["(12.50)", "7.00", "(1,200.00)"], "1,234.5", -12.5),
     ],
 )
 def test_numbers_as_people_write_them_are_numeric(texts: list[str], form: str, first: float) -> None:
@@ -175,7 +180,31 @@ def test_a_label_of_a_few_local_numbers_is_told_aloud_and_one_of_many_refused() 
     assert "for a regression write them as numbers" in guess(Sample(rows, ["x", "y"]), "y").label_doubt
 
 
-@pytest.mark.parametrize("text", ["1,23", "abc", "--5", "-$-5", "1.2.3", "€"])
+@pytest.mark.parametrize("texts", [["59 GB", "142 MB", "3 kB"], ["1st", "2nd", "3rd"], ["12 kg", "7 g", "9 mg"]])
+def test_numbers_of_several_units_are_texts_and_told_aloud_where_they_are_many(texts: list[str]) -> None:
+    found = kind([f"{place}{text}" for place in range(MANY) for text in texts])
+
+    assert found.kind == "hashed"
+    assert "in a form that is not known" in found.doubt
+
+
+@pytest.mark.parametrize("text", ["7 g", "7 KG", "kg", "kg 7", "7 kg kg"])
+def test_a_number_of_another_unit_is_refused_and_one_without_any_is_read(text: str) -> None:
+    column = Column(name="x", kind="numeric", format="1,234.5 kg")
+
+    assert column_array(column, ["7", 7, "7kg", " 7 kg ", "n/a"])[:4].tolist() == [7.0] * 4
+    with pytest.raises(Refused, match=r"column 'x', numeric: expected a number such as 1,234\.5 kg"):
+        column_array(column, [text])
+
+
+def test_numbers_among_many_texts_are_told_aloud() -> None:
+    found = kind([value for i in range(MANY * 4) for value in (i / 7, i / 3, "bad")])
+
+    assert found.kind == "hashed"
+    assert 'such as "bad": kind = "numeric" with missing_values = ["bad"]' in found.doubt
+
+
+@pytest.mark.parametrize("text", ["1,23", "abc", "--5", "-$-5", "1.2.3", "€", "(-5)", "(5", "()", "5 kg"])
 def test_what_is_no_number_of_the_format_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match=f"no number such as 1,234.5: {re.escape(repr(text))}"):
         local_number(text, "1,234.5")
@@ -184,7 +213,15 @@ def test_what_is_no_number_of_the_format_is_refused_by_name(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind_of_column", "form"), [("numeric", "1.2"), ("datetime", "%d.%m"), ("datetime", "%Q"), ("boolean", "1,234.5")]
+    ("kind_of_column", "form"),
+    [
+        ("numeric", "1.2"),
+        ("numeric", "1,234.5kg"),
+        ("numeric", "1,234.5 7"),
+        ("datetime", "%d.%m"),
+        ("datetime", "%Q"),
+        ("boolean", "1,234.5"),
+    ],
 )
 def test_a_format_that_is_none_is_refused(kind_of_column: str, form: str) -> None:
     with pytest.raises(ParamsError, match="format"):

@@ -109,7 +109,7 @@ def test_many_rows_are_answered_in_their_order(service: RunningServer) -> None:
         ({"price": 900}, "expected at least one column, got 'price'; known: 'amount', 'country', 'order'"),
         ({}, "expected at least one column"),
         ([USUAL, {"amount": "much"}], "row 1: "),
-        ([USUAL, {"amount": [1]}], "row 1: "),
+        ([USUAL, {"amount": [1, 2]}], "row 1: "),
         ({"amount": 1, "order": 5}, "field 'order': expected an object, got the number 5"),
         (5, "expected an object, or a list of objects"),
         ([USUAL, [1, 2, 3]], "row 1: expected an object with 'amount', 'country', 'sku', got [1, 2, 3]"),
@@ -294,8 +294,9 @@ def test_an_explanation_speaks_of_columns_by_name_on_every_wire(service: Running
     over_http = httpx.post(url, json={"inputs": inference, "parameters": {"explain": 2}}, timeout=60).json()
     rows = post(service, "/predict?explain=2", FRAUD).json()["explanation"]
 
-    assert {entry["column"] for entry in rows} <= COLUMNS.keys()
-    assert [entry["label"] for entry in rows] == ["fraud", "fraud"]
+    assert {entry["column"] for entry in rows[:2]} <= COLUMNS.keys()
+    assert [entry["column"] for entry in rows[2:]] == ["(other columns)", "(constant)"]
+    assert [entry["label"] for entry in rows] == ["fraud"] * 4
     assert json.loads(over_rows.rows)["explanation"] == rows
     assert json.loads(over_grpc.parameters["explanation"].string_param) == [rows]
     assert json.loads(json.dumps(over_http["parameters"]["explanation"])) in ([rows], json.dumps([rows]))
@@ -308,5 +309,5 @@ def test_predict_explains_on_request(service: RunningServer, port: str, capsys: 
     printed = capsys.readouterr().out
     answer, _ = json.JSONDecoder().raw_decode(printed, printed.index("{"))  # beside log lines
     explained = answer["explanation"]
-    assert len(explained) == 2
-    assert {entry["column"] for entry in explained} <= COLUMNS.keys()
+    assert len(explained) == 2 + 2
+    assert {entry["column"] for entry in explained[:2]} <= COLUMNS.keys()

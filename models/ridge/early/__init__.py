@@ -1,0 +1,1 @@
+"""The first events of wide tables, which stand for the sums."""

@@ -1,0 +1,53 @@
+"""Columns that only tell rows apart, and columns that say the label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from thalweg.ops.init.guess import Guessed, guess
+from thalweg.ops.init.sample import Sample
+
+ROWS = 120
+
+
+def guessed(**columns: list[Any]) -> Guessed:
+    rows = [dict(zip(columns, values)) for values in zip(*columns.values())]
+    return guess(Sample(rows, list(columns)), "y")
+
+
+LABELS = ["no" if i % 3 else "yes" for i in range(ROWS)]
+NUMBERS = [i * 7 % 31 / 3 for i in range(ROWS)]
+
+
+def test_an_article_that_comes_twice_is_no_id_of_events_which_would_be_dropped_as_duplicates() -> None:
+    articles = [f"sku{1000 + 7 * i}" for i in range(ROWS)]
+
+    assert guessed(sku=articles, x=NUMBERS, y=LABELS).id == "sku"
+    found = guessed(sku=[*articles[:-1], articles[0]], x=NUMBERS, y=LABELS)
+
+    assert found.id == ""
+    assert found.columns["sku"].kind == "hashed"
+
+
+@pytest.mark.parametrize("other", [{"no": "stays", "yes": "churned"}, {"no": 0, "yes": 1}, {"no": False, "yes": True}])
+def test_a_column_that_is_the_label_under_another_name_is_told_aloud(other: dict[str, Any]) -> None:
+    found = guessed(outcome=[other[one] for one in LABELS], x=NUMBERS, y=LABELS)
+
+    assert "known only with the label? --ignore outcome then" in found.columns["outcome"].doubt
+    assert not found.columns["x"].doubt
+
+
+def test_a_column_that_says_more_or_less_than_the_label_is_not() -> None:
+    nearly = [*LABELS[:-1], "no" if LABELS[-1] == "yes" else "yes"]
+    finer = [f"{one}{i % 2}" for i, one in enumerate(LABELS)]
+    found = guessed(nearly=nearly, finer=finer, constant=["a"] * ROWS, y=LABELS)
+
+    assert [one.doubt for one in found.columns.values()] == [""] * 3
+
+
+def test_numbers_are_not_taken_for_labels_that_differ_in_each_row() -> None:
+    found = guessed(x=NUMBERS, z=[i / 7 for i in range(ROWS)], y=[i / 3 for i in range(ROWS)])
+
+    assert not found.columns["z"].doubt
