@@ -18,12 +18,13 @@ import numpy as np
 import structlog
 
 from thalweg.memory.devices.failures import device_failures
-from thalweg.memory.devices.history import as_software, devices_before
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
+from thalweg.memory.snapshots.software import Origin
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Averageable, Forgetting, capability, computed_on, predict_batch
 from thalweg.models.contract.learner import Learner
+from thalweg.models.contract.revisions import learning_software
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
@@ -112,7 +113,7 @@ class Fold:
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
         self._log_identity: dict[str, str] = {}
-        self._devices_before: tuple[str, ...] = ()
+        self._origin = Origin()
         self._learned = 0
         self._event_time = self._appended_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
@@ -201,7 +202,7 @@ class Fold:
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         self._log_identity = dict(manifest.log_identity)
-        self._devices_before = devices_before(manifest.software, computed_on(self._learner))
+        self._origin = Origin.of(manifest, computed_on(self._learner), learning_software(self._settings.learner))
         self._unhandled = ()
 
     def checkpoint(self) -> Checkpoint:
@@ -254,7 +255,8 @@ class Fold:
             events_learned=self._learned,
             created=created,
             log_identity=dict(self._log_identity),
-            software=as_software(computed_on(self._learner), self._devices_before),
+            software=self._origin.software(computed_on(self._learner), learning_software(self._settings.learner)),
+            earlier=self._origin.earlier,
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
             recent=dict(self._drift.recent()) if self._drift is not None else {},
         )
