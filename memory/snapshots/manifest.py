@@ -55,6 +55,8 @@ class Manifest:
     """Per part of the state, the arrays that are saved in pieces."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """The revisions of the layouts of the state (`models/contract/layouts.py`), without first ones."""
     log_identity: Mapping[str, str] = field(default_factory=dict)
     """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
     recent: Mapping[str, float] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets, "earlier": [asdict(one) for one in self.earlier]}
-        for absent in ("pieces", "identity", "log_identity", "recent", "earlier"):
+        for absent in ("pieces", "identity", "log_identity", "recent", "earlier", "revisions"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": record_sha256(record)}
@@ -97,6 +99,7 @@ def _checked(manifest: Manifest) -> Manifest:
     text_to_text += [pair for one in manifest.earlier for pair in one.software.items()]
     texts = [manifest.model, manifest.learner, manifest.config_sha256, manifest.state_sha256, *sum(text_to_text, ())]
     numbers = [manifest.version, manifest.events_learned, manifest.size_bytes, *manifest.offsets.values()]
+    numbers += manifest.revisions.values()
     if manifest.parent is not None:
         numbers.append(manifest.parent)
     for value, kinds in [

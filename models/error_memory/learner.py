@@ -79,7 +79,7 @@ class ErrorMemory:
     """
 
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
-    params_type = Params
+    params_type, state_version, state_revision = Params, 1, 1
     input_names = INPUT_NAMES
     takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
     defaults_behind_columns: ClassVar = {"number_weights": "zero"}

@@ -251,6 +251,7 @@ class Fold:
             learner=self._settings.learner,
             config_sha256=self._settings.config_sha256,
             identity=self._settings.identity,
+            revisions=self._settings.revisions,
             offsets=dict(self._end),
             events_learned=self._learned,
             created=created,
