@@ -20,8 +20,8 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.cli.snapshot import verify
 from thalweg.ops.config.config import Config
 from thalweg.ops.notebook.values import FrameError
+from thalweg.ops.run.champions.saved_states import changes
 from thalweg.ops.run.failed import Failed
-from thalweg.ops.run.saved_states import changes
 from thalweg.ops.run.serving import location_of
 from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION
 from thalweg.ops.serve.models import Models
