@@ -45,7 +45,7 @@ from thalweg.stream.learn.micro_batches.fresh import Totals, fresh_events
 from thalweg.stream.learn.micro_batches.late import LateLabels
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
-from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch, check_settings
+from thalweg.stream.learn.settings import ProcessorSettings, check_settings, not_restorable
 from thalweg.stream.quarantine.skips import without_events, without_records
 from thalweg.stream.registry.schemas import KnownSchemas
 
@@ -187,14 +187,7 @@ class Fold:
         try:
             self._learner.restore(parts["learner"])
         except (ValueError, LookupError, TypeError) as error:
-            # as after an update, or before it, in which a default or the form of the state changed
-            raise StateMismatch(
-                f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: "
-                f"{_said(error)}; "
-                f"give the model one of the parameters that differ in [model.params], also with its default: "
-                f"a successor is then built from the log, for `thalweg promote`; or go back to the version of thalweg "
-                f"that saved it"
-            ) from error
+            raise not_restorable(manifest, error) from error
         if "recent_ids" in parts:
             self._recent_ids.restore(parts["recent_ids"])
         if self._evaluator is not None and "evaluator" in parts:
@@ -366,6 +359,7 @@ class Fold:
             rejected=totals.rejected,
             oldest_time=totals.oldest_time,
             newest_time=None if newest is None else float(newest.times.max()),
+            newest=newest,
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
             digests=tuple(self._drift.digest_news()) if self._drift is not None else (),
@@ -442,8 +436,3 @@ def _copied(kept: Snapshot) -> Snapshot:
         for name, part in kept.parts.items()
     }
     return Snapshot(kept.manifest, parts)
-
-
-def _said(error: Exception) -> str:
-    """A missing part of a state is told by its name alone."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

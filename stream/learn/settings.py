@@ -214,3 +214,16 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
             f"to the version of thalweg that saved it, or give the model a new name or {settings.elsewhere} (it then "
             f"learns its topic from the start)"
         )
+
+
+def not_restorable(manifest: Manifest, error: Exception) -> StateMismatch:
+    """The error where a learner does not take a state of its settings, as after an update, or before it, in which a
+    default or the form of the state changed.
+    """
+    said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"  # a missing part's name
+    return StateMismatch(
+        f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: {said}; "
+        f"give the model one of the parameters that differ in [model.params], also with its default: "
+        f"a successor is then built from the log, for `thalweg promote`; or go back to the version of thalweg "
+        f"that saved it"
+    )
