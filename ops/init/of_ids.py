@@ -46,8 +46,8 @@ def other_learners(columns: Iterable[str], label: str, time: str, ratings: str =
         yield ""
         yield "# Users and items: if the label is a click, or a liking from 0 to 1, a recommender takes them as ids."
         if ratings:
-            yield f"# Here it is {ratings}: error_memory skips what is not from 0 to 1. Append a liking with each"
-            yield "# event, such as (rating - lowest) / (highest - lowest), or 1 for the ratings that you call good, else 0."
+            yield f"# Here it is {ratings}, and error_memory skips what is not from 0 to 1. Append a liking, such as"
+            yield "# (rating - lowest) / (highest - lowest), or 1 for the ratings that you call good, else 0."
         yield "# Write above, instead of the learner and of these two columns:"
         yield '# learner = "error_memory"'
         yield f"# user = {column_of(user)}"

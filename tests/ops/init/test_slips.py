@@ -52,7 +52,7 @@ def test_of_ratings_it_is_said_that_a_recommender_learns_from_0_to_1(tmp_path: P
         said = CliRunner().invoke(app, ["init", "--from", str(tmp_path / f"{name}.csv")]).stdout
 
         assert '# learner = "error_memory"' in said
-        assert ("# Here it is 1 to 5: error_memory skips what is not from 0 to 1." in said) == (name == "stars")
+        assert ("# Here it is 1 to 5, and error_memory skips what is not from 0 to 1." in said) == (name == "stars")
 
 
 def test_the_range_of_labels_is_told_beyond_0_to_1_alone() -> None:
