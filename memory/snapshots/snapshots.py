@@ -21,8 +21,8 @@ import structlog
 
 from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.origin import software
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
-from thalweg.memory.snapshots.software import software
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 
 log = structlog.get_logger(__name__)

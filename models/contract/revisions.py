@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from thalweg.memory.snapshots.software import code_of, software
+from thalweg.memory.snapshots.origin import code_of, software
 from thalweg.models.contract.registry import BUILT_IN, PREFIXES, known
 
 LEARNER_CODE = "code of the learner"

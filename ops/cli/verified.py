@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from thalweg.memory.devices.history import PROCESSOR, devices_before
+from thalweg.memory.snapshots.origin import learned_with
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.memory.snapshots.software import learned_with
 from thalweg.memory.snapshots.state import State
 from thalweg.models.calibration.calibrated import has_calibration, without_calibration
 from thalweg.models.columns.staged import STAGE_FIRED

@@ -19,8 +19,8 @@ import structlog
 
 from thalweg.memory.devices.failures import device_failures
 from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.origin import Origin
 from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
-from thalweg.memory.snapshots.software import Origin
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Averageable, Forgetting, capability, computed_on, predict_batch
 from thalweg.models.contract.learner import Learner

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from thalweg.memory.snapshots.manifest import Manifest
-from thalweg.memory.snapshots.software import differences
+from thalweg.memory.snapshots.origin import differences
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.revisions import learning_software
 from thalweg.proto.records import Partition

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thalweg.memory.snapshots.manifest import Earlier, Manifest
-from thalweg.memory.snapshots.software import MOST_KEPT, Origin, code_of, differences, learned_with, software
+from thalweg.memory.snapshots.origin import MOST_KEPT, Origin, code_of, differences, learned_with, software
 
 MANIFEST = Manifest(
     model="m", version=1, parent=None, learner="l", config_sha256="", offsets={}, events_learned=1, created=0.0

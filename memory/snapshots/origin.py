@@ -8,7 +8,6 @@ was learned with before, so that a difference from a rebuilt one is put down to 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from threadpoolctl import threadpool_info
 
 from thalweg.memory.devices.history import BEFORE, DEVICE, as_software, devices_before
 from thalweg.memory.snapshots.manifest import Earlier, Manifest
+from thalweg.memory.software import version_of
 
 THALWEG, CODE = "thalweg", "code"
 CODE_BEFORE = "code not recorded"
@@ -27,8 +27,9 @@ CODE_BEFORE = "code not recorded"
 MOST_KEPT = 16
 """Most kinds of software that a manifest names beside the newest; of more the oldest are put together."""
 _LEARNS = ("proto", "memory", "models", "stream")
-_ALWAYS, _IF_USED = ("thalweg", "numpy", "scipy"), ("torch", "faiss", "river", "sklearn")
-_DISTRIBUTIONS = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}
+_ALWAYS = ("thalweg", "numpy", "scipy")
+_IF_USED = {"torch": "torch", "faiss": "faiss-cpu", "river": "river", "sklearn": "scikit-learn"}
+"""By module, the name of its package."""
 
 
 def software() -> dict[str, str]:
@@ -36,10 +37,7 @@ def software() -> dict[str, str]:
     loaded, the hash of Thalweg's sources, the BLAS of NumPy with its kernels, and the kind of processor.
     """
     found = dict(_always())
-    for name in _IF_USED:
-        if name in sys.modules and (version := _version(_DISTRIBUTIONS.get(name, name))):
-            found[name] = version
-    return found
+    return found | {name: version_of(package, name) for name, package in _IF_USED.items() if name in sys.modules}
 
 
 def code_of(places: Sequence[Path]) -> str:
@@ -111,18 +109,10 @@ def _bounded(earlier: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
 @cache  # reading the metadata of packages and all sources takes some ten milliseconds
 def _always() -> Mapping[str, str]:
     found = {"python": platform.python_version(), "processor": platform.machine()}
-    found |= {name: version for name in _ALWAYS if (version := _version(name))}
+    found |= {name: version_of(name) for name in _ALWAYS}
     root = Path(__file__).parents[2]
     libraries: list[dict[str, Any]] = [one for one in threadpool_info() if one["user_api"] == "blas"]
     of_numpy = [one for one in libraries if "numpy" in one["filepath"]] or libraries
     blas = sorted(f"{one['internal_api']} {one['version']} {one.get('architecture') or ''}".strip() for one in of_numpy)
     said = {CODE: code_of([root / name for name in _LEARNS]), "blas": ", ".join(dict.fromkeys(blas))}
     return found | {name: value for name, value in said.items() if value}
-
-
-@cache
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:  # as of a build of faiss for GPUs, which has another name
-        return ""
