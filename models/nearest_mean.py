@@ -78,7 +78,7 @@ class NearestMean:
     1e100), and of classes beyond `max_classes`; the last two are counted.
     """
 
-    params_type = Params
+    params_type, state_version, state_revision = Params, 1, 1
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
 
     def __init__(self, context: LearnerContext) -> None:

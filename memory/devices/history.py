@@ -25,8 +25,3 @@ def as_software(now: str, before: tuple[str, ...]) -> dict[str, str]:
     """What a manifest says of it; nothing of a state that was always computed on the processor."""
     found = {DEVICE: now} if now else {}
     return found | ({BEFORE: _BETWEEN.join(before)} if before else {})
-
-
-def of_devices(software: Mapping[str, str]) -> dict[str, str]:
-    """What of a manifest's software is said of devices."""
-    return {name: software[name] for name in (DEVICE, BEFORE) if name in software}

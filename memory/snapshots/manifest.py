@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from thalweg.memory.snapshots.pieces import Index
 from thalweg.proto.records import Partition, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """Software that a state was learned with before that of its manifest."""
+
+    upto: int
+    """The last version that it learned."""
+    software: Mapping[str, str]
+    """As in a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +46,17 @@ class Manifest:
     size_bytes: int = 0
     software: Mapping[str, str] = field(default_factory=dict)
     """Versions of what computed the state; of a GPU also which, see `memory/devices/history.py`."""
+    earlier: Sequence[Earlier] = ()
+    """Other software that learned a part of the log before, oldest first; missing where there is none, and in older
+    manifests."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
     pieces: Mapping[str, Index] = field(default_factory=dict)
     """Per part of the state, the arrays that are saved in pieces."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """The revisions of the layouts of the state (`models/contract/layouts.py`), without first ones."""
     log_identity: Mapping[str, str] = field(default_factory=dict)
     """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
     recent: Mapping[str, float] = field(default_factory=dict)
@@ -52,8 +67,8 @@ class Manifest:
         offsets: dict[str, dict[str, int]] = {}
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
-        record = {**self.__dict__, "offsets": offsets}
-        for absent in ("pieces", "identity", "log_identity", "recent"):
+        record = {**self.__dict__, "offsets": offsets, "earlier": [asdict(one) for one in self.earlier]}
+        for absent in ("pieces", "identity", "log_identity", "recent", "earlier", "revisions"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": record_sha256(record)}
@@ -74,14 +89,17 @@ class Manifest:
             for number, offset in partitions.items()
         }
         known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
-        return _checked(cls(**{**known, "offsets": offsets}))
+        earlier = tuple(Earlier(int(one["upto"]), dict(one["software"])) for one in record.get("earlier", ()))
+        return _checked(cls(**{**known, "offsets": offsets, "earlier": earlier}))
 
 
 def _checked(manifest: Manifest) -> Manifest:
     """The same. Raises TypeError or ValueError when a value has another type than declared: no hash says that."""
     text_to_text = [*manifest.files.items(), *manifest.software.items(), *manifest.log_identity.items()]
+    text_to_text += [pair for one in manifest.earlier for pair in one.software.items()]
     texts = [manifest.model, manifest.learner, manifest.config_sha256, manifest.state_sha256, *sum(text_to_text, ())]
     numbers = [manifest.version, manifest.events_learned, manifest.size_bytes, *manifest.offsets.values()]
+    numbers += manifest.revisions.values()
     if manifest.parent is not None:
         numbers.append(manifest.parent)
     for value, kinds in [

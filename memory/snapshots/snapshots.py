@@ -8,26 +8,22 @@ with an error in the log, and the next older one is used.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import platform
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import structlog
 
-from thalweg.memory.devices.history import of_devices
 from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.origin import software
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.memory.software import version_of
 
 log = structlog.get_logger(__name__)
 
@@ -280,14 +276,6 @@ class FolderSnapshots:
         return manifest
 
 
-@functools.cache  # reading the metadata of packages takes milliseconds
-def software() -> Mapping[str, str]:
-    """Versions of the software that computed a state."""
-    names = ("thalweg", "numpy", "scipy")
-    versions = {name: version_of(name) for name in names}
-    return MappingProxyType({"python": platform.python_version(), **versions})
-
-
 def _surplus(versions: Sequence[int], keep: int, spare: int | None, instead_of: int | None) -> list[int]:
     """Those to delete of all versions, oldest first; never the newest, nor `spare`."""
     replaced = [version for version in versions[:-1] if version == instead_of and version != spare]
@@ -299,7 +287,7 @@ def _facts(manifest: Manifest, parts: Mapping[str, State]) -> dict[str, Any]:
     return {
         "state_sha256": parts["learner"].sha256(),
         "size_bytes": sum(part.size_bytes for part in parts.values()),
-        "software": {**software(), **of_devices(manifest.software)},
+        "software": {**software(), **manifest.software},
     }
 
 

@@ -45,6 +45,7 @@ class RiverFactory:
 
     takes_columns = True
     gauges_declared: Sequence[GaugeSpec] = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
+    state_version, state_revision = 1, 1
 
     def __init__(self, path: str) -> None:
         """For a class, a factory function or an object at `path`.

@@ -45,6 +45,7 @@ class SklearnFactory:
     """Makes learners of the estimator at an import path; `find("sklearn:PATH")` returns one."""
 
     gauges_declared: Sequence[GaugeSpec] = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
+    state_version, state_revision = 1, 1
 
     def __init__(self, path: str) -> None:
         """For a class, a factory function or an object at `path`.

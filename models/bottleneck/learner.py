@@ -56,7 +56,7 @@ class Bottleneck:
     """
 
     gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, EXCESS_EVENTS)
-    params_type = Params
+    params_type, state_version, state_revision = Params, 1, 1
     takes_device = True
     """Keys are searched there, and found alike to the bit; values stay with the processor. Not measured: never `auto`.
     """

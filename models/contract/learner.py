@@ -164,8 +164,9 @@ class LearnerFactory(Protocol):
     """The object that the registry finds under a name: a class or function with these attributes.
 
     Further attributes may be declared. `state_version` is the layout of its state, 1 if it is not declared: raise it
-    when a state of before must not be restored any more (see `layouts.py`). `merged_defaults` and `merge_mistakes` say
-    what merging the shards of a model needs (see `merging.py`).
+    when a state of before must not be restored any more, and `state_revision`, likewise, when versions of before cannot
+    read a new one (see `layouts.py`). `merged_defaults` and `merge_mistakes` say what merging the shards of a model
+    needs (see `merging.py`).
 
     With `takes_device = True` its learners compute on the context's device. Then `gains_from_gpu`, a
     function of the context, says whether one gains from a GPU at its size, so that `device = "auto"` means it; without

@@ -54,7 +54,7 @@ class Cotta:
 
     least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS, CORRELATED)
-    params_type = Params
+    params_type, state_version, state_revision, learns_from = Params, 1, 1, "finite inputs within their range"
     takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
 
     def __init__(self, context: LearnerContext) -> None:

@@ -89,7 +89,8 @@ class PromptTpp:
         EXPERT_GAIN,
         EXPERT_SECONDS,
     )
-    params_type = Params
+    params_type, state_version, state_revision = Params, 1, 1
+    learns_from = "events that are newer than their key's newest one, of types that it has room for"
     input_names = tuple(KEY)
     takes_device = True
     """Networks learn there; predictors stay with the processor. At usual sizes the processor is faster: never `auto`.

@@ -170,11 +170,11 @@ def check(
         from thalweg.ops.config.hosts.warnings import host_warnings, without_effect
         from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.champions.lost import lost_promotions
+        from thalweg.ops.run.champions.saved_states import changes
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.shards.known import all_passed_over
-        from thalweg.ops.run.successors import changes
 
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)

@@ -84,15 +84,16 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     sound = [one for one in versions if from_log and one > 0 and not found[one]]
     first = [] if version is not None else _before_the_journal(model_folder(config, config.find(name)), sound, kept)
     sound = [one for one in sound if one not in first]
-    bad = 0
+    bad = elsewhere = 0
     with closing(_rebuilt(config, name, sound)) as rebuilding:
         for one, problems in found.items():
             if one in sound:
-                rebuilt, unlike = next(rebuilding), ""
+                rebuilt = next(rebuilding)
                 print(f"{one}: rebuilt from version {rebuilt.base}, {counted(rebuilt.events, 'event')} learned again")
-                problems, unlike = compared(snapshots, one, rebuilt)
-                if unlike:
-                    print(f"{one}: not all of it is comparable: {unlike}")
+                result = compared(snapshots, one, rebuilt)
+                problems, elsewhere = result.problems, elsewhere + result.other_software
+                if result.unlike:
+                    print(f"{one}: not all of it is comparable: {result.unlike}")
             elif one in first:
                 print(f"{one}: not rebuilt: the journal begins after it, or there is no older snapshot to begin from")
             elif from_log and one == 0 and not problems:
@@ -102,13 +103,17 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     count = len(versions)
     if from_log and versions == [0]:
         print("nothing that was learned is saved yet: a service saves every snapshot_events events, and when it stops")
-    if bad > others:
-        wrong = bad - others
+    if bad > others + elsewhere:
+        wrong = bad - others - elsewhere
         verb = "is not what it should be" if wrong == 1 else "are not what they should be"
         raise Failed(f"{wrong} of {counted(count, 'version')} {verb}")
-    if others:
-        which = f"{others} of {counted(count, 'version')} {'was' if others == 1 else 'were'}"
-        raise Failed(f"{which} made under other settings and cannot be verified from the log")
+    told = [
+        f"{number} of {counted(count, 'version')} {'was' if number == 1 else 'were'} {how}"
+        for number, how in ((others, "made under other settings"), (elsewhere, "learned by other software"))
+        if number
+    ]
+    if told:
+        raise Failed(f"{', '.join(told)} and cannot be verified from the log")
 
 
 def _before_the_journal(folder: Path, versions: list[int], kept: Collection[int]) -> list[int]:

@@ -139,11 +139,11 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place], *, devices: bool) ->
     models = table.get("model", [])
     tables = [one for one in enumerate(models) if isinstance(one[1], dict)] if isinstance(models, list) else []
     names = [model.get("name") for _, model in tables]
-    for number, model in tables:
+    for position, (number, model) in enumerate(tables):
         inside = {str(place[2]) for place in wrong if place[:2] == ("model", number) and len(place) > 2}
         if "name" not in inside and names.count(model["name"]) > 1:
             yield Mistake(("model", number, "name"), "another model has this name")
-        elif "name" not in inside and (other := same_but_for_case(model["name"], names)) is not None:
+        elif "name" not in inside and (other := same_but_for_case(model["name"], names[:position])) is not None:
             yield Mistake(("model", number, "name"), f"{other!r} differs by case alone: {ONE_FOLDER}")
         sound = _with_sound_scale(model, {place[3:] for place in wrong if place[:3] == ("model", number, "scale")})
         usable = inside - {"scale"} if sound is not model else inside
@@ -174,7 +174,9 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
         if "name" not in inside and (alias.name in by_name or given.count(alias.name) > 1):
             other = "a model" if alias.name in by_name else "another alias"
             yield Mistake(("alias", number, "name"), f"{other} has this name")
-        elif "name" not in inside and (near_by := same_but_for_case(alias.name, [*by_name, *given])) is not None:
+        elif (
+            "name" not in inside and (near_by := same_but_for_case(alias.name, [*by_name, *given[:number]])) is not None
+        ):
             yield Mistake(("alias", number, "name"), f"{near_by!r} differs by case alone: {ONE_FOLDER}")
         for key in ("champion", "challengers"):
             if {"champion", key} & inside:  # each challenger is held against the champion

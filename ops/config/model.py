@@ -17,7 +17,7 @@ from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable, MissingValues
 from thalweg.models.contract.layouts import KEY as LAYOUTS
-from thalweg.models.contract.layouts import layouts_of
+from thalweg.models.contract.layouts import noted_layouts
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.merging import merged_params
 from thalweg.models.contract.registry import UnknownLearner
@@ -314,13 +314,15 @@ class ModelConfig(LearnSettings):
             "encoder": self.encoding().sha256(self.seed) or IDENTITY,
             **({"encoder_columns": sorted(self.encoder_columns)} if self.encoder_columns else {}),
             **({"tune": self.tune.model_dump()} if self.tune is not None else {}),
-            **({LAYOUTS: layouts} if (layouts := self.layouts()) else {}),
+            **({LAYOUTS: layouts} if (layouts := self.layouts().get(LAYOUTS)) else {}),
         }
         return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
 
-    def layouts(self) -> dict[str, int]:
-        """The layouts of its state, where they are not the first ones noted."""
-        return layouts_of(self.learner, columns=bool(self.columns))
+    def layouts(self) -> dict[str, dict[str, int]]:
+        """The layouts and revisions of its state, as of `noted_layouts`."""
+        parts = {"calibration": self.probabilities, "columns": self.columns, "tune": self.tune is not None}
+        parts["encoder"] = self.encoder != IDENTITY
+        return noted_layouts(self.learner, (name for name, there in parts.items() if there))
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; with `device = "auto"`, the GPU that may be taken is looked for."""

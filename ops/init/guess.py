@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
-from thalweg.ops.init.labels import label_doubt, says_the_label, task_of_labels
+from thalweg.ops.init.labels import label_doubt, numbers_beyond_one, says_the_label, task_of_labels
 from thalweg.ops.init.local import (
     Written,
     format_of_file,
@@ -66,6 +66,8 @@ class Guessed:
     label_note: str
     label_doubt: str
     """What may be wrong with the label, to be told aloud; empty: nothing."""
+    label_range: str = ""
+    """Of numbers beyond 0 to 1, such as `1 to 5`."""
     id: str = ""
     time: str = ""
     time_unit: str = "auto"
@@ -155,6 +157,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         task=task,
         label_note=note,
         label_doubt=label_doubt(values[label]),
+        label_range=numbers_beyond_one(values[label]),
         id=id_,
         time=time,
         time_unit=unit,

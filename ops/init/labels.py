@@ -10,6 +10,7 @@ from thalweg.ops.init.local import numbers_written
 from thalweg.ops.init.markers import is_marker, markers_in
 from thalweg.ops.init.readings import is_number, joined, missing, missing_label, numbers_of, text_of, whole
 from thalweg.ops.init.sample import shown
+from thalweg.ops.init.slips import slips_told
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 
@@ -47,7 +48,8 @@ def label_doubt(column: Sequence[Any]) -> str:
     given = [value for value in column if not missing_label(value)]
     written = numbers_written([value for value in given if not is_marker(value)])
     if written is None:
-        return ""
+        codes = numbers_of(given) is not None
+        return "" if codes else slips_told(map(text_of, given))
     text = shown(next(value for value in given if isinstance(value, str)))
     return f"labels such as {text} are names of classes; for a regression write them as numbers with a point"
 
@@ -63,6 +65,13 @@ def says_the_label(column: Sequence[Any], labels: Sequence[Any]) -> bool:
     values, names = ({pair[place] for pair in different} for place in (0, 1))
     often = len(pairs) >= _ROWS and 1 < len(names) <= len(pairs) / _TIMES
     return often and len(values) == len(names) == len(different)
+
+
+def numbers_beyond_one(column: Sequence[Any]) -> str:
+    """The range of labels that are all numbers, if it goes beyond 0 to 1, such as `1 to 5`; empty else."""
+    numbers = numbers_of([value for value in column if not missing_label(value)]) or []
+    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
+    return f"{low:g} to {high:g}" if low < 0 or high > 1 else ""
 
 
 def _regression(given: Sequence[Any]) -> bool:

@@ -28,10 +28,11 @@ def key_of_events(columns: Mapping[str, str], label_is_class: bool, time: str) -
     return others[0] if named and columns[others[0]] in ("categorical", "hashed", "numeric") else None
 
 
-def other_learners(columns: Iterable[str], label: str, time: str) -> Iterator[str]:
+def other_learners(columns: Iterable[str], label: str, time: str, ratings: str = "") -> Iterator[str]:
     """Comments that say which columns a recommender or a point process would take as ids.
 
     Args:
+        ratings: What the labels are if they are numbers beyond 0 to 1, such as `1 to 5`.
         columns: Names or paths of all columns of the sample.
         label: The label's.
         time: The event time's; empty: there is none.
@@ -44,6 +45,9 @@ def other_learners(columns: Iterable[str], label: str, time: str) -> Iterator[st
         user, item = ids
         yield ""
         yield "# Users and items: if the label is a click, or a liking from 0 to 1, a recommender takes them as ids."
+        if ratings:
+            yield f"# Here it is {ratings}, and error_memory skips what is not from 0 to 1. Append a liking, such as"
+            yield "# (rating - lowest) / (highest - lowest), or 1 for the ratings that you call good, else 0."
         yield "# Write above, instead of the learner and of these two columns:"
         yield '# learner = "error_memory"'
         yield f"# user = {column_of(user)}"

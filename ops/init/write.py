@@ -112,7 +112,8 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     for column, why in guessed.left_out.items():
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
     if not own_form:
-        yield from other_learners([*guessed.columns, *guessed.left_out], guessed.label, guessed.time)
+        found = [*guessed.columns, *guessed.left_out]
+        yield from other_learners(found, guessed.label, guessed.time, guessed.label_range)
 
 
 def _id(guessed: Guessed) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Snapshot
-from thalweg.models.contract.layouts import unread_layouts
+from thalweg.models.contract.layouts import newer_revisions, unread_layouts
 from thalweg.models.parts.settings import keys_of
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.effective import toml
@@ -104,7 +104,7 @@ def opened(folder: Path, version: int | None, settings: Mapping[str, Any]) -> tu
     snapshot = snapshots.load(version)
     manifest = snapshot.manifest
     model = parse({"model": [_table(manifest) | dict(settings)]}, str(folder), {}).model[0]
-    if layouts := unread_layouts(manifest.identity):
+    if layouts := unread_layouts(manifest.identity) + newer_revisions(manifest.revisions, manifest.learner):
         raise FrameError(
             f"{folder}, version {version}: {'; '.join(layouts)}; learn the rows again, or go back to the version of "
             f"thalweg that saved it"

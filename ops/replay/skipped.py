@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from thalweg.models.contract.gauges import GaugeValue
+from thalweg.models.contract.skipping import learns_from
 from thalweg.proto.bounds.counted import counted
 
 _MANY = 0.01
 """Share of the labelled events from which on it is said."""
 _EXCESS = "excess_class_events"
 _REASONS = {
-    "skipped_events": "their labels or numbers are not what it learns from",
+    "skipped_events": "it learns from {}",
     _EXCESS: "it has no room for their classes; raise max_types or max_classes in [model.params]",
     "late_events": "they are older than their key's newest; sort the file by time",
 }
@@ -23,9 +24,10 @@ def skipped(gauges: Mapping[str, GaugeValue], labelled: int, learner: str) -> li
     counts = {name: float(value) for name in _REASONS if isinstance(value := gauges.get(name), (int, float))}
     if _EXCESS in counts:  # counted among the skipped ones, too
         counts["skipped_events"] = counts.get("skipped_events", 0.0) - counts[_EXCESS]
+    reasons = {name: text.format(learns_from(learner)) for name, text in _REASONS.items()}
     where = "" if ":" in learner else f" (docs/learners/{learner}.md)"
     return [
-        f"hint: {learner} did not learn {count:,.0f} of {counted(labelled, 'labelled event')}: {_REASONS[name]}{where}"
+        f"hint: {learner} did not learn {count:,.0f} of {counted(labelled, 'labelled event')}: {reasons[name]}{where}"
         for name, count in counts.items()
         if labelled and count >= _MANY * labelled
     ]

@@ -16,7 +16,7 @@ from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.models.calibration.calibrated import calibrated
 from thalweg.models.columns.make import make_learner
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
-from thalweg.models.contract.layouts import KEY as LAYOUTS
+from thalweg.models.contract.layouts import REVISIONS
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
@@ -154,6 +154,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int, state_url: str = "") 
         moves=model.scale is not None,
         state_url=state_url,
         identity=model.shown_identity(),
+        revisions=model.layouts().get(REVISIONS, {}),
         fields=model.field_mapping(),
         least_batch_events=getattr(find(model.learner), "least_batch_events", 1),
         forgetting_factor=model.drift.forgetting_factor,
@@ -238,7 +239,6 @@ def build_processor(
     """
     prepared = prepared or prepare(config, model, live)
     folder, learner, monitor = model_folder(config, model), prepared.learner, prepared.monitor
-    layouts = model.layouts()
     publisher: FilePublisher | ShardPublisher
     if shard_of(model.name) is not None and merges(model):
         publisher = shard_publisher(model, learner, live, owner_meta(config, model))
@@ -246,7 +246,7 @@ def build_processor(
         publisher = FilePublisher(
             live / model.name,
             moved=(lambda: _placed_anew(learner)) if _shares(config, learner) else None,
-            noted=({LAYOUTS: layouts} if layouts else {}) | averaging_meta(model) | owner_meta(config, model),
+            noted=model.layouts() | averaging_meta(model) | owner_meta(config, model),
         )
     processor = Processor(
         learner,

@@ -13,7 +13,6 @@ from thalweg.memory.exchange.reopened import check_store
 from thalweg.memory.snapshots.state import State
 from thalweg.models.calibration.calibrated import calibrated_predictor
 from thalweg.models.columns.make import predictor_maker
-from thalweg.models.contract.layouts import KEY as LAYOUTS
 from thalweg.models.contract.layouts import check_layouts
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.config.config import Config
@@ -82,7 +81,7 @@ def location_of(
     layouts = model.layouts()
 
     def build(state: State) -> Predictor:
-        check_layouts(state.meta.get(LAYOUTS, {}), layouts)
+        check_layouts(state.meta, layouts)
         return calibrated_predictor(make(state), state)
 
     def restore(state: State) -> Predictor:

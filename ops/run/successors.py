@@ -119,49 +119,6 @@ def answering(config: Config, name: str) -> tuple[Config, str]:
     return config, name
 
 
-def changes(config: Config) -> Iterator[str]:
-    """For people: of each model that was changed, what was, and what comes of it."""
-    for model in config.model:
-        try:
-            saved = _saved(config, model)
-        except OSError as error:  # whoever checks a file may not be who runs it
-            yield f"model {model.name!r}: its state cannot be read: {error}"
-            continue
-        if saved is None or saved.config_sha256 == model.identity_sha256():
-            continue
-        told = identity_differences(saved.identity, model.shown_identity()) or ["settings that are not recorded"]
-        yield f"model {model.name!r} was changed since its state was saved:"
-        yield from (f"  {line}" for line in told)
-        if successors_of(config, model) and unread_layouts(saved.identity):
-            yield (
-                "  The saved version cannot go on: this version of thalweg does not read its state. A successor is "
-                "built from the log, and answers once it is ready; the state stays for the version that saved it."
-            )
-        elif successors_of(config, model):
-            yield (
-                "  The saved version goes on answering and learning, and a successor is built beside it from the log; "
-                f"`thalweg promote CONFIG --model {model.name}` lets it answer."
-            )
-        elif aliases := [alias.name for alias in config.alias if model.name in alias.members]:
-            yield (
-                "  The model is blocked: put the old settings back, add the changed one as another [[model]], and name "
-                f"that in `challengers` of alias {aliases[0]!r}; `thalweg promote CONFIG --alias {aliases[0]} --model "
-                "NAME` lets it answer."
-            )
-        elif model.sharded is not None:
-            yield (
-                "  Its shards are blocked until the old settings are put back: give the changed model another name, "
-                "and it learns the topic from the start."
-            )
-        elif model.scale is not None:
-            yield (
-                "  The model is blocked until the old settings are put back: give the changed one another name, and it "
-                "learns the topic from the start."
-            )
-        else:
-            yield "  The model is blocked until the old settings are put back, or on_change is 'successor'."
-
-
 def successors_of(config: Config, model: ModelConfig) -> bool:
     """Whether a changed model gets a successor: not where an alias already says which models answer, nor for what moves
     between hosts."""
@@ -190,18 +147,18 @@ def generations(path: Path) -> list[Generation]:
         raise ConfigurationError([f"{path}: cannot be read: {error}"]) from error
 
 
-def _saved(config: Config, model: ModelConfig) -> Generation | None:
+def saved_settings(config: Config, model: ModelConfig) -> Generation | None:
     """The settings of the state that answers now; None if nothing is saved."""
     if known := generations(generations_path(config, model.name)):
         champion = _champion(config, model.name, known)
         return next((one for one in known if one.name(model.name) == champion), known[0])
-    kept = FolderSnapshots(_folder_of_state(config, model)).manifests()
+    kept = FolderSnapshots(folder_of_state(config, model)).manifests()
     if not kept or not kept[-1].identity:
         return None
     return Generation(1, kept[-1].config_sha256, kept[-1].identity, kept[-1].created)
 
 
-def _folder_of_state(config: Config, model: ModelConfig) -> Path:
+def folder_of_state(config: Config, model: ModelConfig) -> Path:
     """The folder of its snapshots: of a scaled model, that of any shard, since all have the same settings."""
     folder = Path(config.service.state_dir)
     shards = sorted(folder.glob(f"{shard_name(model.name, 0)[:-1]}*")) if model.sharded is not None else []
@@ -215,7 +172,7 @@ def _champion(config: Config, model: str, known: list[Generation]) -> str:
 
 def _running(config: Config, model: ModelConfig, *, record: bool) -> list[ModelConfig]:
     """The models of one name: who answers, who may answer next, and who answered before."""
-    saved = _saved(config, model)
+    saved = saved_settings(config, model)
     path = generations_path(config, model.name)
     if saved is None or not successors_of(config, model):
         return [model]
@@ -231,7 +188,7 @@ def _running(config: Config, model: ModelConfig, *, record: bool) -> list[ModelC
     running = []
     for name in names:
         try:
-            running.append(_rebuilt(model, by_name[name]))
+            running.append(rebuilt(model, by_name[name]))
         except Unreadable as error:  # its successor answers instead
             log.error("the saved version cannot go on", model=name, problem=str(error))
         except ConfigurationError as error:
@@ -276,7 +233,7 @@ def _with_configured(known: list[Generation], model: ModelConfig) -> list[Genera
     return [*known, Generation(number, model.identity_sha256(), model.shown_identity(), time.time())]
 
 
-def _rebuilt(model: ModelConfig, generation: Generation) -> ModelConfig:
+def rebuilt(model: ModelConfig, generation: Generation) -> ModelConfig:
     """The model under the settings of a generation. Raises ConfigurationError where they cannot be had any more."""
     name = generation.name(model.name)
     if generation.config_sha256 == model.identity_sha256():

@@ -19,7 +19,7 @@ from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.by_key.keys import ROUTE, bare, check_texts
 from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
-from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
+from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.ops.traces.requests import REQUEST
@@ -150,13 +150,20 @@ class InferenceCore:
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
             self._refuse_untrained(request, model, inputs, untrained)
-        if options.plain and request.event_ids is None:
-            self._check_size(model, inputs)
-            outputs, explanation = _predict(model, served, inputs, request), None
-            if self._log is not None:  # from here on nothing is refused
-                _record(self._log, model, inputs)
-        else:
-            outputs, explanation = self._infer_with_options(model, served, request, inputs)
+        try:
+            if options.plain and request.event_ids is None:
+                self._check_size(model, inputs)
+                outputs, explanation = _predict(model, served, inputs, request), None
+                if self._log is not None:  # from here on nothing is refused
+                    _record(self._log, model, inputs)
+            else:
+                outputs, explanation = self._infer_with_options(model, served, request, inputs)
+        except EXPECTED:
+            raise
+        except Exception as error:
+            model.answers.raised(error, served.info.version)
+            raise
+        model.answers.answered()
         if model.copied is not None:
             asked = request.inputs if model.keys is None else {**request.inputs, ROUTE: inputs[ROUTE]}
             model.copied(served.predictor, asked, outputs)

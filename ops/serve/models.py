@@ -13,6 +13,7 @@ from thalweg.memory.audit import AuditLog
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
+from thalweg.ops.serve.bounds.recent_answers import RecentAnswers
 from thalweg.ops.serve.by_key.keys import RequestKeys, has_key
 from thalweg.ops.serve.by_key.predictor import KeyedPredictor
 from thalweg.ops.serve.errors import UnknownModel
@@ -67,7 +68,7 @@ class ServedModel:
         clock: Unix seconds.
         health: The health of what watches for its versions.
         batches: Computes its predictions; None: each request alone.
-        registry: Where what asks the log for the partitions of a model by key reports its health.
+        registry: Where its predictor, and what asks the log for the partitions of a model by key, report their health.
     """
 
     def __init__(
@@ -131,6 +132,8 @@ class ServedModel:
         """Of an alias: takes a shadow copy of a request that was answered; None: none are taken."""
         self.batches = batches or MicroBatches(WaitingRoom(0), 1)
         """Computes its predictions."""
+        self.answers = RecentAnswers(None if registry is None else registry.register("predictor", location.name))
+        """How many of its recent requests were answered."""
         self.ready_after_events = location.ready_after_events
         self.learn_from_requests = location.learn_from_requests
         self._clock = clock

@@ -77,7 +77,8 @@ def _health(figures: Mapping[str, Any]) -> list[Trouble]:
         if state in (Condition.FAILED, Condition.DEGRADED, Condition.WAITING) and one["reason"] not in told:
             told.add(one["reason"])  # of a process that is gone, not each of its parts
             waited = figures["now"] - one["since"]
-            bad = state is Condition.FAILED or (state is Condition.WAITING and waited > _LONG_WAIT_SECONDS)
+            bad = state is Condition.FAILED or one["component"] == "predictor"  # callers get no answer
+            bad = bad or (state is Condition.WAITING and waited > _LONG_WAIT_SECONDS)
             text = f"{one['component'].replace('_', ' ')} {state.value}: {one['reason']}"
             found.append(Trouble("bad" if bad else "watch", f"{one['component']}_{state.value}", text))
     return found

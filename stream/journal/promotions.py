@@ -152,14 +152,22 @@ class Promotions:
             known = tuple(_whole(content, self._path))
             if known and (number, made) <= (known[-1].number, known[-1].time):
                 return False
-            if not text.startswith(content):  # another end than here: a promotion on two hosts at once
-                file.truncate(0)
-                content = b""
-            file.write(text[len(content) :])
+            whole = text if text.startswith(content) else self._before(text, content) + text
+            differs = (place for place, (one, two) in enumerate(zip(content, whole)) if one != two)
+            same = next(differs, min(len(content), len(whole)))
+            file.truncate(same)  # it is another end than here: promotions on two hosts at once
+            file.write(whole[same:])
             file.flush()
             flush(file.fileno())
         sync_folder(self._path.parent)
         return True
+
+    def _before(self, text: bytes, content: bytes) -> bytes:
+        """The lines of a content that come before all of a text, which may be the end of a file alone."""
+        first = min(one.number for one in _whole(text, self._path))
+        lines = content.split(b"\n")[:-1]
+        kept = [line + b"\n" for line in lines if all(one.number < first for one in _whole(line + b"\n", self._path))]
+        return b"".join(kept)
 
     @contextmanager
     def _turn(self) -> Iterator[BinaryIO]:

@@ -18,12 +18,13 @@ import numpy as np
 import structlog
 
 from thalweg.memory.devices.failures import device_failures
-from thalweg.memory.devices.history import as_software, devices_before
 from thalweg.memory.snapshots.manifest import Manifest
+from thalweg.memory.snapshots.origin import Origin
 from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Averageable, Forgetting, capability, computed_on, predict_batch
 from thalweg.models.contract.learner import Learner
+from thalweg.models.contract.revisions import learning_software
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
@@ -44,7 +45,7 @@ from thalweg.stream.learn.micro_batches.fresh import Totals, fresh_events
 from thalweg.stream.learn.micro_batches.late import LateLabels
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
-from thalweg.stream.learn.settings import ProcessorSettings, StateMismatch, check_settings
+from thalweg.stream.learn.settings import ProcessorSettings, check_settings, not_restorable
 from thalweg.stream.quarantine.skips import without_events, without_records
 from thalweg.stream.registry.schemas import KnownSchemas
 
@@ -112,7 +113,7 @@ class Fold:
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
         self._log_identity: dict[str, str] = {}
-        self._devices_before: tuple[str, ...] = ()
+        self._origin = Origin()
         self._learned = 0
         self._event_time = self._appended_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
@@ -186,14 +187,7 @@ class Fold:
         try:
             self._learner.restore(parts["learner"])
         except (ValueError, LookupError, TypeError) as error:
-            # as after an update, or before it, in which a default or the form of the state changed
-            raise StateMismatch(
-                f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: "
-                f"{_said(error)}; "
-                f"give the model one of the parameters that differ in [model.params], also with its default: "
-                f"a successor is then built from the log, for `thalweg promote`; or go back to the version of thalweg "
-                f"that saved it"
-            ) from error
+            raise not_restorable(manifest, error) from error
         if "recent_ids" in parts:
             self._recent_ids.restore(parts["recent_ids"])
         if self._evaluator is not None and "evaluator" in parts:
@@ -201,7 +195,7 @@ class Fold:
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         self._log_identity = dict(manifest.log_identity)
-        self._devices_before = devices_before(manifest.software, computed_on(self._learner))
+        self._origin = Origin.of(manifest, computed_on(self._learner), learning_software(self._settings.learner))
         self._unhandled = ()
 
     def checkpoint(self) -> Checkpoint:
@@ -250,11 +244,13 @@ class Fold:
             learner=self._settings.learner,
             config_sha256=self._settings.config_sha256,
             identity=self._settings.identity,
+            revisions=self._settings.revisions,
             offsets=dict(self._end),
             events_learned=self._learned,
             created=created,
             log_identity=dict(self._log_identity),
-            software=as_software(computed_on(self._learner), self._devices_before),
+            software=self._origin.software(computed_on(self._learner), learning_software(self._settings.learner)),
+            earlier=self._origin.earlier,
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
             recent=dict(self._drift.recent()) if self._drift is not None else {},
         )
@@ -363,6 +359,7 @@ class Fold:
             rejected=totals.rejected,
             oldest_time=totals.oldest_time,
             newest_time=None if newest is None else float(newest.times.max()),
+            newest=newest,
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
             digests=tuple(self._drift.digest_news()) if self._drift is not None else (),
@@ -439,8 +436,3 @@ def _copied(kept: Snapshot) -> Snapshot:
         for name, part in kept.parts.items()
     }
     return Snapshot(kept.manifest, parts)
-
-
-def _said(error: Exception) -> str:
-    """A missing part of a state is told by its name alone."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

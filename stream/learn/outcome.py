@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from thalweg.proto.event import Batch
 from thalweg.stream.comparison.block_losses import BlockLosses
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
@@ -33,6 +34,8 @@ class Outcome:
     """Unix seconds of the newest event in the last micro-batch. Not the overall maximum: one event with a time in the
     future would hide that the model lags.
     """
+    newest: Batch | None = field(default=None, repr=False, compare=False)
+    """The last micro-batch; None without events."""
     learn_seconds: tuple[float, ...] = ()
     """Seconds that learning took, per micro-batch."""
     alarms: tuple[Alarm, ...] = ()

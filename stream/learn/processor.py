@@ -113,7 +113,7 @@ class Processor:
         self._policy = Policy(settings, snapshots, can_reset=fold.can_reset)
         self._changes = Changes(context, self._standstill, self._recovery, self._saving)
         self._controls = Controls(context, self._saving, self._change, self._standstill)
-        self._reporter = Reporter(fold, ports.observer.reported, runtime.clock, runtime.ticks)
+        self._reporter = Reporter(fold, ports.observer.reported, runtime.clock, runtime.ticks, settings.learner)
         self._cadence = PublishCadence(ports, journal.sync, settings.publish_share, runtime)
         self._warm = warm
         self._reader: Reader | None = None
@@ -279,8 +279,8 @@ class Processor:
     def _tell_health(self, reader: Reader) -> None:
         if not reader.reached() or reader.problem() is not None:
             report_reading(self._health, reader)
-        elif self._recovery.evaluation_stopped:
-            self._health.degraded(self._recovery.evaluation_stopped)
+        elif degraded := self._recovery.evaluation_stopped or self._reporter.skips:
+            self._health.degraded(degraded)
         elif self._reporter.problem:
             self._health.degraded(f"its status cannot be reported: {self._reporter.problem}")
         else:

@@ -9,8 +9,11 @@ from types import MappingProxyType
 
 import structlog
 
+from thalweg.models.contract.gauges import GaugeValue
+from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.stream.exceptions import first_line
+from thalweg.stream.health.skips import RecentSkips
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
@@ -30,6 +33,7 @@ class Reporter:
         tell: Receives the reports.
         clock: Unix seconds.
         ticks: Monotonic seconds.
+        learner: The learner's registered name.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Reporter:
         tell: Callable[[LearnerReport], None],
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        learner: str = "",
     ) -> None:
         self._fold = fold
         self._tell = tell
@@ -49,10 +54,17 @@ class Reporter:
         self._made = -math.inf
         self.problem = ""
         """Why no report can be made; empty if one can."""
+        self.skips = ""
+        """That the learner skips most events, and why; empty if it does not."""
+        self._recent_skips, self._events = RecentSkips(learner), 0
+        self._newest: Batch | None = None
         self._reported: tuple[int, Mapping[Partition, int]] | None = None
 
     def note(self, outcome: Outcome) -> None:
         """Note that a block was applied."""
+        self._events += outcome.events
+        if outcome.newest is not None:
+            self._newest = outcome.newest
         if outcome.newest_time is not None:
             self._newest_time = outcome.newest_time
         if outcome.learn_seconds:
@@ -82,15 +94,25 @@ class Reporter:
 
     def _report(self) -> LearnerReport:
         learner, moment = self._fold.learner, self._clock()
+        gauges = dict(learner.gauges())
+        self._look_at_skips(gauges)
         return LearnerReport(
             time=moment,
             version=self._fold.version,
             learned=self._fold.learned,
             state_bytes=learner.state().size_bytes,
-            gauges=MappingProxyType(dict(learner.gauges())),
+            gauges=MappingProxyType(gauges),
             gauges_declared=tuple(learner.gauges_declared),
             lag=self._lag,
             newest_time=self._newest_time,
             batch_events=self._batch_events,
             evaluation=self._fold.report(moment),
         )
+
+    def _look_at_skips(self, gauges: Mapping[str, GaugeValue]) -> None:
+        labelled = self._fold.learner.schema.label != "none"
+        given = self._fold.learned if labelled else self._events
+        found = self._recent_skips.told(given, gauges, self._newest, labelled=labelled)
+        if found and not self.skips:
+            log.warning("a learner skips most events", problem=found)
+        self.skips = found

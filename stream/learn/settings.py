@@ -11,7 +11,7 @@ from pydantic import Field
 
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.models.contract.layouts import KEY as LAYOUTS
-from thalweg.models.contract.layouts import unread_layouts
+from thalweg.models.contract.layouts import newer_revisions, unread_layouts
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS, MAX_WEIGHT
 from thalweg.proto.rows.fields import FieldMapping
@@ -81,6 +81,8 @@ class ProcessorSettings(LearnSettings):
     """The object store that has the state, too; empty: its folder alone. For what people are told."""
     identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """The settings under `config_sha256`, secrets masked, for manifests."""
+    revisions: dict[str, int] = {}  # noqa: RUF012 - pydantic copies it
+    """The revisions of the layouts of its state, where they are not the first, for manifests."""
     fields: FieldMapping | None = None
     """Where the parts of an event stand in a record; None: in our own event form."""
     block_bytes: int = 4 << 20
@@ -189,7 +191,9 @@ class StateMismatch(Exception):
 
 
 def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
-    """Raise StateMismatch if a version was made under other settings, with each that differs."""
+    """Raise StateMismatch if a version was made under other settings, with each that differs, or is of a newer version
+    of the software, which this one cannot read.
+    """
     wanted, got = settings.config_sha256, manifest.config_sha256
     if wanted != got and (layouts := unread_layouts(manifest.identity)):
         built = (
@@ -208,3 +212,22 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
             f"({'; '.join(differences) or hashes}); give the model a new name or {settings.elsewhere} (it "
             f"then learns its topic from the start), or put the old settings back"
         )
+    if newer := newer_revisions(manifest.revisions, settings.learner):
+        raise StateMismatch(
+            f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(newer)}: go back "
+            f"to the version of thalweg that saved it, or give the model a new name or {settings.elsewhere} (it then "
+            f"learns its topic from the start)"
+        )
+
+
+def not_restorable(manifest: Manifest, error: Exception) -> StateMismatch:
+    """The error where a learner does not take a state of its settings, as after an update, or before it, in which a
+    default or the form of the state changed.
+    """
+    said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"  # a missing part's name
+    return StateMismatch(
+        f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: {said}; "
+        f"give the model one of the parameters that differ in [model.params], also with its default: "
+        f"a successor is then built from the log, for `thalweg promote`; or go back to the version of thalweg "
+        f"that saved it"
+    )

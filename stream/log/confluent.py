@@ -20,6 +20,7 @@ from thalweg.stream.log.confluent_client.producer import ReportingProducer
 from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
 from thalweg.stream.log.groups import GroupListener, GroupMember
+from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
@@ -50,6 +51,7 @@ class ConfluentLog:
         self._limits = RecordLimits(
             lambda topic: self._cluster().largest_batch(topic), self._clients.most_request_bytes
         )
+        self._compaction = CompactionWatch(lambda topic: self._cluster().topic_setting(topic, POLICY))
         self._lock = threading.Lock()
         self._known_cluster: Cluster | None = None
         self._producer: ReportingProducer | None = None
@@ -86,6 +88,8 @@ class ConfluentLog:
         group: str = "",
         partition: int | None = None,
     ) -> Reader:
+        if group:  # of a model, not of who looks on
+            self._compaction.look(topics)
         reader = KafkaReader(
             lambda: self._consumer(group or None),
             topics,

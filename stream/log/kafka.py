@@ -19,9 +19,10 @@ from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
 from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
-from thalweg.stream.log.kafka_client.limits import largest_batch
+from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.properties import translate
+from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
@@ -55,6 +56,7 @@ class KafkaLog:
         self._clients = Clients(addresses, translate(properties or {}, known), reading.unpacked_bytes)
         self._unreadable_seconds = reading.unreadable_seconds
         self._limits = RecordLimits(lambda topic: largest_batch(self._clients, topic), self._clients.most_request_bytes)
+        self._compaction = CompactionWatch(lambda topic: topic_setting(self._clients, topic, POLICY))
         self._lock = threading.Lock()
         # questions take long in an outage, and no append waits for them
         self._looking, self._asking = threading.Lock(), threading.Lock()
@@ -93,6 +95,8 @@ class KafkaLog:
         group: str = "",
         partition: int | None = None,
     ) -> Reader:
+        if group:  # of a model, not of who looks on
+            self._compaction.look(topics)
         reader = KafkaReader(
             lambda: self.consumer(group or None),
             topics,

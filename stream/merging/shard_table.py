@@ -8,7 +8,7 @@ from typing import Any
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.layouts import KEY as LAYOUTS
-from thalweg.models.contract.layouts import OtherLayout, check_layouts
+from thalweg.models.contract.layouts import REVISIONS, OtherLayout, check_layouts
 from thalweg.stream.merging.ports import ShardState
 from thalweg.stream.publication.ports import VersionInfo
 
@@ -91,13 +91,13 @@ class ShardTable:
     def _unfit(self, state: State) -> str:
         """Why a state is of another model or of another version of the software; empty: it is not."""
         try:
-            check_layouts(state.meta.get(LAYOUTS, {}), self._noted.get(LAYOUTS, {}))
+            check_layouts(state.meta, self._noted)
         except OtherLayout as error:
             return str(error)
         others = [
             f"{key} {state.meta.get(key)}, expected {value}"
             for key, value in self._noted.items()
-            if key != LAYOUTS and state.meta.get(key) != value
+            if key not in (LAYOUTS, REVISIONS) and state.meta.get(key) != value
         ]
         return f"it was made under other settings: {'; '.join(others)}" if others else ""
 

@@ -9,8 +9,9 @@ from contextlib import suppress
 import structlog
 
 from thalweg.memory.snapshots.manifest import Manifest
-from thalweg.memory.snapshots.snapshots import software
+from thalweg.memory.snapshots.origin import differences
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.revisions import learning_software
 from thalweg.proto.records import Partition
 from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import Entry
@@ -148,7 +149,7 @@ class WarmFold:
         if same and newest.version == self.fold.version:
             same = self.fold.learner.state().sha256() == newest.state_sha256
         else:  # it cannot be compared any more
-            same = same and {name: newest.software.get(name) for name in software()} == software()
+            same = same and not differences(newest.software, learning_software(newest.learner))
         self._whole = same
         if same:
             self._base, self._alarms = newest, self._copy.snapshots.part(newest.version, "alarms")

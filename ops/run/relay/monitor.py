@@ -70,7 +70,7 @@ class Monitor:
             Route("/v2/health/ready", self._readyz),
         ]
         limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
-        application = Starlette(routes=guarded(routes, access), exception_handlers=HANDLERS)
+        application = Starlette(routes=guarded(routes, access, failed=HANDLERS[Exception]), exception_handlers=HANDLERS)
         certificates = service.certificates(self._registry, audit)
         self._looking = [one.look for one in (tokens, certificates, self._refused) if one is not None]
         self._http = HttpServer(application, service.http, limits, self._telemetry.refused, certificates)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thalweg.models.contract.layouts import KEY as LAYOUTS
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.stream.merging.publisher import ShardPublisher
@@ -39,5 +38,4 @@ def merge_seconds(model: ModelConfig) -> float:
 
 def noted(model: ModelConfig) -> dict[str, Any]:
     """Meta that the states of all shards of a model have in common, and no state of another one."""
-    layouts = model.layouts()
-    return {"settings_sha256": model.identity_sha256(), **({LAYOUTS: layouts} if layouts else {})}
+    return {"settings_sha256": model.identity_sha256(), **model.layouts()}

@@ -92,7 +92,8 @@ class Api:
             *self._description.routes(),
             *self._page.routes(),
         ]
-        return Starlette(routes=guarded(routes, self._access, self._traces), exception_handlers=HANDLERS)
+        behind = guarded(routes, self._access, self._traces, _failed)
+        return Starlette(routes=behind, exception_handlers=HANDLERS)
 
     async def _index(self, request: Request) -> Response:
         if page := self._page.page(request):

@@ -83,6 +83,11 @@ function unknown({ replaced, quality }) {
   return "no labels received. Only the inputs are monitored; no drift detected.";
 }
 
+/** An error budget, in shares of it: what is left, or how often it is spent. */
+function budget(left) {
+  return left >= 0 ? `${share(left)} left` : `${share(1 - left)} spent`;
+}
+
 /** What a rollback or reset meant: figures from before it are of another state. */
 function replacedWords({ replaced, quality }) {
   if (!replaced || quality?.now == null) return []; // or it is said already
@@ -154,7 +159,7 @@ function drawVitals(model, service) {
       ["Record to answer p50", span(freshness.p50_seconds)],
       ["Record to answer p99", span(freshness.p99_seconds)],
       freshness.objective === null ? null : ["Objective", `${share(freshness.objective)} within ${span(freshness.within_seconds)}`],
-      freshness.objective === null ? null : [`Error budget, ${count(freshness.window_days)} days`, `${share(freshness.budget_remaining)} left`],
+      freshness.objective === null ? null : [`Error budget, ${count(freshness.window_days)} days`, budget(freshness.budget_remaining)],
       ["Version", count(model.state_version)],
       ["Published", model.published === null ? "–" : moment(model.published, ago)],
     ],

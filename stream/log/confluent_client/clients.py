@@ -239,22 +239,26 @@ class Cluster:
 
     def largest_batch(self, topic: str) -> int:
         """`max.message.bytes` of a topic; for one that does not exist, what the cluster would give it."""
-        found = self._setting(ResourceType.TOPIC, topic, "max.message.bytes")
+        found = self.topic_setting(topic, "max.message.bytes")
         if found is None:
             described = self._wait(self._admin.describe_cluster(request_timeout=ANSWER_SECONDS), ANSWER_SECONDS)
             found = self._setting(ResourceType.BROKER, str(described.nodes[0].id), "message.max.bytes")
         if found is None:
             raise LookupError("the cluster does not tell its settings")
-        return found
+        return int(found)
 
-    def _setting(self, kind: ResourceType, name: str, setting: str) -> int | None:
+    def topic_setting(self, topic: str, setting: str) -> str | None:
+        """A setting of a topic; None where there is no such topic. Raises ClientError or LookupError."""
+        return self._setting(ResourceType.TOPIC, topic, setting)
+
+    def _setting(self, kind: ResourceType, name: str, setting: str) -> str | None:
         try:
             asked = self._admin.describe_configs([ConfigResource(kind, name)], request_timeout=ANSWER_SECONDS)
         except (KafkaException, ValueError) as error:  # a name that no topic can have
             raise LookupError(_text(error)) from error
         (future,) = asked.values()
         found = self._wait(future, ANSWER_SECONDS, set(_MISSING))
-        return None if isinstance(found, KafkaError) or setting not in found else int(found[setting].value)
+        return None if isinstance(found, KafkaError) or setting not in found else str(found[setting].value)
 
     def _seconds(self) -> float:
         return ANSWER_SECONDS if self._answered else self._first_answer_seconds

@@ -1,4 +1,4 @@
-"""The largest batch that a topic accepts, as kafka-python's administrative client learns it."""
+"""Settings of topics, as kafka-python's administrative client learns them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,22 @@ def largest_batch(clients: Clients, topic: str) -> int:
         raise client_error(error, clients.where) from error
     if found is None:
         raise LookupError("the cluster does not tell its settings")
-    return found
+    return int(found)
 
 
-def _value(admin: Any, kind: Any, name: str, setting: str) -> int | None:
+def topic_setting(clients: Clients, topic: str, setting: str) -> str | None:
+    """A setting of a topic; None where there is no such topic. Raises ClientError."""
+    try:
+        admin = clients.admin()
+        try:
+            return _value(admin, ConfigResourceType.TOPIC, topic, setting)
+        finally:
+            admin.close()
+    except (KafkaError, TypeError, ValueError) as error:
+        raise client_error(error, clients.where) from error
+
+
+def _value(admin: Any, kind: Any, name: str, setting: str) -> str | None:
     answers = admin.describe_configs([ConfigResource(kind, name, [setting])], config_filter="all")
     found = next(iter(answers.values()))[name]
-    return int(found[setting]["value"]) if setting in found else None
+    return str(found[setting]["value"]) if setting in found else None

@@ -135,14 +135,15 @@ def test_in_redis_events_expire_by_themselves(redis_url: str, tmp_path: Path) ->
 
 
 def test_other_processes_see_the_same_file(tmp_path: Path) -> None:
-    one, other = open_pending(f"sqlite:{tmp_path}/store.db"), open_pending(f"sqlite:{tmp_path}/store.db")
-    one.remember("m", [("a", 1.0, b"x")])
+    url = f"sqlite:{tmp_path}/store.db"
+    with closing(open_pending(url)) as one, closing(open_pending(url)) as other:
+        one.remember("m", [("a", 1.0, b"x")])
 
-    assert other.find("m", ["a"]) == [Waiting(1.0, b"x")]
-    other.settle("m", ["a"])
-    (found,) = one.find("m", ["a"])
-    assert found is not None
-    assert found.joined
+        assert other.find("m", ["a"]) == [Waiting(1.0, b"x")]
+        other.settle("m", ["a"])
+        (found,) = one.find("m", ["a"])
+        assert found is not None
+        assert found.joined
 
 
 @pytest.mark.redis

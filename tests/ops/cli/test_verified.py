@@ -8,7 +8,7 @@ import pytest
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.ops.cli.verified import compared
+from thalweg.ops.cli.verified import Compared, compared
 from thalweg.stream.learn.rebuild import Rebuilt
 
 GPU = "NVIDIA H200, torch 2.11.0, CUDA 13.0, cuDNN 91900"
@@ -70,5 +70,5 @@ def test_a_version_of_another_device_is_compared_up_to_rounding(
 
     found = compared(snapshots, 1, Rebuilt(0, again.sha256(), 1, again, now))
 
-    assert found == (problems, unlike)
+    assert found == Compared(problems, unlike)
     assert snapshots.load(1).manifest.software.items() >= {**software, "thalweg": "0.1.0"}.items()

@@ -86,6 +86,7 @@ def test_names_that_differ_by_case_alone_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as told:
         loaded(tmp_path, MODEL + second)
     assert "model.Pay.name: 'pay' differs by case alone: some file systems have one folder for both" in str(told.value)
+    assert str(told.value).count("differs by case alone") == 1
     with pytest.raises(ConfigurationError, match=r"alias\.PAY\.name: 'pay' differs by case alone"):
         loaded(tmp_path, MODEL + '[[alias]]\nname = "PAY"\nchampion = "pay"\n')
     with pytest.raises(ConfigurationError, match="got 'Live'"):

@@ -46,7 +46,7 @@ def test_ratings_that_a_recommender_cannot_learn_are_counted_where_the_figures_s
 
     (hint,) = (line for line in said.splitlines() if line.startswith("hint: error_memory did not learn"))
     many = sum(not row.endswith(",1") for row in rows)
-    assert f"{many} of 300 labelled events" in hint
+    assert f"{many} of 300 labelled events: it learns from labels from 0 (no click, not liked) to 1" in hint
     assert "docs/learners/error_memory.md" in hint
 
 

@@ -23,10 +23,11 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.cli.promote import promote
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import new_learner, settings_of
+from thalweg.ops.run.champions.saved_states import changes
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.serving import alias_locations, build_server, location_of
-from thalweg.ops.run.successors import answering, changes, generations, generations_path, with_successors
+from thalweg.ops.run.successors import answering, generations, generations_path, with_successors
 from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION, Alias
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import Models

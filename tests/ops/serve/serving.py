@@ -100,7 +100,7 @@ class RunningServer:
         )
         empty = ModelLocation(**{**location.__dict__, "name": "empty", "live": folder / "live" / "empty"})
         workers = workers_of(limits)
-        models = Models(
+        self.models = models = Models(
             [location, empty],
             sinks,
             WaitSlots(limits.most_waiting, workers.waiting),

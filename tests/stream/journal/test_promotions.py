@@ -108,3 +108,32 @@ def test_a_damaged_line_is_told_once_whoever_reads_the_file_and_however_often(tm
         path.write_bytes(path.read_bytes().replace(b'"a"', b'"x"'))
         Promotions(path).read()
     assert [line["number"] for line in said] == [0, 1, 2], "other damage is told"
+
+
+def test_the_end_of_a_long_history_is_adopted_without_losing_what_came_before_it(tmp_path: Path) -> None:
+    theirs, ours = Promotions(tmp_path / "theirs.jsonl"), Promotions(tmp_path / "ours.jsonl")
+    theirs.settle("a", ["a", "b"])
+    ours.adopt([(tmp_path / "theirs.jsonl").read_bytes()])
+    for number in range(6):
+        theirs.promote("ab"[number % 2], theirs.read()[-1])
+        lines = (tmp_path / "theirs.jsonl").read_bytes().splitlines(keepends=True)
+
+        assert ours.adopt([b"".join(lines[-2:])])  # as other hosts tell of it
+
+    assert ours.read() == theirs.read()
+    assert len(ours.read()) == 7
+
+
+def test_where_two_hosts_promoted_at_once_only_what_both_number_alike_gives_way(tmp_path: Path) -> None:
+    theirs, ours = (Promotions(tmp_path / f"{name}.jsonl") for name in ("theirs", "ours"))
+    theirs.settle("a", ["a", "b"])
+    ours.adopt([(tmp_path / "theirs.jsonl").read_bytes()])
+    first = ours.promote("b", ours.read()[-1])
+    theirs.promote("a", theirs.read()[-1])
+    newest = theirs.promote("b", theirs.read()[-1])
+    end = (tmp_path / "theirs.jsonl").read_bytes().splitlines(keepends=True)[-1]
+
+    assert ours.adopt([end])
+
+    assert [one.number for one in ours.read()] == [0, 1, 2]
+    assert ours.read()[1:] == (first, newest)

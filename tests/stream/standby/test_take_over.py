@@ -409,7 +409,7 @@ def test_a_version_of_other_software_that_was_folded_past_is_loaded(
     follower.look()
     assert is_at(follower, owner)
     owner.upload()
-    monkeypatch.setattr("thalweg.stream.standby.warm.software", lambda: {"numpy": "another"})
+    monkeypatch.setattr("thalweg.stream.standby.warm.learning_software", lambda _: {"numpy": "another"})
 
     follower.look()
 

@@ -1,0 +1,47 @@
+"""Classes of a label that look like slips of the pen: seen once, and one edit away from another class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+_LEAST_LETTERS = 4
+_MOST_CLASSES = 2000  # each is held against all others
+_MOST_NAMED = 3
+
+
+def slips(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Each such class with the one that may be meant, which came more often."""
+    counts = Counter(texts)
+    if len(counts) > _MOST_CLASSES:
+        return []
+    once = [text for text, count in counts.items() if count == 1 and len(text) >= _LEAST_LETTERS]
+    often = [text for text, count in counts.most_common() if count > 1]
+    pairs = ((text, next((other for other in often if one_edit(text, other)), None)) for text in once)
+    return [(text, other) for text, other in pairs if other is not None]
+
+
+def slips_told(texts: Iterable[str]) -> str:
+    """For people; empty if there are none."""
+    found = slips(texts)
+    if not found:
+        return ""
+    named = ", ".join(f"{text!r:.80} (once; {other!r:.80}?)" for text, other in found[:_MOST_NAMED])
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return f"classes that look mistyped: {named}{more}; each would be a class of its own"
+
+
+def one_edit(text: str, other: str) -> bool:
+    """Whether one letter put in, left out, exchanged, or swapped with the next makes one of the other. Digits count up
+    names (`sensor1`, `sensor2`), and are no slips.
+    """
+    if text == other or abs(len(text) - len(other)) > 1:
+        return False
+    short, long = sorted((text, other), key=len)
+    start = next((place for place, (one, two) in enumerate(zip(short, long)) if one != two), len(short))
+    if len(short) < len(long):
+        return short[start:] == long[start + 1 :] and not long[start].isdigit()
+    if short[start + 1 :] == long[start + 1 :]:
+        return not short[start].isdigit() and not long[start].isdigit()
+    swapped = short[start + 1 : start + 2] + short[start]
+    return long[start : start + 2] == swapped and short[start + 2 :] == long[start + 2 :]
