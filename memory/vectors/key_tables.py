@@ -1,12 +1,12 @@
 """Exact nearest neighbours; the only file that imports FAISS.
 
-`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. All backends give the same
-ids, unless more than three keys are equal but for rounding: FAISS (or a matrix product) returns a few candidates, and their distances are computed again by direct
-differences in float64, ties going to the lowest id. So a result does not depend on the number of queries in a call,
-which FAISS alone does not guarantee (it changes its formula at some twenty queries). For the one nearest key, a float32
-product of all heads at once decides wherever the second best is farther behind than rounding can explain, and direct
-differences decide among all that are not. On a device
-that product, or the candidates, are computed there.
+`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. All backends give the same ids,
+unless more than three keys are equal but for rounding: FAISS (or a matrix product) returns a few candidates, and their
+distances are computed again by direct differences in float64, ties going to the lowest id. So a result does not depend
+on the number of queries in a call, which FAISS alone does not guarantee (it changes its formula at some twenty
+queries). For the one nearest key, a float32 product of all heads at once decides wherever the second best is farther
+behind than rounding can explain, and direct differences decide among all that are not. On a device that product, or
+the candidates, are computed there.
 """
 
 from __future__ import annotations

@@ -75,3 +75,16 @@ def test_events_in_no_order_are_counted_with_the_remedy(tmp_path: Path) -> None:
 )
 def test_why_nothing_is_graded_is_said(tmp_path: Path, rows: list[str], why: str) -> None:
     assert why in replayed(tmp_path, VISITS, ["user,at,what", *rows])
+
+
+def test_where_an_encoder_gives_no_numbers_it_is_named(tmp_path: Path) -> None:
+    toml = """learner = "ridge"
+encoder = "tests.models.encoders.probed:logarithm"
+inputs.x = { shape = [4], dtype = "float32" }
+"""
+    rows = [f"{-5 * (row % 2)},0,0,{row % 3},{'ab'[row % 3 > 0]}" for row in range(60)]
+
+    found = replayed(tmp_path, toml, ["x[0],x[1],x[2],x[3],label", *rows])
+
+    assert "hint: ridge did not learn 30 of 60 labelled events: their labels, or the numbers that encoder" in found
+    assert "probed:logarithm" in found
