@@ -16,7 +16,13 @@ FEW = 20
 RARE = 0.9
 """Share of the most frequent class from which on accuracy says little."""
 _LAST = "repeat_last_label"
-_CONTROLS = {"majority": "the most frequent label", "mean": "the mean label", _LAST: "the label before"}
+_RATE = "event_rate"
+_CONTROLS = {
+    "majority": "the most frequent label",
+    "mean": "the mean label",
+    _LAST: "the label before",
+    _RATE: "the rate of events",
+}
 _FAR_SHARE, _FAR_RATIO = 0.1, 1.5  # how much worse than a control is far, of an accuracy and of an error
 _DEVIATIONS = 3.0  # of a share: what chance does not explain
 _CLEAR_RATIO = 0.95  # of the error of the label before to that of the mean: at random it is the root of 2
@@ -62,6 +68,8 @@ def hints(
         remedy = _recommender(ids) + _TRY_OTHERS + _forest(learner)
         if name == _LAST and _clear(task, control, simple, classes, graded):
             remedy = _TRY_LAGS
+        elif name == _RATE:
+            remedy = _NO_HISTORY
         elif name == _LAST and found:
             continue  # the same, of labels that do not resemble those before them
         elif name == "majority" and task.quality == "accuracy" and control >= RARE:
@@ -130,5 +138,9 @@ _TRY_LAGS = (
 _TRY_OTHERS = (
     "the inputs told it nothing. Is the label in the right column, and what it depends on among the inputs? Where it "
     "depends on several of them together, write these as one column"
+)
+_NO_HISTORY = (
+    "what came before told it nothing. Do the events of a key follow from one another, is `key` the column that says "
+    "whose they are, and is the time read in the right unit?"
 )
 _OTHER_FIGURES = "where one class is so frequent, accuracy says little. Look at balanced_accuracy and auc"

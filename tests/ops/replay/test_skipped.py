@@ -88,3 +88,20 @@ inputs.x = { shape = [4], dtype = "float32" }
 
     assert "hint: ridge did not learn 30 of 60 labelled events: their labels, or the numbers that encoder" in found
     assert "probed:logarithm" in found
+
+
+def test_beside_a_likelihood_stands_that_of_the_rate_alone(tmp_path: Path) -> None:
+    """Where all is at random the rate is all there is to know, and the model is told from it by nothing."""
+    random = np.random.default_rng(3)
+    at = np.cumsum(random.exponential(600.0, 900))
+    rows = [f"u{key},{time:.3f},t{kind}" for time, key, kind in zip(at, *random.integers(0, 3, (2, 900)))]
+
+    said = replayed(tmp_path, VISITS, ["user,at,what", *rows])
+
+    head, line = (next(one for one in said.splitlines() if one.startswith(f" {name}")) for name in ("metric", "log_l"))
+    assert "event rate" in head
+    own, rate = float(line.split()[1]), float(line.split()[-1])
+    unit = 1800.0 * np.log(2)  # the median gap
+    assert rate == pytest.approx(-np.log(3) - np.log(1800.0 / unit) - 1.0, abs=0.3)
+    assert own == pytest.approx(rate, abs=0.3)
+    assert "hint: the rate of events alone has log_likelihood" in said
