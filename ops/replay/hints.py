@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from thalweg.proto.bounds.counted import counted
-from thalweg.proto.task import Task
+from thalweg.proto.task import SCORING, Task
 from thalweg.stream.evaluation.figures.text import figure_text
 
 LEAST = 200
@@ -50,6 +50,8 @@ def hints(
     """
     own = metrics.get(task.quality)
     given = {name: figures[task.quality] for name, figures in controls.items() if task.quality in figures}
+    if graded >= FEW and task.name == SCORING.name and controls.get("majority", {}).get("accuracy") == 1.0:
+        return [_ONE_SCORE]  # its metric, which compares two classes, is not there
     if own is None or graded < FEW:
         return []
     simple = next((given[name] for name in ("majority", "mean") if name in given), None)
@@ -128,6 +130,10 @@ def _rarer(learner: str) -> str:
 
 _ONE_CLASS = (
     "hint: all graded rows have the same label: there is one class, and nothing to learn. Is it the right column?"
+)
+_ONE_SCORE = (
+    "hint: all graded rows have the same label: there is nothing to learn. If only clicks are recorded, add what was "
+    "shown and not clicked as rows with the label 0; ratings of 1 to 5 as 1 from 4 on, else 0"
 )
 _ONE_NUMBER = "hint: all graded rows have the same label: there is nothing to learn. Is it the right column?"
 _TRY_MORE_ROWS = "are few, and it is far behind. Replay more; while there are so few, try fewer columns"

@@ -105,3 +105,11 @@ def test_beside_a_likelihood_stands_that_of_the_rate_alone(tmp_path: Path) -> No
     assert rate == pytest.approx(-np.log(3) - np.log(1800.0 / unit) - 1.0, abs=0.3)
     assert own == pytest.approx(rate, abs=0.3)
     assert "hint: the rate of events alone has log_likelihood" in said
+
+
+def test_a_recommender_that_is_shown_clicks_alone_is_not_right_in_all_and_says_what_is_missing(tmp_path: Path) -> None:
+    rows = [f"u{n % 7},i{n % 5},1" for n in range(60)]
+
+    said = replayed(tmp_path, CLICKS, ["user,item,stars", *rows])
+
+    assert "hint: all graded rows have the same label: there is nothing to learn. If only clicks are recorded" in said
