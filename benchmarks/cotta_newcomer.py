@@ -1,7 +1,7 @@
 """Test-time adaptation as a newcomer tries it: digits, small networks of one's own, shifts that stay, default settings.
 
 Accuracy over the latest thousand of so many answers: of the source, of the statistics alone (`learning_rate` 0), and of
-the default. The last may be below either of the others by noise, not by more.
+the default. The last may be below either of the others by noise, not by more. Then shifts that come in runs of a class.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ SHIFTS: Mapping[str, Callable[[Floats, np.random.Generator], NDArray[Any]]] = {
 }
 
 
+FROZEN: Mapping[str, Any] = {"variant": "bn", "statistics_rows": 0, "own": 0.0}
+
+
 def trained(name: str, folder: Path, x: Floats, y: NDArray[np.int64], passes: int) -> Path:
     """Its weights, after so many passes over digits (N, 64)."""
     torch.manual_seed(0)
@@ -88,7 +91,7 @@ def trained(name: str, folder: Path, x: Floats, y: NDArray[np.int64], passes: in
     return path
 
 
-def right(name: str, weights: Path, x: Floats, y: NDArray[np.int64], **params: Any) -> float:
+def right(name: str, weights: Path, x: Floats, y: NDArray[np.int64], latest: int = LATEST, **params: Any) -> float:
     """Accuracy in % over the latest answers, each given before its input is learned."""
     settings = {"model": f"benchmarks.cotta_newcomer:{name}", "weights": str(weights), **params}
     shape, found = NETWORKS[name], []
@@ -98,7 +101,39 @@ def right(name: str, weights: Path, x: Floats, y: NDArray[np.int64], **params: A
         found.append(learner.predictor().predict(block)["label"] == y[start : start + BLOCK])
         count = len(block["x"])
         learner.learn(Batch(block, None, np.ones(count), np.zeros(count)))
-    return 100 * float(np.concatenate(found)[-LATEST:].mean())
+    return 100 * float(np.concatenate(found)[-latest:].mean())
+
+
+def in_runs(y: NDArray[np.int64], length: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """So many rows of labels (N,), in runs of one class, never two of the same in a row."""
+    found: list[int] = []
+    last = -1
+    while len(found) < count:
+        kind = int(random.choice([one for one in range(10) if one != last]))
+        found += random.choice(np.flatnonzero(y == kind), length).tolist()
+        last = kind
+    return np.array(found[:count])
+
+
+def shifted_runs(
+    folder: Path, x: Floats, y: NDArray[np.int64], count: int, shifts: tuple[str, ...], lengths: tuple[int, ...]
+) -> list[Result]:
+    """So many clean, shuffled inputs, then twice as many under a shift in runs of a class; over the last 500."""
+    random, results = np.random.default_rng(0), []
+    for name in ("vectors", "pictures"):
+        for shift in shifts:
+            for length in lengths:
+                rows = np.r_[random.integers(SEEN, len(x), count), SEEN + in_runs(y[SEEN:], length, 2 * count, random)]
+                shown = np.clip(x[rows] + random.normal(0, 0.03, (len(rows), 64)), 0, 1)
+                shown[count:] = SHIFTS[shift](shown[count:].astype(np.float32), random)
+                stream, weights = (shown.astype(np.float32), y[rows]), folder / f"{name}.safetensors"
+                source = right(name, weights, *stream, latest=500, **FROZEN)
+                default = right(name, weights, *stream, latest=500)
+                least = source - 100 * NOISE
+                results.append(
+                    at_least(f"{name}, {shift} in runs of {length}", default, "%", least, f"source {source:.1f}")
+                )
+    return results
 
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:
@@ -106,7 +141,6 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     data, random = load_digits(), np.random.default_rng(0)
     order, count = random.permutation(len(data.data)), scale.of(6000, quick=2000, tiny=100)
     x, y = (data.data[order] / 16.0).astype(np.float32), data.target[order].astype(np.int64)
-    frozen: dict[str, Any] = {"variant": "bn", "statistics_rows": 0, "own": 0.0}
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
@@ -116,12 +150,16 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
                 rows = random.integers(SEEN, len(x), length)
                 shown = np.clip(x[rows] + random.normal(0, 0.03, (length, 64)), 0, 1)
                 stream = SHIFTS[shift](shown, random).astype(np.float32), y[rows]
-                source = right(name, weights, *stream, **frozen)
+                source = right(name, weights, *stream, **FROZEN)
                 alone = right(name, weights, *stream, learning_rate=0.0)
                 default = right(name, weights, *stream)
                 note = f"source {source:.1f}, statistics alone {alone:.1f}"
                 least = max(source, alone) - 100 * NOISE
                 results.append(at_least(f"{name}, {shift}, {length:,}", default, "%", least, note))
+        shifts, lengths = ("less contrast", "fog", "noise"), (15, 50, 200)
+        if scale is Scale.TINY:
+            shifts, lengths = shifts[:1], lengths[:1]
+        results += shifted_runs(Path(folder), x, y, scale.of(1000, quick=1000, tiny=50), shifts, lengths)
     return results
 
 

@@ -1,11 +1,12 @@
 """Exact nearest neighbours; the only file that imports FAISS.
 
-`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. All backends give the same
-ids: FAISS (or a matrix product) returns a few candidates, and their distances are computed again by direct
-differences in float64, ties going to the lowest id. So a result does not depend on the number of queries in a call,
-which FAISS alone does not guarantee (it changes its formula at some twenty queries). For the one nearest key, a float32
-product of all heads at once decides wherever the second best is farther behind than rounding can explain. On a device
-that product, or the candidates, are computed there.
+`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. All backends give the same ids,
+unless more than three keys are equal but for rounding: FAISS (or a matrix product) returns a few candidates, and their
+distances are computed again by direct differences in float64, ties going to the lowest id. So a result does not depend
+on the number of queries in a call, which FAISS alone does not guarantee (it changes its formula at some twenty
+queries). For the one nearest key, a float32 product of all heads at once decides wherever the second best is farther
+behind than rounding can explain, and direct differences decide among all that are not. On a device that product, or
+the candidates, are computed there.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class HeadSearch:
 
     def _nearest_one(self, queries: Floats) -> Ids:
         ids, unsure = self._quick.nearest(queries)
-        for head in np.flatnonzero(unsure.any(axis=0)).tolist():
+        for head in np.flatnonzero(unsure.any(axis=0)).tolist():  # a device leaves near-ties open
             rows = np.flatnonzero(unsure[:, head])
             asked = np.ascontiguousarray(queries[rows, head])
             ids[rows, head] = _ranked(self._keys[head], asked, self._candidates(head, asked, 1), 1)[:, 0]
@@ -187,20 +188,24 @@ def half_norms_of(keys: Floats, unique: list[Ids]) -> NDArray[np.float32]:
 
 
 class _QuickSearch:
-    """The nearest key of each head by float32 matrix products, and where they leave that open."""
+    """The nearest key of each head by float32 matrix products; where rounding could have misplaced it, by differences.
+
+    Samples that came several times give many keys that are equal but for their last bits, in every head: all near-ties
+    of a block are decided together.
+    """
 
     def __init__(self, keys: Floats, unique: list[Ids], there: ResidentKeys | None = None) -> None:
         width = keys.shape[2]
         with np.errstate(over="ignore"):
             self._keys = np.ascontiguousarray(keys.transpose(0, 2, 1), dtype=np.float32)  # (C, d, M)
-        self._half_norms, self._there = half_norms_of(keys, unique), there
+        self._exact, self._half_norms, self._there = keys, half_norms_of(keys, unique), there
         squares = np.square(keys).sum(axis=2).max(axis=1)
         # bounds of the error of a product, of half a norm, and of their difference, each with room to spare
         self._relative = 2.0**-24 * (width + 8) * np.sqrt(squares)
         self._absolute = 2.0**-24 * 4 * squares
 
     def nearest(self, queries: Floats) -> tuple[Ids, Mask]:
-        """Ids (B, C), and where rounding could have misplaced them, of queries (B, C, d)."""
+        """Ids (B, C), and where that is left open, of queries (B, C, d)."""
         count, heads, _ = queries.shape
         if self._there is not None and self._half_norms.shape[1] > 1:
             found, near = self._there.candidates(queries, 2)
@@ -210,27 +215,50 @@ class _QuickSearch:
                 sure = gap > 2 * (norms * self._relative + self._absolute)
             return found[:, :, 0], ~sure
         pairs = self._half_norms.shape[1]
-        ids, unsure = np.empty((count, heads), dtype=np.int64), np.empty((count, heads), dtype=np.bool_)
+        ids = np.empty((count, heads), dtype=np.int64)
         rows = max(1, min(count, _BLOCK_NUMBERS // pairs))
         step = max(1, _BLOCK_NUMBERS // (pairs * rows))
         for first in range(0, heads, step):
             for start in range(0, count, rows):
                 part = slice(start, start + rows), slice(first, first + step)
-                ids[part], unsure[part] = self._block(queries[part], part[1])
-        return ids, unsure
+                ids[part] = self._block(queries[part], part[1])
+        return ids, np.zeros((count, heads), dtype=np.bool_)
 
-    def _block(self, queries: Floats, heads: slice) -> tuple[Ids, Mask]:
+    def _block(self, queries: Floats, heads: slice) -> Ids:
         with np.errstate(invalid="ignore", over="ignore"):
             nearness = np.matmul(queries.astype(np.float32).transpose(1, 0, 2), self._keys[heads])  # (C, B, M)
             nearness -= self._half_norms[heads, None]
-            best = nearness.argmax(axis=2)[:, :, None]
-            first = np.take_along_axis(nearness, best, axis=2)
-            np.put_along_axis(nearness, best, -np.inf, axis=2)
-            gap = first[:, :, 0].astype(np.float64) - nearness.max(axis=2)
+            best = nearness.argmax(axis=2)
+            first = np.take_along_axis(nearness, best[:, :, None], axis=2)
+            np.put_along_axis(nearness, best[:, :, None], -np.inf, axis=2)
             norms = np.sqrt(np.square(queries).sum(axis=2)).T
-            sure = gap > 2 * (norms * self._relative[heads, None] + self._absolute[heads, None])
-        ids: Ids = best[:, :, 0].T
-        return ids, ~sure.T
+            least = first[:, :, 0] - 2 * (norms * self._relative[heads, None] + self._absolute[heads, None])
+            unsure = ~(least > nearness.max(axis=2))
+        np.put_along_axis(nearness, best[:, :, None], first, axis=2)
+        open_heads, rows = np.nonzero(unsure)
+        step = max(1, _BLOCK_NUMBERS // (nearness.shape[2] * queries.shape[2]))
+        for start in range(0, len(rows), step):
+            some, these = open_heads[start : start + step], rows[start : start + step]
+            close = ~(nearness[some, these] < least[some, these, None])
+            asked = queries[these, some]
+            best[some, these] = _closest(self._exact[heads], asked, some, close, best[some, these])
+        ids: Ids = best.T
+        return ids
+
+
+def _closest(keys: Floats, queries: Floats, heads: Ids, close: Mask, otherwise: Ids) -> Ids:
+    """The nearest (P,) of the keys (C, M, d) that are close (P, M) to each query (P, d) of a head (P,), ties by id; as
+    it was `otherwise` of one that is not finite.
+    """
+    pairs, places = np.nonzero(close)
+    with np.errstate(invalid="ignore", over="ignore"):
+        distances = np.square(queries[pairs] - keys[heads[pairs], places]).sum(axis=1)
+    least = np.minimum.reduceat(distances, np.searchsorted(pairs, np.arange(len(queries))))
+    won = np.flatnonzero(distances == least[pairs])
+    decided, first = np.unique(pairs[won], return_index=True)
+    found = otherwise.copy()
+    found[decided] = places[won[first]]
+    return found
 
 
 def _ranked(keys: Floats, queries: Floats, candidates: Ids, k: int) -> Ids:

@@ -91,8 +91,8 @@ class ClassPrior:
         return {"priors": self._priors.copy(), "recent": self._recent.copy(), "gate": gate}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `tensors()` these are; with other priors, begin."""
-        if tensors["priors"].shape != self._priors.shape:
+        """Become the one whose `tensors()` these are; with other priors, or of a version that had none, begin."""
+        if "gate" not in tensors or tensors["priors"].shape != self._priors.shape:
             return
         self._priors, self._recent = np.array(tensors["priors"]), np.array(tensors["recent"])
         self._evidence, self._open = float(tensors["gate"][0]), bool(tensors["gate"][1])

@@ -26,7 +26,8 @@ from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
 from thalweg.models.cotta.new_domain import is_new, teaches
 from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
-from thalweg.models.cotta.source import adapting, outputs_of
+from thalweg.models.cotta.source import adapting, names_of, outputs_of
+from thalweg.models.cotta.spread import Spread
 from thalweg.models.cotta.target_norm import normalised_by, replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
 from thalweg.models.cotta.views import EVERY, KeptViews, find_views
@@ -54,7 +55,7 @@ class Cotta:
 
     least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS, CORRELATED)
-    params_type, state_version, state_revision, learns_from = Params, 1, 1, "finite inputs within their range"
+    params_type, state_version, state_revision, learns_from = Params, 1, 2, "finite inputs within their range"
     takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
 
     def __init__(self, context: LearnerContext) -> None:
@@ -66,7 +67,7 @@ class Cotta:
             beside = f" beside {p.caller!r}" if p.caller else ""
             raise ParamsError({"inputs": f"expected one input{beside}, got {list(shown)}"})
         self._views, self._seed = find_views(p.views), context.seed
-        self._kept_views = KeptViews(p.view_count)
+        self._kept_views, self._spread = KeptViews(p.view_count), Spread(self._shape)
         self._device = Device.open(context.device, context.device_bytes)
         self.computed_on = self._device.described()
         self._model = self._device.place(replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict)))
@@ -74,15 +75,8 @@ class Cotta:
         for _, layer in target_norms(self._model):
             layer.step_own = p.step_own
         outputs = outputs_of(p.model, self._model, self._shape, self._device, learns=p.learning_rate > 0)
-        names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]
-        if len(set(names)) != outputs:
-            raise ParamsError(
-                {"classes": f"expected {outputs} distinct names, one per output of the model, got {p.classes!r}"}
-            )
-        self._classes = names
+        self._classes = names_of(p, outputs)
         self._adapting = adapting(self._model, p)
-        if not self._adapting and p.learning_rate:
-            raise ParamsError({"adapt": f"expected parameters to adapt, got none for {p.adapt!r} in {p.model}"})
         self._boost = LearningRateBoost()
         self._student_bytes = 0
         self._adaptation = self._fresh()
@@ -158,7 +152,7 @@ class Cotta:
             self._followed += follow
             if self._followed >= size:
                 first = self._device.put(self._waiting[:size].copy())
-                taught = p.least_information == 1 or self._judge(first)
+                taught = p.least_information == 1 or self._judge(first, self._waiting[:size])
                 if self._guard.holds:
                     if self._guard.passed_over():
                         self._serve_target()
@@ -225,8 +219,17 @@ class Cotta:
             self._guard.forget_canaries()
             self._serve_target()
 
-    def _judge(self, x: Tensor) -> bool:
-        """Begin statistics again if these inputs (B, …) are of another domain; returns whether they can teach."""
+    def _judge(self, x: Tensor, shown: Array) -> bool:
+        """Begin statistics again if these inputs (B, …), or those that are spread over more, are of another domain;
+        returns whether they can teach.
+        """
+        shares = self._begin_again(x)
+        if self._target.follows and (sample := self._spread.take(shown)) is not None:
+            self._begin_again(self._device.put(sample))
+        return teaches(shares)
+
+    def _begin_again(self, x: Tensor) -> NDArray[np.float64]:
+        """Begin statistics again if inputs (B, …) are of another domain; what they say (B, K) by those of their own."""
         run, own, moments = partial(self._adaptation.answer, x), self.params.own, self._target.moments
         latest, rows = normalised_by(None, None, self._model, run)
         shares = self._shares(latest)
@@ -238,8 +241,9 @@ class Cotta:
                 self._prior, self._window = self._new_prior(), self._new_window()
                 if not self._serving_source:
                     self._serve_target()
+                self._spread.clear()
                 self._counts["restarts"] += 1
-        return teaches(shares)
+        return shares
 
     def _follow(self, x: Tensor, callers: NDArray[np.int64]) -> None:
         """Update statistics, class prior and windows with these inputs (B, …), as the teacher computes them."""
@@ -340,10 +344,9 @@ class Cotta:
     def state(self) -> State:
         tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
         tensors |= {f"good.{name}": array for name, array in self._good.state().items()}
-        tensors |= {f"belt.{name}": array for name, array in self._guard.tensors().items()}
-        tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
-        tensors |= {f"prior.{name}": array for name, array in self._prior.tensors().items()}
-        tensors |= {f"views.{name}": array for name, array in self._kept_views.tensors().items()}
+        parts: dict[str, Any] = {"belt": self._guard, "target": self._target, "prior": self._prior}
+        for part, one in {**parts, "views": self._kept_views, "spread": self._spread}.items():
+            tensors |= {f"{part}.{name}": array for name, array in one.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
         if self._window is not None:
             tensors |= {f"window.{name}": array for name, array in self._window.tensors().items()}
@@ -371,11 +374,10 @@ class Cotta:
         self._aside = meta.get("aside", self._guard.holds and self._target.empty)
         self._statistics = self._source_statistics() if self._serving_source else self._target.moments
         self._prior = self._new_prior()
-        if "prior.gate" in tensors:  # a state of an earlier version has none: it begins
-            self._prior.restore(below("prior."))
+        self._prior.restore(below("prior."))
+        self._spread.restore(below("spread."))
         self._kept_views = KeptViews(self.params.view_count)
-        if "views.agreed" in tensors:  # a state of an earlier version has none: it begins
-            self._kept_views.restore(below("views."))
+        self._kept_views.restore(below("views."))
         self._waiting = np.array(tensors["waiting"])
         self._callers = np.array(tensors.get("waiting_callers", np.zeros(len(self._waiting), dtype=np.int64)))
         self._window = self._new_window()

@@ -32,11 +32,23 @@ def outputs_of(name: str, model: torch.nn.Module, shape: tuple[int, ...], device
     return int(found.shape[1])
 
 
+def names_of(params: Params, outputs: int) -> list[str]:
+    """The names of the classes. Raises ParamsError, key `classes`, if there are not as many as outputs."""
+    names = [name.strip() for name in params.classes.split(",")] if params.classes else [str(k) for k in range(outputs)]
+    if len(set(names)) != outputs:
+        text = f"expected {outputs} distinct names, one per output of the model, got {params.classes!r}"
+        raise ParamsError({"classes": text})
+    return names
+
+
 def adapting(model: torch.nn.Module, params: Params) -> list[str]:
-    """The names of the weights that adapt."""
+    """The names of the weights that adapt. Raises ParamsError, key `adapt`, if there are none though it learns."""
     norms = {name for name, _ in target_norms(model)}
     norms |= {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
-    return [name for name, _ in model.named_parameters() if params.adapts(name, name.rpartition(".")[0] in norms)]
+    found = [name for name, _ in model.named_parameters() if params.adapts(name, name.rpartition(".")[0] in norms)]
+    if not found and params.learning_rate:
+        raise ParamsError({"adapt": f"expected parameters to adapt, got none for {params.adapt!r} in {params.model}"})
+    return found
 
 
 def refuse_what_cannot_repeat(name: str, model: torch.nn.Module, x: Tensor) -> None:

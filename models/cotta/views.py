@@ -151,7 +151,7 @@ class KeptViews:
         return {"agreed": self._agreed.copy(), "seen": np.array([self._sure, self._seen])}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `tensors()` these are; with another number of views, begin."""
-        if tensors["agreed"].shape == self._agreed.shape:
+        """Become the one whose `tensors()` these are; with another number of views, or of a version without, begin."""
+        if "agreed" in tensors and tensors["agreed"].shape == self._agreed.shape:
             self._agreed = np.array(tensors["agreed"])
             self._sure, self._seen = (float(one) for one in tensors["seen"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,8 @@ import structlog
 from thalweg.memory.devices.names import CPU
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.kinds import Rows, find_kind
-from thalweg.models.encoders.probing import check_rows, probe, shown_inputs
-from thalweg.models.encoders.spec import EncoderSpec, spec_of
+from thalweg.models.encoders.probing import as_features, check_rows, probe, shown_inputs
+from thalweg.models.encoders.spec import RANDOM, EncoderSpec, spec_of
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 FEATURES = "features"
 _ROWS = 8  # full tiles: the bits of a row do not depend on the other rows
 _AT_ONCE = 64
+_FEW_ALONE = 3  # rows that are encoded by themselves rather than in a tile filled with copies
 _GPU_TILE = 16
 """On a GPU the bits of a row depend on the number of rows, so it is always this."""
 _CACHED_BYTES = 64 << 20  # of features kept per encoder
@@ -70,6 +71,7 @@ class Encoder:
         """The inputs by name."""
         self._dtypes = {name: np.dtype(object if one.dtype == "bytes" else one.dtype) for name, one in inputs.items()}
         self._encode, self.notes, self._is_users = find_kind(spec, inputs, seed, device)
+        self._by_itself, self._is_slow = False, spec.kind not in RANDOM
         self.computed_on = _described(device)
         """The kind of GPU and its software, on which the bits of features depend; empty on the processor."""
         self._tile, self._at_once = (_ROWS, _AT_ONCE) if device == CPU else (_GPU_TILE, _GPU_TILE)
@@ -88,7 +90,8 @@ class Encoder:
         self.specs = {FEATURES: TensorSpec(FEATURES, "float32", (int(found.shape[1]),))}
         """The learner's input, the features."""
         if self._is_users:
-            self.notes = [*self.notes, *check_rows(spec.name, self._encode, inputs, _ROWS, found)]
+            tried = check_rows(spec.name, self._encode, inputs, _ROWS, found)
+            self.notes, self._by_itself = [*self.notes, *tried.notes], tried.by_itself and device == CPU
         self.sha256 = spec.sha256(seed)
         self._cached: OrderedDict[bytes, Rows] = OrderedDict()
         self._lock = threading.Lock()
@@ -100,6 +103,8 @@ class Encoder:
             InputError: An input is missing, unknown, or of another shape or dtype.
             EncoderFailed: The encoder raised, or gave something else than features.
         """
+        if self._is_slow:  # a request is validated, answered and explained
+            return {FEATURES: self.cached_features(inputs)}
         return {FEATURES: self.features(*self._checked(inputs))}
 
     def batch(self, batch: Batch) -> Batch:
@@ -109,15 +114,20 @@ class Encoder:
     def features(self, inputs: Inputs, count: int) -> Rows:
         """The features (count, F) of valid inputs."""
         found = np.empty((count, self.specs[FEATURES].shape[0]), dtype=np.float32)
-        for start in range(0, count, self._at_once):
-            end = min(count, start + self._at_once)
-            rows = np.minimum(
-                np.arange(start, end + -(end - start) % self._tile), end - 1
-            )  # the last row fills the tile
-            found[start:end] = self._encoded({name: array[rows] for name, array in inputs.items()}, len(rows))[
-                : end - start
-            ]
+        for start, end in self._parts(count):
+            filled = 0 if end - start == 1 and self._by_itself else -(end - start) % self._tile
+            rows = np.minimum(np.arange(start, end + filled), end - 1)  # the last row fills the tile
+            given = {name: array[rows] for name, array in inputs.items()}
+            found[start:end] = self._encoded(given, len(rows))[: end - start]
         return found
+
+    def _parts(self, count: int) -> Iterator[tuple[int, int]]:
+        """First row and end of each call; the last few rows by themselves, if that gives the same bits."""
+        alone = count % self._tile if self._by_itself and count % self._tile <= _FEW_ALONE else 0
+        for start in range(0, count - alone, self._at_once):
+            yield start, min(count - alone, start + self._at_once)
+        for row in range(count - alone, count):
+            yield row, row + 1
 
     def cached_features(self, inputs: Inputs) -> Rows:
         """The features (N, F) of inputs; those of recently encoded rows are taken from a cache. Raises as `inputs`."""
@@ -126,22 +136,22 @@ class Encoder:
         keys = _content_keys(checked.values(), count)
         with self._lock:
             known = {key: self._cached[key] for key in keys if key in self._cached}
-        missing = [row for row, key in enumerate(keys) if key not in known]
-        fresh = self.features({name: array[missing] for name, array in checked.items()}, len(missing))
+        missing = {key: row for row, key in enumerate(keys) if key not in known}
+        rows = list(missing.values())
+        fresh = self.features({name: array[rows] for name, array in checked.items()}, len(rows))
+        known.update(zip(missing, fresh))
         found = np.empty((count, self.specs[FEATURES].shape[0]), dtype=np.float32)
-        found[missing] = fresh
         for row, key in enumerate(keys):
-            if key in known:
-                found[row] = known[key]
+            found[row] = known[key]
         with self._lock:
-            for place, row in enumerate(missing):
-                self._cached[keys[row]] = fresh[place].copy()
+            for key, features in zip(missing, fresh):
+                self._cached[key] = features.copy()
             while len(self._cached) * fresh.shape[1] * fresh.itemsize > _CACHED_BYTES:
                 self._cached.popitem(last=False)
         return found
 
     def _encoded(self, inputs: Inputs, count: int) -> Array:
-        """What the encoder gives for whole tiles. Raises EncoderFailed where it is a user's."""
+        """What the encoder gives, float32. Raises EncoderFailed where it is a user's."""
         if not self._is_users:
             return self._encode(inputs)
         try:
@@ -151,7 +161,7 @@ class Encoder:
         expected = (count, *self.specs[FEATURES].shape)
         if found.shape != expected:
             raise EncoderFailed(f"encoder {self.name!r}: expected features {expected}, got {found.shape}")
-        return found
+        return as_features(found)
 
     def _checked(self, inputs: Inputs) -> tuple[Inputs, int]:
         """The inputs in the encoder's order, and the number of rows."""

@@ -28,7 +28,7 @@ _ONNX_TYPES = {
 
 
 Encode: TypeAlias = Callable[[Inputs], Array]
-"""From inputs, each (N, …) in its own dtype, to features (N, F) of numbers; N is a multiple of 8."""
+"""From inputs, each (N, …) in its own dtype, to features (N, F) of numbers; N is a multiple of 8, or 1."""
 
 
 class Made(NamedTuple):

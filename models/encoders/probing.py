@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.proto.schema import Array, Inputs, TensorSpec
@@ -25,11 +27,21 @@ def shown_inputs(inputs: Mapping[str, TensorSpec]) -> str:
     return "shapes " + ", ".join(f"{name} {list(one.shape)} {one.dtype}" for name, one in inputs.items())
 
 
+class Tried(NamedTuple):
+    """What a few rows have shown of an encoder."""
+
+    notes: list[str]
+    """What to tell of it."""
+    by_itself: bool
+    """Whether a row that is encoded without others has the same bits as within a tile."""
+
+
 def check_rows(
     name: str, encode: Callable[[Inputs], Array], inputs: Mapping[str, TensorSpec], rows: int, zeros: Array
-) -> list[str]:
+) -> Tried:
     """Refuse an encoder that gives a row other features beside other rows: what is learned would depend on how the log
-    is cut into batches, and answers on who asks at the same time. Refuse one that never gives numbers.
+    is cut into batches, and answers on who asks at the same time. Refuse one that gives the same rows other features
+    each time, and one that never gives numbers.
 
     Args:
         name: Of the encoder.
@@ -38,24 +50,27 @@ def check_rows(
         rows: Rows of a tile.
         zeros: What it gave for rows of zeros, (rows, F).
 
-    Returns:
-        What to tell of it.
-
     Raises:
         ParamsError: It is one of these; key `encoder`.
     """
-    tried = [zeros]
+    trial = _Trial(name, encode, rows, [as_features(zeros)])
     generator = np.random.default_rng(0)
-    _compare(name, encode, _mixed(inputs, generator.random(rows)), rows, tried, exact=True)
+    trial.compare(_mixed(inputs, generator.random(rows)))
     # as far apart as numbers of an event may be, and more than one tile
-    _compare(name, encode, _mixed(inputs, 100.0 * generator.normal(size=_TILES * rows)), rows, tried, exact=False)
-    finite = np.concatenate([np.isfinite(one).all(axis=1) for one in tried])
+    trial.compare(_mixed(inputs, 100.0 * generator.normal(size=_TILES * rows)))
+    trial.repeat(probe(inputs, rows), trial.given[0])
+    finite = np.concatenate([np.isfinite(one).all(axis=1) for one in trial.given])
     if not finite.any():
         text = f"expected numbers from {name!r}, got NaN or infinities for each of {len(finite)} rows, zeros and others"
         raise ParamsError({"encoder": text})
-    if finite.all():
-        return []
-    return [f"gives NaN or infinities for {(~finite).sum()} of the {len(finite)} rows that it was tried with"]
+    told = f"gives NaN or infinities for {(~finite).sum()} of the {len(finite)} rows that it was tried with"
+    return Tried([] if finite.all() else [told], trial.by_itself and len(trial.given) > 1)
+
+
+def as_features(found: Any) -> NDArray[np.float32]:
+    """What a learner receives of what an encoder gave: too large a number is an infinity."""
+    with np.errstate(over="ignore"):
+        return np.asarray(found).astype(np.float32, copy=False)
 
 
 def _mixed(inputs: Mapping[str, TensorSpec], floats: Array) -> dict[str, Array]:
@@ -63,28 +78,54 @@ def _mixed(inputs: Mapping[str, TensorSpec], floats: Array) -> dict[str, Array]:
     return {name: _column(one, floats if "float" in one.dtype else whole, _TEXTS) for name, one in inputs.items()}
 
 
-def _compare(
-    name: str, encode: Callable[[Inputs], Array], mixed: Inputs, rows: int, tried: list[Array], *, exact: bool
-) -> None:
-    """Compare the features of some rows, alone and beside the others; what was tried is added to `tried`."""
-    try:
-        together = np.asarray(encode(mixed))
-        for row in range(rows if exact else _FEW):
-            alone = np.asarray(encode({each: array[[row] * rows] for each, array in mixed.items()}))[row]
-            same = np.array_equal if exact else _alike
-            if not same(alone, together[row], equal_nan=True):
-                raise ParamsError({"encoder": f"{name!r} gives a row other features beside other rows{_WHY}"})
-    except ParamsError:
-        raise
-    except Exception:  # it does not take such values: nothing is known, and nothing is refused
-        return
-    tried.append(together)
+class _Trial:
+    """An encoder on rows alone, together and again; what it gave is kept."""
+
+    def __init__(self, name: str, encode: Callable[[Inputs], Array], rows: int, given: list[Array]) -> None:
+        self._name, self._encode, self._rows = name, encode, rows
+        self.given, self.by_itself = given, True
+
+    def compare(self, mixed: Inputs) -> None:
+        """Of rows of one tile to the bit; of more, and of a few of them, up to rounding."""
+        count = len(next(iter(mixed.values())))
+        exact = count <= self._rows
+        try:
+            together = as_features(self._encode(mixed))
+        except Exception:  # it does not take such values: nothing is known, and nothing is refused
+            return
+        if exact:
+            self.repeat(mixed, together)
+        for row in range(count if exact else _FEW):
+            self.by_itself = self.by_itself and self._is_equal(mixed, [row], 0, together[row], exact=exact)
+            tile = [row] * self._rows
+            if not self.by_itself and not self._is_equal(mixed, tile, row, together[row], exact=exact):
+                raise ParamsError({"encoder": f"{self._name!r} gives a row other features beside other rows{_WHY}"})
+        self.given.append(together)
+
+    def repeat(self, rows: Inputs, before: Array) -> None:
+        """Refuse one that gave these rows other features before."""
+        try:
+            again = as_features(self._encode(rows))
+        except Exception:  # as in `compare`
+            return
+        if not _alike(again, before):
+            raise ParamsError({"encoder": f"{self._name!r} gives the same rows other features each time{_AGAIN}"})
+
+    def _is_equal(self, mixed: Inputs, rows: list[int], place: int, wanted: Array, *, exact: bool) -> bool:
+        """Whether the one at this place of these rows, encoded together, is as wanted."""
+        try:
+            found = as_features(self._encode({name: array[rows] for name, array in mixed.items()}))
+        except Exception:  # it takes whole tiles alone, or not such values
+            return len(rows) > 1
+        if found.shape != (len(rows), len(wanted)):
+            return False
+        return bool(np.array_equal(found[place], wanted, equal_nan=True)) if exact else _alike(found[place], wanted)
 
 
-def _alike(one: Array, other: Array, *, equal_nan: bool) -> bool:
+def _alike(one: Array, other: Array) -> bool:
     """Up to rounding: a product of more rows may be summed in another order."""
     size = np.abs(np.nan_to_num(one.astype(np.float64), posinf=0.0, neginf=0.0)).max(initial=0.0)
-    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-4 * size, equal_nan=equal_nan))
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-3, atol=1e-4 * size, equal_nan=True))
 
 
 _TILES = 3
@@ -92,6 +133,10 @@ _FEW = 4  # rows compared alone: one for each text
 _WHY = (
     ", as one does that pads texts to the longest of a batch or normalises over it; pad to a fixed length, and compute "
     "each row by itself"
+)
+_AGAIN = (
+    ", as one does that draws at random (dropout, noise) or follows a running mean; expected a function of its inputs: "
+    "draw once, with a seed, when it is made, and take a module's `eval()`"
 )
 
 

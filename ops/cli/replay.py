@@ -39,7 +39,7 @@ def run(
         raise Failed(f"--report {report}: expected a folder, or a new one, got a file")
     if (column := model.column_of_label(mapping.label)) is not None:
         raise Failed(f"--label {mapping.label}: it is column {column!r} of the model, too: nothing is left to predict")
-    console = Console()
+    console = Console(markup=False)  # labels and messages may hold [brackets]
     notices: list[str] = []
     with (
         threadpool_limits(1),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from thalweg.proto.bounds.counted import counted
-from thalweg.proto.task import Task
+from thalweg.proto.task import SCORING, Task
 from thalweg.stream.evaluation.figures.text import figure_text
 
 LEAST = 200
@@ -16,7 +16,13 @@ FEW = 20
 RARE = 0.9
 """Share of the most frequent class from which on accuracy says little."""
 _LAST = "repeat_last_label"
-_CONTROLS = {"majority": "the most frequent label", "mean": "the mean label", _LAST: "the label before"}
+_RATE = "event_rate"
+_CONTROLS = {
+    "majority": "the most frequent label",
+    "mean": "the mean label",
+    _LAST: "the label before",
+    _RATE: "the rate of events",
+}
 _FAR_SHARE, _FAR_RATIO = 0.1, 1.5  # how much worse than a control is far, of an accuracy and of an error
 _DEVIATIONS = 3.0  # of a share: what chance does not explain
 _CLEAR_RATIO = 0.95  # of the error of the label before to that of the mean: at random it is the root of 2
@@ -44,6 +50,8 @@ def hints(
     """
     own = metrics.get(task.quality)
     given = {name: figures[task.quality] for name, figures in controls.items() if task.quality in figures}
+    if graded >= FEW and task.name == SCORING.name and controls.get("majority", {}).get("accuracy") == 1.0:
+        return [_ONE_SCORE]  # its metric, which compares two classes, is not there
     if own is None or graded < FEW:
         return []
     simple = next((given[name] for name in ("majority", "mean") if name in given), None)
@@ -62,6 +70,8 @@ def hints(
         remedy = _recommender(ids) + _TRY_OTHERS + _forest(learner)
         if name == _LAST and _clear(task, control, simple, classes, graded):
             remedy = _TRY_LAGS
+        elif name == _RATE:
+            remedy = _NO_HISTORY
         elif name == _LAST and found:
             continue  # the same, of labels that do not resemble those before them
         elif name == "majority" and task.quality == "accuracy" and control >= RARE:
@@ -121,6 +131,10 @@ def _rarer(learner: str) -> str:
 _ONE_CLASS = (
     "hint: all graded rows have the same label: there is one class, and nothing to learn. Is it the right column?"
 )
+_ONE_SCORE = (
+    "hint: all graded rows have the same label: there is nothing to learn. If only clicks are recorded, add what was "
+    "shown and not clicked as rows with the label 0; ratings of 1 to 5 as 1 from 4 on, else 0"
+)
 _ONE_NUMBER = "hint: all graded rows have the same label: there is nothing to learn. Is it the right column?"
 _TRY_MORE_ROWS = "are few, and it is far behind. Replay more; while there are so few, try fewer columns"
 _TRY_LAGS = (
@@ -130,5 +144,9 @@ _TRY_LAGS = (
 _TRY_OTHERS = (
     "the inputs told it nothing. Is the label in the right column, and what it depends on among the inputs? Where it "
     "depends on several of them together, write these as one column"
+)
+_NO_HISTORY = (
+    "what came before told it nothing. Do the events of a key follow from one another, is `key` the column that says "
+    "whose they are, and is the time read in the right unit?"
 )
 _OTHER_FIGURES = "where one class is so frequent, accuracy says little. Look at balanced_accuracy and auc"

@@ -101,7 +101,7 @@ class Replayed:
         )
         task = task_of(predictor)
         classes = len(predictor.classes) if task.label == "class" else 0
-        left_out = skipped(self.learner.gauges(), self.labelled, self.model.learner)
+        left_out = skipped(self.learner.gauges(), self.labelled, self.model.learner, self.model.encoder)
         return left_out + hints(
             task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner
         )

@@ -17,7 +17,12 @@ _LAG_SECONDS, _LONG_LAG_SECONDS = 10.0, 60.0
 _LEAST_WITHOUT_LABELS = 1000  # events: labels of some streams come in batches
 _LEAST_DELAY_SECONDS, _UNKNOWN_DELAY_SECONDS = 60.0, 3600.0  # of late labels: at least, and where none was joined yet
 _LEAST_AGAINST_CONTROLS = 100  # graded events: a model needs some before it can beat anything
-CONTROLS = {"majority": "the majority class", "mean": "the mean of the labels", "repeat_last_label": "the label before"}
+CONTROLS = {
+    "majority": "the majority class",
+    "mean": "the mean of the labels",
+    "repeat_last_label": "the label before",
+    "event_rate": "the rate of events",
+}
 """Naive controls in words."""
 _WORSE_SHARE = 0.05  # of the baseline's value, where there is no confidence interval
 _ROUNDING = 1e-9  # of the error budget: all of it may be spent

@@ -22,6 +22,7 @@ from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.figures.window_figures import Figures
 
 Floats: TypeAlias = NDArray[np.float64]
+ALL_ROWS = slice(None)
 _SMALLEST_PROBABILITY = 1e-15
 _MOST_CLASSES = 10_000  # all events of further classes are graded, but share one recall
 
@@ -131,6 +132,8 @@ class TaskGrading(ABC):
     """Whether losses lie within [0, 1]."""
     controls: Mapping[str, str] = MappingProxyType({})
     """The naive controls that make sense, by the name under which they are reported: see `controls.py`."""
+    controls_task: Task | None = None
+    """The task whose figures they have; None: those of their columns."""
 
     @abstractmethod
     def grade(
@@ -169,9 +172,12 @@ class TaskGrading(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not say which answers are right")
 
     def control_labels(
-        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers, graded: Graded | None
     ) -> NDArray[Any] | None:
-        """The labels of these labelled events, (M, ...), as the task's controls predict them; None: there are none."""
+        """The labels of these labelled events, (M, ...), as the task's controls predict them; None: there are none.
+
+        `graded`: the grades of the batch, if any of it was graded.
+        """
         return numbers.of(batch.labels, rows) if isinstance(batch.labels, ClassLabels) else None
 
     def unanswered(

@@ -27,7 +27,7 @@ class NumberGrading(TaskGrading):
     controls = MappingProxyType({"mean": "mean_numbers", "repeat_last_label": "last_numbers"})
 
     def control_labels(
-        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers, graded: Graded | None
     ) -> NDArray[Any] | None:
         return batch.labels.values[rows] if isinstance(batch.labels, NumberLabels) else None
 
@@ -77,7 +77,7 @@ class ScoreGrading(TaskGrading):
         return Graded(rows, found, Alike("scores", columns=tuple(found)))
 
     def control_labels(
-        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers, graded: Graded | None
     ) -> NDArray[Any] | None:
         if not isinstance(batch.labels, NumberLabels):
             return None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array
-from thalweg.proto.task import Task
+from thalweg.proto.task import SEQUENCE, Task
 from thalweg.stream.evaluation.class_grades import grade_classes
 from thalweg.stream.evaluation.figures.bounds import Bound, positive_bound, root_bound, share_bound
 from thalweg.stream.evaluation.figures.recent import RecentWindow
@@ -24,6 +24,9 @@ from thalweg.stream.evaluation.number_grades import mean
 SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")
 """Columns whose means are figures."""
 
+TIMED = np.dtype([("label", np.intp), ("gap", "f8"), ("unit", "f8")])
+"""Labels with the gap before each event."""
+
 
 class SequenceGrading(TaskGrading):
     """Types are graded as classes; events without a prediction (`next_time` is NaN) are not graded."""
@@ -31,7 +34,9 @@ class SequenceGrading(TaskGrading):
     means = SEQUENCE_MEANS
     kept = ("hazard", *SEQUENCE_MEANS)
     bounded = False
-    controls = MappingProxyType({"majority": "majority_class"})  # the event before is mostly of another key
+    # the event before is mostly of another key
+    controls = MappingProxyType({"majority": "majority_class", "event_rate": "event_rate"})
+    controls_task = SEQUENCE
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
@@ -42,8 +47,25 @@ class SequenceGrading(TaskGrading):
         if graded is not None and "hazard" in outputs:
             predicted = {name: column[rows] for name, column in outputs.items()}
             graded.columns |= grade_sequences(batch.times[rows], predicted, graded.columns["column"])
+            unit = _unit_seconds(predictor)
+            graded.columns |= {"gap": batch.times[rows] - predicted["last_time"], "unit": np.full(len(rows), unit)}
             graded.alike = graded.alike._replace(columns=tuple(graded.columns))
         return graded
+
+    def control_labels(
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers, graded: Graded | None
+    ) -> NDArray[Any] | None:
+        """Class numbers, the gap before each event in seconds, and the unit of likelihoods; NaN where unknown."""
+        kinds = super().control_labels(batch, rows, numbers, graded)
+        if kinds is None:
+            return None
+        found = np.zeros(len(batch), TIMED)
+        found["gap"] = found["unit"] = np.nan
+        if graded is not None and "gap" in graded.columns:
+            found["gap"][graded.rows], found["unit"][graded.rows] = graded.columns["gap"], graded.columns["unit"]
+        found = found[rows]
+        found["label"] = kinds
+        return found
 
     def unanswered(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array]
@@ -71,6 +93,14 @@ class SequenceGrading(TaskGrading):
         if len(hazard):
             found["rescaling_ks"] = uniform_distance(1.0 - np.exp(-hazard.clip(0.0, None))), None
         return found
+
+
+def _unit_seconds(predictor: Predictor) -> float:
+    """The unit of time of its likelihoods; NaN while it is unknown."""
+    try:
+        return float(predictor.properties["time_unit_seconds"])
+    except (KeyError, ValueError):
+        return math.nan
 
 
 def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[Any]) -> dict[str, Floats]:

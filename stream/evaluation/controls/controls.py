@@ -5,7 +5,7 @@ same events. A model that is no better than they are has learned nothing from it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +13,30 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State, under
 from thalweg.proto.event import Batch
-from thalweg.stream.evaluation.controls.kinds import KINDS
+from thalweg.stream.evaluation.controls.event_rate import EventRate
+from thalweg.stream.evaluation.controls.kinds import (
+    Control,
+    LastClass,
+    LastNumbers,
+    LastScore,
+    MajorityClass,
+    MeanNumbers,
+    ShareOfOnes,
+)
 from thalweg.stream.evaluation.figures.window_figures import Figures
 from thalweg.stream.evaluation.grading import TaskGrading
 from thalweg.stream.evaluation.prequential import Prequential
 
+KINDS: Mapping[str, type[Control]] = {
+    "majority_class": MajorityClass,
+    "last_class": LastClass,
+    "mean_numbers": MeanNumbers,
+    "last_numbers": LastNumbers,
+    "share_of_ones": ShareOfOnes,
+    "last_score": LastScore,
+    "event_rate": EventRate,
+}
+"""By the name under which a grading declares them."""
 _AT_ONCE = 4096  # labels that are followed together
 
 
@@ -48,7 +67,8 @@ class Controls:
         self._grading = grading
         self._controls = {name: KINDS[kind]() for name, kind in grading.controls.items()}
         self._window_events = window_events
-        self._figures = {name: Prequential(window_events) for name in self._controls}
+        task = grading.controls_task
+        self._figures = {name: Prequential(window_events, task) for name in self._controls}
         self._delay = delay_events
         self._begin()
 
@@ -75,7 +95,7 @@ class Controls:
         if rows is None:
             self._known_before(batch, np.zeros(0, np.intp), sizes)
             return
-        labels = self._grading.control_labels(batch, rows, live.numbers)
+        labels = self._grading.control_labels(batch, rows, live.numbers, live.grades)
         if labels is None:
             return
         known = self._known_before(batch, rows, sizes)
@@ -176,7 +196,9 @@ class Controls:
         known = _joined_known(waiting, first)
         sizes = [len(one.labels) if one.answered is None else int(one.answered.sum()) for one in waiting]
         starts = np.cumsum([0, *sizes[:-1]])[np.array(sizes) > 0]
+        whole = labels
         for name, control in self._controls.items():
+            labels = whole["label"] if whole.dtype.names and not control.timed else whole
             predicted = control.follow(labels)
             if known is not None:
                 predicted = self._late(name, predicted, known, first)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.evaluation.figures.orders import number_columns
-from thalweg.stream.evaluation.grading import Alike, Graded, earlier_alike
+from thalweg.stream.evaluation.grading import ALL_ROWS, Alike, Graded, earlier_alike
 
 _BEYOND, _IN_A_ROW, _LEARNING = 1000.0, 5, 10
-_ALL = slice(None)
 
 
 class Control(ABC):
@@ -21,6 +20,9 @@ class Control(ABC):
 
     The predictions do not depend on how the labels are cut into calls.
     """
+
+    timed: ClassVar[bool] = False
+    """Whether labels come with the gap before the event (`TIMED`); otherwise they are class numbers or numbers."""
 
     @abstractmethod
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
@@ -106,7 +108,7 @@ class LastClass(Control):
 
 def _of_classes(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
     return Graded(
-        _ALL, {"correct": predicted == labels, "label": labels}, Alike("classes", columns=("correct", "label"))
+        ALL_ROWS, {"correct": predicted == labels, "label": labels}, Alike("classes", columns=("correct", "label"))
     )
 
 
@@ -212,7 +214,7 @@ class LastNumbers(Control):
 
 
 def _of_numbers(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
-    return Graded(_ALL, number_columns(predicted, labels), Alike("means"))
+    return Graded(ALL_ROWS, number_columns(predicted, labels), Alike("means"))
 
 
 class ShareOfOnes(Control):
@@ -263,15 +265,4 @@ class LastScore(Control):
 
 def _of_scores(given: NDArray[np.float64], labels: NDArray[Any]) -> Graded:
     found = {"correct": (given >= 0.5) == labels, "label": labels, "given": given}
-    return Graded(_ALL, found, Alike("scores", columns=tuple(found)))
-
-
-KINDS: Mapping[str, type[Control]] = {
-    "majority_class": MajorityClass,
-    "last_class": LastClass,
-    "mean_numbers": MeanNumbers,
-    "last_numbers": LastNumbers,
-    "share_of_ones": ShareOfOnes,
-    "last_score": LastScore,
-}
-"""By the name under which a grading declares them."""
+    return Graded(ALL_ROWS, found, Alike("scores", columns=tuple(found)))

@@ -144,6 +144,41 @@ def test_after_an_abrupt_shift_by_which_all_inputs_look_like_one_class_the_stati
     assert deployed.learner.gauges()["correlated_traffic"] == 0.0
 
 
+def in_runs(shift: str, length: int, runs: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Pictures in runs of one class, never two of the same in a row."""
+    classes = np.cumsum(np.random.default_rng(4).integers(1, 10, runs)) % 10
+    parts = [stream(shift, length, seed=number, only=int(kind)) for number, kind in enumerate(classes)]
+    x, y = zip(*parts)
+    return np.concatenate(x), np.concatenate(y)
+
+
+@pytest.mark.parametrize("length", [15, 25])
+@pytest.mark.parametrize("network", ["flat_digits", "digit_vectors"])
+def test_after_an_abrupt_shift_that_comes_in_runs_of_a_class_the_statistics_begin_again(
+    trained: Mapping[str, Path], network: str, length: int
+) -> None:
+    """Fifty inputs are of one to four classes, and their own statistics do not tell these apart; fifty of four hundred
+    are of all.
+    """
+    deployed = Deployed(network, trained[network])
+    deployed.right(stream("clean", 500))
+
+    found = deployed.right(in_runs("strong fog", length, 1200 // length))
+
+    assert found[600:].mean() > 0.93
+    assert deployed.learner.state().meta["counts"]["restarts"] >= 1
+
+
+@pytest.mark.parametrize("network", ["digits", "digit_vectors"])
+def test_runs_without_a_shift_are_none(trained: Mapping[str, Path], network: str) -> None:
+    deployed = Deployed(network, trained[network])
+
+    found = deployed.right(in_runs("clean", 40, 30))
+
+    assert found[400:].mean() > 0.93
+    assert deployed.learner.state().meta["counts"]["restarts"] == 0
+
+
 @pytest.mark.parametrize("network", ["digits", "digit_vectors"])
 @pytest.mark.parametrize("only", [1, 8])
 def test_a_run_of_one_class_is_no_abrupt_shift(trained: Mapping[str, Path], network: str, only: int) -> None:

@@ -71,7 +71,47 @@ def test_events_in_no_order_are_counted_with_the_remedy(tmp_path: Path) -> None:
     [
         ([f"u{n},{n * 60},{'ab'[n % 2]}" for n in range(200)], "each event was the first of its key"),
         ([f"u{n % 3},{n * 60},{'ab'[n % 2]}" for n in range(40)], "all 40 rows came in one micro-batch"),
+        ([f"u{n % 3},{n * 60},[/x{n % 2}]" for n in range(40)], "64 batch_events in [[model]], 5 say"),
+        ([f"u{n % 3},9,{'ab'[n % 2]}" for n in range(200)], "or all were at one time"),
     ],
 )
 def test_why_nothing_is_graded_is_said(tmp_path: Path, rows: list[str], why: str) -> None:
     assert why in replayed(tmp_path, VISITS, ["user,at,what", *rows])
+
+
+def test_where_an_encoder_gives_no_numbers_it_is_named(tmp_path: Path) -> None:
+    toml = """learner = "ridge"
+encoder = "tests.models.encoders.probed:logarithm"
+inputs.x = { shape = [4], dtype = "float32" }
+"""
+    rows = [f"{-5 * (row % 2)},0,0,{row % 3},{'ab'[row % 3 > 0]}" for row in range(60)]
+
+    found = replayed(tmp_path, toml, ["x[0],x[1],x[2],x[3],label", *rows])
+
+    assert "hint: ridge did not learn 30 of 60 labelled events: their labels, or the numbers that encoder" in found
+    assert "probed:logarithm" in found
+
+
+def test_beside_a_likelihood_stands_that_of_the_rate_alone(tmp_path: Path) -> None:
+    """Where all is at random the rate is all there is to know, and the model is told from it by nothing."""
+    random = np.random.default_rng(3)
+    at = np.cumsum(random.exponential(600.0, 900))
+    rows = [f"u{key},{time:.3f},t{kind}" for time, key, kind in zip(at, *random.integers(0, 3, (2, 900)))]
+
+    said = replayed(tmp_path, VISITS, ["user,at,what", *rows])
+
+    head, line = (next(one for one in said.splitlines() if one.startswith(f" {name}")) for name in ("metric", "log_l"))
+    assert "event rate" in head
+    own, rate = float(line.split()[1]), float(line.split()[-1])
+    unit = 1800.0 * np.log(2)  # the median gap
+    assert rate == pytest.approx(-np.log(3) - np.log(1800.0 / unit) - 1.0, abs=0.3)
+    assert own == pytest.approx(rate, abs=0.3)
+    assert "hint: the rate of events alone has log_likelihood" in said
+
+
+def test_a_recommender_that_is_shown_clicks_alone_is_not_right_in_all_and_says_what_is_missing(tmp_path: Path) -> None:
+    rows = [f"u{n % 7},i{n % 5},1" for n in range(60)]
+
+    said = replayed(tmp_path, CLICKS, ["user,item,stars", *rows])
+
+    assert "hint: all graded rows have the same label: there is nothing to learn. If only clicks are recorded" in said

@@ -18,9 +18,10 @@ from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.stream.evaluation.class_grades import ClassGrading
 from thalweg.stream.evaluation.controls.controls import Controls
+from thalweg.stream.evaluation.controls.event_rate import EventRate
 from thalweg.stream.evaluation.number_grades import NumberGrading, ScoreGrading
 from thalweg.stream.evaluation.prequential import Prequential
-from thalweg.stream.evaluation.sequence_grades import SequenceGrading
+from thalweg.stream.evaluation.sequence_grades import TIMED, SequenceGrading
 
 NAMES = ("a", "b", "c")
 
@@ -143,7 +144,7 @@ def test_asking_for_figures_changes_none_in_any_bit() -> None:
     asked, quiet = Controls(NumberGrading(), 50), Controls(NumberGrading(), 50)
     for size in rng.integers(1, 40, 100).tolist():
         batch = batch_of(rng.normal(size=size).tolist(), "number")
-        live: Any = SimpleNamespace(labelled_rows=lambda: (np.arange(size), None), numbers=None)  # noqa: B023 - called at once
+        live: Any = SimpleNamespace(grades=None, labelled_rows=lambda: (np.arange(size), None), numbers=None)  # noqa: B023 - called at once
         asked.graded(live, batch)
         asked.metrics()
         quiet.graded(live, batch)
@@ -164,7 +165,67 @@ def test_of_scores_they_are_the_share_of_ones_and_the_label_before() -> None:
 
 
 def test_the_event_before_is_no_control_of_sequences_because_it_is_mostly_of_another_key() -> None:
-    assert list(Controls(SequenceGrading(), 5).metrics()) == ["majority"]
+    assert list(Controls(SequenceGrading(), 5).metrics()) == ["majority", "event_rate"]
+
+
+def timed(count: int, seed: int = 0) -> Any:
+    random = np.random.default_rng(seed)
+    labels = np.zeros(count, TIMED)
+    labels["label"] = np.minimum(random.integers(0, 4, count), np.arange(count))  # numbered as they come
+    labels["gap"] = np.where(random.random(count) < 0.2, np.nan, random.exponential(3600.0, count))
+    labels["unit"] = np.where(np.arange(count) < 30, np.nan, 1800.0)
+    return labels
+
+
+@given(st.lists(st.integers(0, 100), max_size=5))
+def test_an_event_rate_does_not_depend_on_how_the_stream_is_cut(cuts: list[int]) -> None:
+    labels, whole, cut = timed(100), EventRate(), EventRate()
+
+    places = sorted({0, *cuts, 100})
+    parts = [cut.follow(labels[start:end]) for start, end in pairwise(places)]
+
+    assert np.concatenate(parts).tobytes() == whole.follow(labels).tobytes()
+    assert {name: one.tolist() for name, one in cut.tensors().items()} == {
+        name: one.tolist() for name, one in whole.tensors().items()
+    }
+
+
+def test_an_event_rate_is_the_mean_gap_and_the_shares_of_types_before_in_the_models_unit() -> None:
+    labels = timed(100)
+
+    graded = EventRate.grade(EventRate().follow(labels), labels)
+
+    before, event = labels[:70], labels[70]
+    mean = np.nanmean(before["gap"])
+    share = (np.count_nonzero(before["label"] == event["label"]) + 0.5) / (70 + 0.5 * 5)
+    expected = np.log(share) + np.log(1800.0 / mean) - event["gap"] / mean
+    assert graded.columns["log_likelihood"][70] == pytest.approx(expected)
+    assert graded.columns["gap_squared"][70] == pytest.approx((mean - event["gap"]) ** 2)
+    assert np.isnan(graded.columns["log_likelihood"][:30]).all()  # the unit is not known yet, nor is the model's
+    assert np.isnan(graded.columns["gap_squared"][0])
+
+
+def test_types_beyond_those_that_are_counted_have_shares_that_sum_to_one() -> None:
+    labels = np.zeros(1000, TIMED)
+    labels["label"], labels["gap"], labels["unit"] = np.arange(1000) % 200, 1.0, 1.0
+    control = EventRate()
+    control.follow(labels)
+
+    asked = np.zeros(200, TIMED)
+    asked["label"], asked["gap"], asked["unit"] = np.arange(200), 1.0, 1.0
+    predicted = np.repeat(control.follow(asked[:1]), 200)
+    shares = np.exp(EventRate.grade(predicted, asked).columns["log_likelihood"] + 1.0)  # the density of its gap is 1/e
+
+    assert 0.9 < shares.sum() <= 1.0
+
+
+def test_an_event_rate_goes_on_from_its_state() -> None:
+    labels, first, again = timed(120), EventRate(), EventRate()
+    first.follow(labels[:50])
+
+    again.restore(first.tensors())
+
+    assert again.follow(labels[50:]).tobytes() == first.follow(labels[50:]).tobytes()
 
 
 def test_targets_without_bound_leave_a_control_usable() -> None:
