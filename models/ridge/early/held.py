@@ -20,8 +20,10 @@ from thalweg.models.ridge.statistics import Rows
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
-WIDE = 512
-"""Inputs from which on events wait; behind columns a number that may be missing is two."""
+WIDE = 2048
+"""Inputs from which on events wait; behind columns a number that may be missing is two. Below that the sums are dear
+but bearable, and re-express random features class by class when scales move, which events that wait do not.
+"""
 TOGETHER = 64
 """Events that are added at once when the sums have begun."""
 FREE = 30_000_000.0

@@ -98,8 +98,8 @@ def test_missing_values_come_to_the_encoder_as_they_are() -> None:
 
     predictor.predict({"amount": np.array([1.0])})
 
-    assert own_encoders.seen[-1]["title"].tolist() == [b""] * 8
-    assert own_encoders.seen[-1]["body"].tolist() == [b""] * 8
+    rows = [row for call in own_encoders.seen for row in zip(call["title"].tolist(), call["body"].tolist())]
+    assert (b"", b"") in rows  # asked for now, or the features of an equal row before
 
 
 def test_an_event_is_encoded_once_for_its_answer_and_its_learning(monkeypatch: pytest.MonkeyPatch) -> None:

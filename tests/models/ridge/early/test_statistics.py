@@ -15,6 +15,7 @@ from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.parts.running_scale import Move
 from thalweg.models.ridge import sums
+from thalweg.models.ridge.early import held
 from thalweg.models.ridge.early.held import Held
 from thalweg.models.ridge.early.statistics import EarlyStatistics
 from thalweg.models.ridge.heads.discriminant import likelihoods
@@ -26,6 +27,12 @@ from thalweg.proto.schema import TensorSpec
 
 WIDTH = 512
 PARAMS: dict[str, Any] = {"standardise": False, "expansion": 8, "forgetting": [0.999, 0.99]}
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of this width are wide: as wide as they are outside tests takes long."""
+    monkeypatch.setattr(held, "WIDE", WIDTH)
 
 
 def wide(**params: Any) -> Ridge:
