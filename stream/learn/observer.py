@@ -106,11 +106,16 @@ def each(*watchers: object) -> Any:
 
 class _Each:
     def __init__(self, watchers: tuple[object, ...]) -> None:
+        self._watchers = watchers
         # attributes of its own: since Python 3.12 a protocol does not ask `__getattr__` whether a method is there
         for name in set.intersection(*(set(dir(watcher)) for watcher in watchers)):
             calls = [getattr(watcher, name) for watcher in watchers] if not name.startswith("_") else []
             if calls and all(map(callable, calls)):
                 setattr(self, name, _told_to_all(calls))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """What a watcher takes without saying so."""
+        return _told_to_all([getattr(watcher, name) for watcher in self._watchers])
 
 
 def _told_to_all(calls: Sequence[Callable[..., object]]) -> Callable[..., None]:

@@ -34,8 +34,18 @@ def test_what_one_watcher_does_not_know_is_refused() -> None:
 
     with pytest.raises(AttributeError):
         both.labels_joined([1.0])
-    with pytest.raises(AttributeError):
-        both.note  # noqa: B018
+
+
+def test_a_watcher_that_takes_whatever_comes_is_told_too() -> None:
+    told: list[str] = []
+
+    class Whatever:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: told.append(name)
+
+    each(Whatever(), NoJoinObserver()).labels_joined([1.0])
+
+    assert told == ["labels_joined"]
 
 
 @pytest.mark.parametrize(

@@ -337,5 +337,5 @@ def test_an_event_on_which_a_users_encoder_raises_is_a_dead_letter_that_names_it
     assert processor.events_learned == 198
     assert {one.offset: one.detail.partition("; ")[0] for one in letters.newest(9)} == {
         70: f"EncoderFailed: encoder '{name}' raised KeyError: 'poison'",
-        140: f"EncoderFailed: encoder '{name}': expected features (8, 2), got (7, 2)",
+        140: f"EncoderFailed: encoder '{name}': expected features (1, 2), got (0, 2)",
     }
