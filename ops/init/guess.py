@@ -114,6 +114,8 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         given = [value for value in column if not missing(value)]
         if not given:
             left_out[name] = "always empty"
+        elif not name.strip():
+            left_out[name] = "it has no name to ask for it by"
         elif _is_id(name, given):
             left_out[name] = "a different value in each row"
             id_ = id_ or name

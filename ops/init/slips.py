@@ -1,4 +1,4 @@
-"""Classes of a label that look like slips of the pen: seen once, and one edit away from another class."""
+"""Classes of a label that look like slips of the pen: seen once, and another class but for case, spaces or one edit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,20 @@ def slips(texts: Iterable[str]) -> list[tuple[str, str]]:
     counts = Counter(texts)
     if len(counts) > _MOST_CLASSES:
         return []
-    once = [text for text, count in counts.items() if count == 1 and len(text) >= _LEAST_LETTERS]
     often = [text for text, count in counts.most_common() if count > 1]
-    pairs = ((text, next((other for other in often if one_edit(text, other)), None)) for text in once)
-    return [(text, other) for text, other in pairs if other is not None]
+    found = []
+    for text in (text for text, count in counts.items() if count == 1):
+        meant = next((other for other in often if _alike(text) == _alike(other)), None)
+        if meant is None and len(text) >= _LEAST_LETTERS:
+            meant = next((other for other in often if one_edit(text, other)), None)
+        if meant is not None:
+            found.append((text, meant))
+    return found
+
+
+def _alike(text: str) -> str:
+    """Without the case of letters and the spaces around it."""
+    return text.strip().casefold()
 
 
 def slips_told(texts: Iterable[str]) -> str:

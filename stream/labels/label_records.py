@@ -55,7 +55,7 @@ def unframed_label(value: bytes | None, unframing: Unframing | None, partition: 
 def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     """Decodes the record of a label for events of this schema. Raises Refused if it is none.
 
-    Id and label have the names of `Schema.fields`, if there are any; a record with neither of these may have our own.
+    Id and label have the names of `Schema.fields`, if there are any; what is not found there may have our own name.
     They may be the data of a CloudEvent.
     """
     value = (value or b"").removeprefix(BYTE_ORDER_MARK)
@@ -73,7 +73,8 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     try:
         id, label = _mapped(value, fields) if schema.fields is not None else _own(value)
         if label is None or (id := name_of("id", "bad_id", id)) is None:
-            raise Refused("bad_label", f"expected an id and a label, got {value.decode(errors='replace'):.200}")
+            got = value.decode(errors="replace")
+            raise Refused("bad_label", f"expected an id and a label, {form.removeprefix('expected ')}, got {got:.200}")
         columns.check_label(schema, label)
         check_ids([id])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -107,7 +108,10 @@ def _mapped(value: bytes, fields: FieldMapping) -> tuple[Any, Any]:
     record = msgspec.json.decode(value)
     if not isinstance(record, dict):
         raise Refused("malformed", f"expected a JSON object, got {shown(record)}")
-    id, label = (find(record, Path.of(where)) if where else None for where in (fields.id, fields.label))
+    id, label = (
+        record.get(ours) if (found := find(record, Path.of(where)) if where else None) is None else found
+        for ours, where in (("id", fields.id), ("label", fields.label))
+    )
     if id is None and label is None:
         return _own(value)
     return id, label

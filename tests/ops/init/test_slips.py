@@ -20,6 +20,11 @@ def test_one_letter_more_less_other_or_swapped_is_a_slip(slip: str) -> None:
     assert slips(["fraud"] * 5 + ["genuine"] * 5 + [slip]) == [(slip, "fraud")]
 
 
+@pytest.mark.parametrize("slip", ["Yes", "YES", " yes", "yes ", "yEs  "])
+def test_another_case_or_spaces_around_it_are_a_slip_of_any_length(slip: str) -> None:
+    assert slips(["no"] * 9 + ["yes"] * 5 + [slip]) == [(slip, "yes")]
+
+
 @pytest.mark.parametrize(
     "texts",
     [

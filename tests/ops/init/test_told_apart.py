@@ -51,3 +51,11 @@ def test_numbers_are_not_taken_for_labels_that_differ_in_each_row() -> None:
     found = guessed(x=NUMBERS, z=[i / 7 for i in range(ROWS)], y=[i / 3 for i in range(ROWS)])
 
     assert not found.columns["z"].doubt
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_column_without_a_name_is_left_out(name: str) -> None:
+    found = guessed(**{"x": NUMBERS, name: NUMBERS, "y": LABELS})
+
+    assert list(found.columns) == ["x"]
+    assert found.left_out == {name: "it has no name to ask for it by"}
