@@ -73,8 +73,9 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     try:
         id, label = _mapped(value, fields) if schema.fields is not None else _own(value)
         if label is None or (id := name_of("id", "bad_id", id)) is None:
-            got = value.decode(errors="replace")
-            raise Refused("bad_label", f"expected an id and a label, {form.removeprefix('expected ')}, got {got:.200}")
+            got, lacks = value.decode(errors="replace"), fields.label or "label" if label is None else fields.id or "id"
+            wanted = f"expected an id and a label, {form.removeprefix('expected ')}"
+            raise Refused("bad_label", f"{wanted}: `{lacks}` is missing, got {got:.200}")
         columns.check_label(schema, label)
         check_ids([id])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
