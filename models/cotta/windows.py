@@ -8,6 +8,7 @@ was not heard for longest is dropped for a new one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -169,12 +170,16 @@ class Window:
 
 @contextmanager
 def features_of(model: torch.nn.Module | None) -> Iterator[list[Tensor]]:
-    """What the last linear layer of the model is given in here, pass by pass, (N, D) of length 1; none without one."""
+    """What the last linear layer of the model is given in here by this thread, pass by pass, (N, D) of length 1; none
+    without one. Other threads may compute with the model meanwhile.
+    """
+    thread = threading.get_ident()
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)] if model else []
     found: list[Tensor] = []
 
     def caught(_: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
-        found.append(functional.normalize(given[0].detach().flatten(1), dim=1))
+        if threading.get_ident() == thread:
+            found.append(functional.normalize(given[0].detach().flatten(1), dim=1))
 
     if not layers:
         yield found
