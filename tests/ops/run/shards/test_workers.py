@@ -1,0 +1,230 @@
+"""One worker, four, two and one again on three brokers, with kills, a broker that goes and a partition that is added
+in between: each event is learned once, and the shards, merged, are one learner of all events.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewPartitions
+
+from tests.models.columns.samples import events_of
+from tests.samples import events
+from tests.services import warm
+from tests.services.kafka import Broker
+from tests.services.processes import until
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.remote import RemoteSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.capabilities import Mergeable, capability
+from thalweg.models.contract.learner import Learner
+from thalweg.ops.cli.produce import messages
+from thalweg.ops.config.config import load
+from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.app import new_learner
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.stream.log.open import open_log
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+
+PARTITIONS = 4
+COLUMNS = {
+    "amount": {"kind": "numeric", "scale": False},
+    "country": {"kind": "categorical", "categories": ["DE", "FR", "PT"]},
+    "comment": {"kind": "text", "buckets": 8},
+}
+MODELS = """
+[[model]]
+name = "ridge"
+learner = "ridge"
+topic = "numbers"
+snapshot_seconds = 0.2
+inputs.features = { shape = [4], dtype = "float32" }
+[model.scale]
+
+[[model]]
+name = "means"
+learner = "nearest_mean"
+topic = "numbers"
+snapshot_seconds = 0.2
+inputs.features = { shape = [4], dtype = "float32" }
+[model.scale]
+
+[[model]]
+name = "table"
+learner = "ridge"
+topic = "rows"
+snapshot_seconds = 0.2
+columns.amount = { kind = "numeric", scale = false }
+columns.country = { kind = "categorical", categories = ["DE", "FR", "PT"] }
+columns.comment = { kind = "text", buckets = 8 }
+[model.scale]
+"""
+TOPICS = {"ridge": "numbers", "means": "numbers", "table": "rows"}
+
+
+@dataclass
+class Fleet:
+    """Workers on hosts of their own, and what they have been given to learn."""
+
+    folder: Path
+    servers: str
+    appended: dict[str, list[Batch]] = field(default_factory=lambda: {"numbers": [], "rows": []})
+
+    def configuration(self, host: str) -> Path:
+        path = self.folder / f"{host}.toml"
+        path.write_text(
+            f'[service]\nstate_dir = "{self.folder}/{host}"\nstate_url = "file:{self.folder}/objects"\n'
+            f'[log]\nurl = "kafka://{self.servers}"\n[log.kafka]\n"session.timeout.ms" = 6000\n{MODELS}'
+        )
+        return path
+
+    @contextmanager
+    def worker(self, name: str) -> Iterator[warm.Process]:
+        with (self.folder / f"{name}.log").open("ab") as output:
+            process = warm.start(
+                "serve",
+                str(self.configuration(name)),
+                "--role",
+                "learn",
+                "--learner",
+                "1",
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def append(self, count: int) -> None:
+        number = len(self.appended["numbers"])
+        keys = [f"user-{row % 40}" for row in range(count)]
+        numbers = replace(events(count, number * 1000, seed=number), keys=keys)
+        rows = events_of(COLUMNS, count, number)
+        assert isinstance(rows.labels, ClassLabels)
+        labels = replace(rows.labels, codes=np.maximum(rows.labels.codes, 0))  # all have one: what has none counts not
+        rows = replace(rows, labels=labels, keys=keys)
+        log = open_log(f"kafka://{self.servers}")
+        try:
+            for topic, batch in (("numbers", numbers), ("rows", rows)):
+                log.append(topic, messages(batch, 1))
+                self.appended[topic].append(batch)
+        finally:
+            log.close()
+
+    def partitions(self, topic: str) -> int:
+        log = open_log(f"kafka://{self.servers}")
+        try:
+            return len(log.bounds(topic))
+        finally:
+            log.close()
+
+    def learned(self, model: str) -> list[int]:
+        """Of each shard, the events in its newest state."""
+        heads = [self._shard(model, number).newest() for number in range(self.partitions(TOPICS[model]))]
+        return [0 if head is None else int(json.loads(head.manifest)["events_learned"]) for head in heads]
+
+    def all_learned(self) -> bool:
+        return all(sum(self.learned(model)) == self.sent(topic) for model, topic in TOPICS.items())
+
+    def sent(self, topic: str) -> int:
+        return sum(len(batch) for batch in self.appended[topic])
+
+    def owned(self, name: str) -> set[str]:
+        """The shards that a worker has ever had."""
+        return {folder.parent.name for folder in (self.folder / name).glob("*~*/generation")}
+
+    def states(self, model: str) -> Iterator[State]:
+        for number in range(self.partitions(TOPICS[model])):
+            remote, folder = self._shard(model, number), self.folder / "restored" / f"{model}-{number}"
+            head = remote.newest()
+            assert head is not None, f"shard {number} of {model} has no state"
+            remote.restore(head, folder)
+            yield FolderSnapshots(folder).load(head.version).parts["learner"]
+
+    def _shard(self, model: str, number: int) -> RemoteSnapshots:
+        return RemoteSnapshots(Objects(f"file:{self.folder}/objects"), f"{model}~{number}")
+
+
+def merged(model: ModelConfig, states: list[State]) -> Learner:
+    learner = new_learner(model)
+    mergeable = capability(learner, Mergeable)
+    assert mergeable is not None
+    for state in states:
+        mergeable.merge(state)
+    return learner
+
+
+def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_path: Path, brokers: list[Broker]) -> None:
+    servers = ",".join(broker.servers for broker in brokers)
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    for topic in ("numbers", "rows"):
+        admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 3}})
+    fleet = Fleet(tmp_path, servers)
+
+    def learned_by(whom: str) -> None:
+        until(f"all to be learned by {whom}", fleet.all_learned)
+
+    with ExitStack() as stack:
+        workers = {"w1": stack.enter_context(fleet.worker("w1"))}
+        fleet.append(200)
+        learned_by("one")
+
+        workers |= {name: stack.enter_context(fleet.worker(name)) for name in ("w2", "w3", "w4")}
+        fleet.append(150)  # while the shards move
+        for name in workers:
+            until(f"{name} to have shards of all", lambda name=name: len(_models(fleet.owned(name))) == len(TOPICS))
+        fleet.append(150)
+        learned_by("four")
+
+        workers["w2"].kill()
+        fleet.append(150)
+        workers["w3"].terminate()
+        brokers[1].kill()  # what it led moves
+        fleet.append(150)
+        learned_by("two")
+        assert workers["w3"].wait(60) == 0
+
+        for topic in ("numbers", "rows"):
+            admin.create_partitions({topic: NewPartitions(total_count=PARTITIONS + 1)})
+        until("the new partitions", lambda: all(fleet.partitions(topic) == PARTITIONS + 1 for topic in fleet.appended))
+        fleet.append(150)
+        brokers[1].start()
+        workers["w1"].kill()
+        fleet.append(150)
+        learned_by("one again")
+        workers["w4"].terminate()
+        assert workers["w4"].wait(60) == 0
+    admin.close()
+
+    for model in load(fleet.configuration("w1"), {}).model:
+        batches = fleet.appended[TOPICS[model.name]]
+        alone = new_learner(model)
+        for batch in batches:
+            alone.learn(batch)
+        together, one = merged(model, list(fleet.states(model.name))), merged(model, [alone.state()])
+        made, expected = (_scores(learner, batches[-1]) for learner in (together, one))
+        np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max(), err_msg=model.name)
+        assert min(fleet.learned(model.name)) > 0, "of the new partition, too"
+
+
+def _models(shards: set[str]) -> set[str]:
+    return {re.sub(r"~\d+$", "", shard) for shard in shards}
+
+
+def _scores(learner: Learner, rows: Batch) -> np.ndarray:
+    """Scores of rows, (N, classes), in the order of the classes' names."""
+    predictor = learner.predictor()
+    found = np.asarray(predictor.predict(rows.inputs)["scores"], np.float64)
+    return found[:, np.argsort(predictor.classes)]
