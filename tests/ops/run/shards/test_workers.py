@@ -5,16 +5,17 @@ in between: each event is learned once, and the shards, merged, are one learner 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
+from numpy.typing import NDArray
 
 from tests.models.columns.samples import events_of
 from tests.samples import events
@@ -141,9 +142,10 @@ class Fleet:
     def sent(self, topic: str) -> int:
         return sum(len(batch) for batch in self.appended[topic])
 
-    def owned(self, name: str) -> set[str]:
-        """The shards that a worker has ever had."""
-        return {folder.parent.name for folder in (self.folder / name).glob("*~*/generation")}
+    def has_of_all(self, name: str) -> bool:
+        """Whether a worker has ever had a shard of each model."""
+        shards = {folder.parent.name for folder in (self.folder / name).glob("*~*/generation")}
+        return {shard.rpartition("~")[0] for shard in shards} == set(TOPICS)
 
     def states(self, model: str) -> Iterator[State]:
         for number in range(self.partitions(TOPICS[model])):
@@ -184,7 +186,7 @@ def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_pat
         workers |= {name: stack.enter_context(fleet.worker(name)) for name in ("w2", "w3", "w4")}
         fleet.append(150)  # while the shards move
         for name in workers:
-            until(f"{name} to have shards of all", lambda name=name: len(_models(fleet.owned(name))) == len(TOPICS))
+            until(f"{name} to have shards of all models", partial(fleet.has_of_all, name))
         fleet.append(150)
         learned_by("four")
 
@@ -219,11 +221,7 @@ def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_pat
         assert min(fleet.learned(model.name)) > 0, "of the new partition, too"
 
 
-def _models(shards: set[str]) -> set[str]:
-    return {re.sub(r"~\d+$", "", shard) for shard in shards}
-
-
-def _scores(learner: Learner, rows: Batch) -> np.ndarray:
+def _scores(learner: Learner, rows: Batch) -> NDArray[np.float64]:
     """Scores of rows, (N, classes), in the order of the classes' names."""
     predictor = learner.predictor()
     found = np.asarray(predictor.predict(rows.inputs)["scores"], np.float64)
