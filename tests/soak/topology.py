@@ -11,7 +11,6 @@ learner of all events, no request failed at both servers, and nothing has piled 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import threading
 import time
@@ -25,6 +24,7 @@ from kafka import KafkaAdminClient
 
 from tests.ops.run.shards.test_hosts import scores
 from tests.ops.run.shards.test_topology import PARTITIONS, _host
+from tests.ops.run.shards.workers import merged, newest, newest_state
 from tests.ops.running import Service
 from tests.samples import events
 from tests.services.kafka import Broker
@@ -36,9 +36,6 @@ from tests.soak.resources import Resources
 from tests.soak.run import Watched, leaks
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.snapshots.manifest import Manifest
-from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.models.contract.capabilities import Mergeable, capability
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import new_learner
@@ -207,8 +204,8 @@ def _caught_up(hosts: Hosts, ports: list[int], count: int, verdict: Verdict) -> 
 
 
 def _manifests(url: str) -> list[Manifest]:
-    heads = [RemoteSnapshots(Objects(url), f"m~{number}").newest() for number in range(PARTITIONS)]
-    return [Manifest.from_json(json.loads(head.manifest)) for head in heads if head is not None]
+    found = [newest(url, f"m~{number}") for number in range(PARTITIONS)]
+    return [manifest for manifest in found if manifest is not None]
 
 
 def _learned(url: str) -> int:
@@ -217,18 +214,11 @@ def _learned(url: str) -> int:
 
 def _check(folder: Path, hosts: Hosts, sent: list[Batch], verdict: Verdict) -> None:
     model = load(hosts.services["l1"].path, {}).model[0]
-    merged, alone = new_learner(model), new_learner(model)
-    mergeable = capability(merged, Mergeable)
-    assert mergeable is not None
-    for number in range(PARTITIONS):
-        remote, restored = RemoteSnapshots(Objects(hosts.store.url), f"m~{number}"), folder / "restored" / str(number)
-        head = remote.newest()
-        assert head is not None
-        remote.restore(head, restored)
-        mergeable.merge(FolderSnapshots(restored).load(head.version).parts["learner"])
+    alone, url = new_learner(model), hosts.store.url
+    states = [newest_state(url, f"m~{number}", folder / "restored" / str(number)) for number in range(PARTITIONS)]
     for batch in sent:
         alone.learn(batch)
-    made, expected = scores(merged.predictor()), scores(alone.predictor())
+    made, expected = scores(merged(model, states).predictor()), scores(alone.predictor())
     if not np.allclose(made, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max()):
         verdict.problems.append(f"merged scores differ from those of one learner by {np.abs(made - expected).max()}")
     verdict.problems += _piled_up(hosts)

@@ -11,7 +11,6 @@ import pytest
 from kafka import KafkaAdminClient
 
 from tests.ops.run.shards.test_hosts import Cluster
-from tests.services import warm
 from tests.services.processes import until
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.snapshots.manifest import Manifest
@@ -79,7 +78,7 @@ def test_a_host_that_is_killed_or_stopped_is_followed_by_another_with_its_state(
 
         shared.append(200, 300)
         until("the other to go on", lambda: shared.learned_by(second) == 500)
-        third: warm.Process = stack.enter_context(shared.host(first))
+        third = stack.enter_context(shared.host(first))
         hosts[second].send_signal(signal.SIGSTOP)
         shared.append(200, 500)
         until("the first to take it back", lambda: shared.learned_by(first) == 700)

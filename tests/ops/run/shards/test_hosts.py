@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,15 +15,10 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 from numpy.typing import NDArray
 
+from tests.ops.run.shards.workers import Worker, merged, newest, newest_state, worker
 from tests.samples import FEATURES, events
-from tests.services import warm
 from tests.services.processes import until
-from thalweg.memory.objects.objects import Objects
-from thalweg.memory.snapshots.manifest import Manifest
-from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import Mergeable, capability
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import load
@@ -47,6 +41,9 @@ class Cluster:
     url: str
     appended: list[Batch] = field(default_factory=list)
 
+    def shard(self, number: int) -> str:
+        return f"clicks-{self.topic}~{number}"
+
     def configuration(self, host: str) -> Path:
         path = self.folder / f"{host}.toml"
         path.write_text(
@@ -59,29 +56,8 @@ class Cluster:
         )
         return path
 
-    @contextmanager
-    def host(self, name: str) -> Iterator[warm.Process]:
-        with (self.folder / f"{name}.log").open("ab") as output:
-            process = warm.start(
-                "serve",
-                str(self.configuration(name)),
-                "--role",
-                "learn",
-                "--learner",
-                "1",
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-            process.wait()
-
-    def newest(self, number: int) -> Manifest | None:
-        head = RemoteSnapshots(Objects(self.url), f"clicks-{self.topic}~{number}").newest()
-        return None if head is None else Manifest.from_json(json.loads(head.manifest))
+    def host(self, name: str) -> AbstractContextManager[Worker]:
+        return worker(self.configuration(name))
 
     def learned(self) -> dict[int, tuple[int, int]]:
         """By partition, the records that were appended, and the events in the newest state."""
@@ -90,7 +66,10 @@ class Cluster:
             ends = {part.number: end for part, (_, end) in log.bounds(self.topic).items()}
         finally:
             log.close()
-        return {n: (end, 0 if (one := self.newest(n)) is None else one.events_learned) for n, end in ends.items()}
+        return {
+            n: (end, 0 if (one := newest(self.url, self.shard(n))) is None else one.events_learned)
+            for n, end in ends.items()
+        }
 
     def append(self, count: int, first: int) -> None:
         log = open_log(f"kafka://{self.servers}", client=self.client)
@@ -104,11 +83,7 @@ class Cluster:
     def states(self) -> Iterator[State]:
         """The newest states of all shards."""
         for number in self.learned():
-            remote = RemoteSnapshots(Objects(self.url), f"clicks-{self.topic}~{number}")
-            head, folder = remote.newest(), self.folder / "restored" / str(number)
-            assert head is not None
-            remote.restore(head, folder)
-            yield FolderSnapshots(folder).load(head.version).parts["learner"]
+            yield newest_state(self.url, self.shard(number), self.folder / "restored" / str(number))
 
 
 @pytest.fixture
@@ -153,14 +128,10 @@ def test_every_event_is_learned_once_though_hosts_are_killed_stopped_and_continu
     assert sum(learned for _, learned in cluster.learned().values()) == 1500
 
     model = load(cluster.configuration("first"), {}).model[0]
-    merged, alone = new_learner(model), new_learner(model)
-    mergeable = capability(merged, Mergeable)
-    assert mergeable is not None
-    for state in cluster.states():
-        mergeable.merge(state)
+    alone = new_learner(model)
     for batch in cluster.appended:
         alone.learn(batch)
-    made, expected = scores(merged.predictor()), scores(alone.predictor())
+    made, expected = scores(merged(model, cluster.states()).predictor()), scores(alone.predictor())
     np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 

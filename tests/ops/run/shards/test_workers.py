@@ -4,9 +4,8 @@ in between: each event is learned once, and the shards, merged, are one learner 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,14 @@ from kafka.admin import NewPartitions
 from numpy.typing import NDArray
 
 from tests.models.columns.samples import events_of
+from tests.ops.run.shards.workers import merged, newest, newest_state, worker
 from tests.samples import events
-from tests.services import warm
 from tests.services.kafka import Broker
 from tests.services.processes import until
-from thalweg.memory.objects.objects import Objects
-from thalweg.memory.snapshots.remote import RemoteSnapshots
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import Mergeable, capability
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import load
-from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.open import open_log
@@ -81,32 +75,17 @@ class Fleet:
     servers: str
     appended: dict[str, list[Batch]] = field(default_factory=lambda: {"numbers": [], "rows": []})
 
+    @property
+    def url(self) -> str:
+        return f"file:{self.folder}/objects"
+
     def configuration(self, host: str) -> Path:
         path = self.folder / f"{host}.toml"
         path.write_text(
-            f'[service]\nstate_dir = "{self.folder}/{host}"\nstate_url = "file:{self.folder}/objects"\n'
+            f'[service]\nstate_dir = "{self.folder}/{host}"\nstate_url = "{self.url}"\n'
             f'[log]\nurl = "kafka://{self.servers}"\n[log.kafka]\n"session.timeout.ms" = 6000\n{MODELS}'
         )
         return path
-
-    @contextmanager
-    def worker(self, name: str) -> Iterator[warm.Process]:
-        with (self.folder / f"{name}.log").open("ab") as output:
-            process = warm.start(
-                "serve",
-                str(self.configuration(name)),
-                "--role",
-                "learn",
-                "--learner",
-                "1",
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
 
     def append(self, count: int) -> None:
         number = len(self.appended["numbers"])
@@ -133,8 +112,8 @@ class Fleet:
 
     def learned(self, model: str) -> list[int]:
         """Of each shard, the events in its newest state."""
-        heads = [self._shard(model, number).newest() for number in range(self.partitions(TOPICS[model]))]
-        return [0 if head is None else int(json.loads(head.manifest)["events_learned"]) for head in heads]
+        states = [newest(self.url, f"{model}~{number}") for number in range(self.partitions(TOPICS[model]))]
+        return [0 if state is None else state.events_learned for state in states]
 
     def all_learned(self) -> bool:
         return all(sum(self.learned(model)) == self.sent(topic) for model, topic in TOPICS.items())
@@ -149,23 +128,7 @@ class Fleet:
 
     def states(self, model: str) -> Iterator[State]:
         for number in range(self.partitions(TOPICS[model])):
-            remote, folder = self._shard(model, number), self.folder / "restored" / f"{model}-{number}"
-            head = remote.newest()
-            assert head is not None, f"shard {number} of {model} has no state"
-            remote.restore(head, folder)
-            yield FolderSnapshots(folder).load(head.version).parts["learner"]
-
-    def _shard(self, model: str, number: int) -> RemoteSnapshots:
-        return RemoteSnapshots(Objects(f"file:{self.folder}/objects"), f"{model}~{number}")
-
-
-def merged(model: ModelConfig, states: list[State]) -> Learner:
-    learner = new_learner(model)
-    mergeable = capability(learner, Mergeable)
-    assert mergeable is not None
-    for state in states:
-        mergeable.merge(state)
-    return learner
+            yield newest_state(self.url, f"{model}~{number}", self.folder / "restored" / f"{model}-{number}")
 
 
 def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_path: Path, brokers: list[Broker]) -> None:
@@ -173,17 +136,18 @@ def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_pat
     admin = KafkaAdminClient(bootstrap_servers=servers)
     for topic in ("numbers", "rows"):
         admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 3}})
+    admin.close()
     fleet = Fleet(tmp_path, servers)
 
     def learned_by(whom: str) -> None:
         until(f"all to be learned by {whom}", fleet.all_learned)
 
     with ExitStack() as stack:
-        workers = {"w1": stack.enter_context(fleet.worker("w1"))}
+        workers = {"w1": stack.enter_context(worker(fleet.configuration("w1")))}
         fleet.append(200)
         learned_by("one")
 
-        workers |= {name: stack.enter_context(fleet.worker(name)) for name in ("w2", "w3", "w4")}
+        workers |= {name: stack.enter_context(worker(fleet.configuration(name))) for name in ("w2", "w3", "w4")}
         fleet.append(150)  # while the shards move
         for name in workers:
             until(f"{name} to have shards of all models", partial(fleet.has_of_all, name))
@@ -198,8 +162,9 @@ def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_pat
         learned_by("two")
         assert workers["w3"].wait(60) == 0
 
-        for topic in ("numbers", "rows"):
-            admin.create_partitions({topic: NewPartitions(total_count=PARTITIONS + 1)})
+        admin = KafkaAdminClient(bootstrap_servers=brokers[0].servers)  # the former one may ask the broker that is gone
+        admin.create_partitions({topic: NewPartitions(total_count=PARTITIONS + 1) for topic in fleet.appended})
+        admin.close()
         until("the new partitions", lambda: all(fleet.partitions(topic) == PARTITIONS + 1 for topic in fleet.appended))
         fleet.append(150)
         brokers[1].start()
@@ -208,14 +173,13 @@ def test_one_worker_four_two_and_one_again_are_one_learner_of_all_events(tmp_pat
         learned_by("one again")
         workers["w4"].terminate()
         assert workers["w4"].wait(60) == 0
-    admin.close()
 
     for model in load(fleet.configuration("w1"), {}).model:
         batches = fleet.appended[TOPICS[model.name]]
         alone = new_learner(model)
         for batch in batches:
             alone.learn(batch)
-        together, one = merged(model, list(fleet.states(model.name))), merged(model, [alone.state()])
+        together, one = merged(model, fleet.states(model.name)), merged(model, [alone.state()])
         made, expected = (_scores(learner, batches[-1]) for learner in (together, one))
         np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max(), err_msg=model.name)
         assert min(fleet.learned(model.name)) > 0, "of the new partition, too"
