@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.open_files import OpenFiles
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.proto.records import Position
 from thalweg.stream.health.registry import Health
@@ -92,6 +93,7 @@ class Shards:
         self._stopping = threading.Event()
         self._given_up: str | None = None
         self._collect_at: float | None = None
+        self._files = OpenFiles()
 
     @property
     def owned(self) -> tuple[int, ...]:
@@ -163,6 +165,8 @@ class Shards:
                 self._health.degraded(self._others.reason)
             elif reason := self._idle():
                 self._health.waiting(reason)
+            elif reason := self._files.nearly_out(len(self.owned)):
+                self._health.degraded(reason)
             else:
                 self._health.running()
 
