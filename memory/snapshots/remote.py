@@ -24,12 +24,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
 from thalweg.memory.objects.objects import Listed, Objects, ObjectsUnavailable
+from thalweg.memory.objects.together import together
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 
@@ -226,10 +228,14 @@ class RemoteSnapshots:
                 for manifest in FolderSnapshots(folder).manifests()
                 for name, digest in manifest.files.items()
             }
-            for name, expected in head.files.items():
-                path = beside / name.replace("../", "beside-")
-                if not (expected in known and _linked(known[expected], path, expected)):
-                    self._fetch(name, expected, path)
+            paths = {name: beside / name.replace("../", "beside-") for name in head.files}
+            together(
+                [
+                    partial(self._fetch, name, expected, paths[name])
+                    for name, expected in head.files.items()
+                    if not (expected in known and _linked(known[expected], paths[name], expected))
+                ]
+            )
             write_durably(beside / "manifest.json", head.manifest.encode())
             for name in head.files:
                 if name.startswith("../"):
@@ -249,12 +255,16 @@ class RemoteSnapshots:
             raise DamagedHead(f"{self._objects.url}: {name}: SHA-256 expected {expected}, got {got}")
         flush_file(path)
 
-    def save(self, folder: Path, beside: Sequence[Path] = ()) -> None:
+    def save(
+        self, folder: Path, beside: Sequence[Path] = (), journal: bytes | None = None, *, prune: bool = True
+    ) -> None:
         """Upload a version.
 
         Args:
             folder: The folder of the version.
             beside: Files of the model's folder that belong to it; those that do not exist are left out.
+            journal: What follows it, which is there before it is: who takes it over at once learns that, too.
+            prune: Whether to delete what is not needed any more; else a later one does.
 
         Raises:
             Superseded: Another owner has taken over, before or meanwhile: the version counts for nothing.
@@ -273,15 +283,18 @@ class RemoteSnapshots:
         if self._there is None:  # of others, only what the newest head names: who was superseded may still delete
             before = self.newest()
             self._there = set() if before is None else set(before.files.values())
-        for name, digest in files.items():
-            if digest not in self._there:
-                self._objects.put(self._name("blobs", digest), contents[name])
-                self._there.add(digest)
         version = int(folder.name)
+        new = {digest: contents[name] for name, digest in files.items() if digest not in self._there}
+        uploads = [partial(self._objects.put, self._name("blobs", digest), content) for digest, content in new.items()]
+        if journal is not None:
+            uploads.append(partial(self.save_journal, version, journal))
+        together(uploads)
+        self._there.update(new)
         record = {"manifest": manifest, "files": files}
         self._objects.put(self._head_name(self.generation, version), json.dumps(record).encode())
         self.must_own()
-        self._prune()
+        if prune:
+            self._prune()
 
     def save_journal(self, version: int, content: bytes) -> None:
         """Replace what this owner's journal holds from a version on. Raises ObjectsUnavailable; of a superseded owner
@@ -337,12 +350,9 @@ class RemoteSnapshots:
             for generation, version in self._pairs("journal")
             if version < oldest
         )
-        there = (one.name for one in self._objects.names(self._name("averaged")))
-        unneeded = [
-            name
-            for name in there
-            if (found := _AVERAGED.fullmatch(name.rpartition("/")[2])) and int(found[1]) <= oldest
-        ]
+        there = [one.name for one in self._objects.names(self._name("averaged"))]
+        averaged = {name: _AVERAGED.fullmatch(name.rpartition("/")[2]) for name in there}
+        unneeded = [name for name, found in averaged.items() if found and int(found[1]) <= oldest]
         self._objects.delete(unneeded)
         self._averaged.difference_update(unneeded)
         own = [head for head in heads if head[0] == self.generation]

@@ -101,8 +101,10 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     from thalweg.ops.run import heartbeat
     from thalweg.ops.run.learners.shares import ROLE_SETTING, several
+    from thalweg.ops.run.open_files import raise_limit
     from thalweg.ops.telemetry.process_health import learner_role
 
+    raise_limit()
     if role is Role.standby:  # before the configuration is read, which is validated for it
         os.environ[ROLE_SETTING] = role
         role = Role.learn

@@ -31,6 +31,7 @@ from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.alone import alone
 from thalweg.ops.run.learners.one_model import OneModel
 from thalweg.ops.run.learners.shares import home_of_alias, homes
+from thalweg.ops.run.shards import beforehand
 from thalweg.ops.run.shards.group import OtherServices, membership
 from thalweg.ops.run.shards.labels import JOINING, OF_LABELS, OWNER, RunningJoiner, group_of_labels
 from thalweg.ops.run.shards.merging import build_merger
@@ -294,6 +295,7 @@ class Learning:
             if self._warm is not None:
                 self._warm.give_back(shard_name(model.name, number))
 
+        beforehand.begin(model, self._source, self._objects)
         join = membership(self._config, model, self._source, self._number)
         others = OtherServices(self._config, model, self._source.named_members)
         run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name], others=others))
@@ -326,6 +328,7 @@ class Learning:
             self._registry.forget(model.name, but=["owner", RELAY, *OF_LABELS])
             self._reports.forget(model.name)
 
+        beforehand.begin(model, self._source, self._objects)
         take_part = membership(self._config, model, self._source, self._number)
 
         def join(listener: GroupListener) -> GroupMember:

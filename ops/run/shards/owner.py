@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -10,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.open_files import OpenFiles
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.proto.records import Position
 from thalweg.stream.health.registry import Health
@@ -24,6 +26,7 @@ RELEASE_SECONDS = 5.0
 """The longest wait for shards that are revoked: half of the group's usual session timeout."""
 _POLL_SECONDS = 0.2
 _AGAIN_SECONDS = 1.0
+_COLLECT_SECONDS = 2.0  # after the end of a shard: not while others wait for partitions
 
 
 class Shard(Protocol):
@@ -89,6 +92,8 @@ class Shards:
         self._positions: dict[str, Position] = {}
         self._stopping = threading.Event()
         self._given_up: str | None = None
+        self._collect_at: float | None = None
+        self._files = OpenFiles()
 
     @property
     def owned(self) -> tuple[int, ...]:
@@ -144,6 +149,7 @@ class Shards:
     def _look(self, member: GroupMember) -> None:
         self._commit(member)
         self._sweep()
+        self._collect()
         try:
             member.poll(_POLL_SECONDS)
         except Fenced as error:
@@ -159,6 +165,8 @@ class Shards:
                 self._health.degraded(self._others.reason)
             elif reason := self._idle():
                 self._health.waiting(reason)
+            elif reason := self._files.nearly_out(len(self.owned)):
+                self._health.degraded(reason)
             else:
                 self._health.running()
 
@@ -229,6 +237,15 @@ class Shards:
                 del self._ending[number]
         for number in ended:
             self._forget(number)
+            self._collect_at = time.monotonic() + _COLLECT_SECONDS
+
+    def _collect(self) -> None:
+        """Release the memory and the files of shards that have ended. They refer to themselves, and the collector goes
+        by how many objects there are, not by what they hold: it may leave a large state for hours.
+        """
+        if self._collect_at is not None and time.monotonic() >= self._collect_at:
+            self._collect_at = None
+            gc.collect()
 
     def _noted(self, number: int) -> Commit:
         def commit(position: Position, note: str) -> None:

@@ -12,10 +12,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
 from thalweg.memory.objects.objects import ObjectsUnavailable
+from thalweg.memory.objects.together import together
 from thalweg.memory.snapshots.remote import DamagedHead, Head, OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.health.registry import Health
@@ -116,9 +118,9 @@ class Mirror:
             self._take_over(copied)
             return
         self._remote.check()
-        before, heads = self._own_generation(), self._remote.heads()
-        others = [head for head in heads if head[0] > (before or 0)]
-        if others and before is None and self._has_state():
+        before = self._own_generation()
+        others = self._remote.heads() if before is None and self._has_state() else []
+        if others:
             raise TwoStates(
                 f"{self._folder} has a state, and the object store one that is not of this folder (generation "
                 f"{others[-1][0]}): move the folder away to go on from that in the store, or choose another state_url"
@@ -195,8 +197,13 @@ class Mirror:
                 kept=str(aside),
             )
         mark_copied(self._folder, head.generation)  # until it is whole: who dies before goes on as from a copy
-        self._remote.restore(head, self._folder)
-        journal = Tail.of(self._remote.journal(head))
+        tails: list[bytes | None] = []
+        fetched: list[Callable[[], None]] = [
+            partial(self._remote.restore, head, self._folder),
+            lambda: tails.append(self._remote.journal(head)),
+        ]
+        together(fetched)
+        journal = Tail.of(tails[0])
         if journal is not None:
             journal, missing = Averaged(self._remote, self._folder / JOURNAL).fetch(journal, head.version)
             if missing is not None:
@@ -266,10 +273,11 @@ class Mirror:
                 return False
         earlier = self._uploaded
         content = self._tail(newest, earlier)
-        if content is not None:  # before the version is there: who takes it over at once learns what followed it, too
-            self._save_journal(newest, content)
+        if content is not None:
+            upload_averaged(self._remote, self._folder / JOURNAL, content)
+        ending = self._stopping.is_set()  # others may be waiting for it
         try:
-            self._remote.save(self._folder / str(newest), self._beside)
+            self._remote.save(self._folder / str(newest), self._beside, content, prune=not ending)
         except FileNotFoundError:  # a newer one has replaced it
             return False
         self._uploaded, self._owned = newest, time.monotonic()

@@ -26,7 +26,7 @@ from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import DEBUG, ClientLog
 from thalweg.stream.log.confluent_client.properties import Properties
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, ClientError, Topic
-from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS
+from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, LOOK_SECONDS, SESSION_SECONDS
 from thalweg.stream.log.log import PermanentLogError, Problem
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class Clients:
         ours = {
             **_CONSUMER,
             "session.timeout.ms": str(int(SESSION_SECONDS * 1000)),
-            "heartbeat.interval.ms": str(HEARTBEAT_MS),
+            "heartbeat.interval.ms": str(ATTENTIVE_MS),  # at most: it is sent when something wakes the client
             "topic.metadata.refresh.interval.ms": str(LOOK_SECONDS * 1000),
         }
         return self._open(Consumer, ours, log, causes, fixed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -14,13 +15,15 @@ from thalweg.stream.log.confluent_client.clients import Clients
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import ClientLog
 from thalweg.stream.log.groups import GroupListener
-from thalweg.stream.log.kafka_shared.members import fenced, unauthorized
+from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, unauthorized
 from thalweg.stream.log.log import LogError, PermanentLogError
 
 _FENCED = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL)
 """A consumer's only fatal error is that it was fenced."""
 _FORBIDDEN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)
 _AWAY_SECONDS = 3.0  # a coordinator is found within a second or two
+_LOOK_SECONDS = ATTENTIVE_MS / 1000
+_ANSWER_SECONDS = 0.2  # of a look
 _UNCOMMITTED = (KafkaError._STATE, KafkaError._NO_OFFSET, KafkaError.REBALANCE_IN_PROGRESS)
 
 
@@ -41,6 +44,7 @@ class ConfluentMember:
         self._causes = Causes(clients.servers)
         self._consumer: Consumer | None = None
         self._away_since: float | None = None
+        self._attention = Attention()
         self._places: dict[tuple[str, int], TopicPartition] = {}
 
     def poll(self, timeout_seconds: float) -> None:
@@ -51,6 +55,8 @@ class ConfluentMember:
                 [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
             )
         self._commit(self._consumer)
+        if self._attention.on:
+            timeout_seconds = min(timeout_seconds, _LOOK_SECONDS)
         try:
             message = self._consumer.poll(timeout_seconds)  # of paused partitions: only errors come
         except KafkaException as error:
@@ -59,6 +65,8 @@ class ConfluentMember:
             raise self._error(problem)
         if self._away_since is not None and time.monotonic() - self._away_since > _AWAY_SECONDS:
             raise self._error(KafkaError(KafkaError._TRANSPORT))
+        if self._attention.on:
+            self._look(self._consumer)
 
     def commit(self, position: Position, note: str = "") -> None:
         self._places |= {
@@ -85,6 +93,13 @@ class ConfluentMember:
                 if error.args[0].code() not in _UNCOMMITTED:
                     raise self._error(error.args[0]) from error
 
+    def _look(self, consumer: Consumer) -> None:
+        """Have the client notice a rebalance now. By itself it sends a heartbeat when something else wakes it, every
+        half second, and joins again no sooner than a second after it last did. Any answer about the topic ends both.
+        """
+        with suppress(KafkaException):  # there is none: what is wrong is told by `poll`
+            consumer.list_topics(self._topic, _ANSWER_SECONDS)
+
     def _stats(self, told: str) -> None:
         """The client says in its statistics alone that it has lost the group's coordinator, and looks for it."""
         if json.loads(told).get("cgrp", {}).get("state") == "up":
@@ -94,6 +109,7 @@ class ConfluentMember:
             self._away_since = time.monotonic()
 
     def _assigned(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
+        self._attention.begin()  # told of each rebalance, also where nothing is added
         if parts:
             places = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in parts]
             consumer.incremental_assign(places)

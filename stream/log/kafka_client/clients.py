@@ -111,6 +111,16 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         coordinator = self._coordinator
         return bool(coordinator.stable() and not coordinator._heartbeat_enabled)
 
+    def generation(self) -> int:
+        """A number that grows with each rebalance of its group."""
+        return int(self._coordinator._generation.generation_id)
+
+    def beat_every(self, ms: int) -> int:
+        """Send heartbeats so often, from the next one on; how often it was before."""
+        config = self._coordinator.heartbeat.config
+        before, config["heartbeat_interval_ms"] = config["heartbeat_interval_ms"], ms
+        return int(before)
+
     def forbidden(self) -> set[str]:
         """The topics that the user may not see."""
         return set(self._cluster.unauthorized_topics)

@@ -14,7 +14,7 @@ from thalweg.proto.records import Position
 from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.errors import log_error
-from thalweg.stream.log.kafka_shared.members import fenced, unauthorized
+from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, unauthorized
 from thalweg.stream.log.log import LogError
 
 _JOIN_SECONDS = 5.0
@@ -35,6 +35,7 @@ class PythonMember:
         self._clients, self._topic, self._group, self._instance = clients, topic, group, instance
         self._told = _Told(listener, self._pause)
         self._consumer: Any = None
+        self._attention, self._generation, self._usual_ms = Attention(), -1, 0
         self._places: dict[TopicPartition, OffsetAndMetadata] = {}
 
     def poll(self, timeout_seconds: float) -> None:
@@ -44,13 +45,14 @@ class PythonMember:
                     self._group, self._instance, partition_assignment_strategy=[CooperativeStickyAssignor]
                 )
                 self._consumer.subscribe([self._topic], listener=self._told)
+                self._usual_ms = self._consumer.beat_every(ATTENTIVE_MS)
             reached = self._consumer.join(_JOIN_SECONDS)
             if self._places:
                 mine = set(self._consumer.assignment())
                 places = {part: one for part, one in self._places.items() if part in mine}
                 self._places = {}
                 self._consumer.commit_async(places, callback=_ignore)
-            self._consumer.poll(int(timeout_seconds * 1000), 1)  # of paused partitions: nothing comes
+            self._consumer.poll(self._attend(int(timeout_seconds * 1000)), 1)  # of paused partitions: nothing comes
             if self._consumer.fenced():
                 raise FencedInstanceIdError
             if not reached:
@@ -72,6 +74,14 @@ class PythonMember:
             consumer, self._consumer = self._consumer, None
             self._told.closed = True
             consumer.close(autocommit=False, timeout_ms=1000)
+
+    def _attend(self, timeout_ms: int) -> int:
+        """Look for a rebalance more often for a while after one; how long to poll."""
+        if (generation := self._consumer.generation()) != self._generation:
+            self._generation = generation
+            self._attention.begin()
+        self._consumer.beat_every(ATTENTIVE_MS if self._attention.on else self._usual_ms)
+        return min(timeout_ms, ATTENTIVE_MS) if self._attention.on else timeout_ms
 
     def _pause(self, parts: Iterable[TopicPartition]) -> None:
         self._consumer.pause(*parts)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from thalweg.stream.log.log import PermanentLogError
 
 SESSION_SECONDS = 10.0
 """A member that is not heard of for this long loses its partitions, unless `session.timeout.ms` says otherwise."""
 HEARTBEAT_MS = 500
 """Between two heartbeats, unless `heartbeat.interval.ms` says otherwise: a member hears with its heartbeat that
-partitions move, and those have no owner until the last member has heard of it."""
+members have come or gone."""
+ATTENTIVE_SECONDS = 6.0
+"""For so long after each rebalance a member looks more often whether there is another one, which follows as soon as
+those that had partitions have released them, and which lasts until the last member has heard of it."""
+ATTENTIVE_MS = 50
+"""Between two such looks."""
 SESSION_REFUSED = (
     'the broker refuses the session\'s length; set "session.timeout.ms" in [log.kafka] to what its '
     "group.min.session.timeout.ms and group.max.session.timeout.ms allow (6000 to 1800000 unless they are set)"
@@ -18,6 +26,26 @@ NO_HOST = "no such host; check log.url, and advertised.listeners of the brokers,
 """What to do about a name that cannot be resolved."""
 LOOK_SECONDS = 2
 """Between two looks for new partitions."""
+
+
+class Attention:
+    """Whether a member looks more often for a rebalance. Partitions that move have no owner between two rebalances.
+
+    Args:
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(self, ticks: Callable[[], float] = time.monotonic) -> None:
+        self._ticks, self._until = ticks, -1.0
+
+    def begin(self) -> None:
+        """There was a rebalance."""
+        self._until = self._ticks() + ATTENTIVE_SECONDS
+
+    @property
+    def on(self) -> bool:
+        """Whether there may be another one soon."""
+        return self._ticks() < self._until
 
 
 class Fenced(PermanentLogError):

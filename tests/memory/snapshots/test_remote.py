@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +103,35 @@ def test_what_two_versions_share_is_uploaded_once(objects: Objects, tmp_path: Pa
     mine.save(saved(tmp_path / "m", 2, 2.0))
 
     assert blobs(objects) - first < first / 4
+
+
+def test_a_version_that_others_wait_for_takes_few_requests_one_after_the_other(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to S3 takes tens of milliseconds, and the shard has no owner meanwhile."""
+    mine = owner(objects, keep=1)
+    mine.save(saved(tmp_path / "m", 1, 1.0))
+    mine.save(saved(tmp_path / "m", 2, 2.0))
+    asked: list[float] = []
+
+    def slow(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def slowly(*arguments: Any) -> Any:
+            asked.append(time.monotonic())
+            time.sleep(0.5)
+            return ask(*arguments)
+
+        return slowly
+
+    for name in ("put", "get", "names", "create"):
+        monkeypatch.setattr(Objects, name, slow(getattr(Objects, name)))
+    mine.save(saved(tmp_path / "m", 3, 3.0), journal=b"what follows", prune=False)
+    rounds = [0.0, *(at - asked[0] for at in asked if at - asked[0] > 0.4)]
+    assert sum(later - one > 0.4 for one, later in pairwise(rounds)) == 3, rounds  # owners; contents; head; owners
+    assert mine.heads()[-1] == (1, 3)
+    monkeypatch.undo()
+    assert len(mine.heads()) == 2
+    mine.save(saved(tmp_path / "m", 4, 4.0))
+    assert mine.heads() == [(1, 4)]  # what was left is deleted with the next one
 
 
 def test_owners_have_each_a_generation_of_their_own(objects: Objects) -> None:

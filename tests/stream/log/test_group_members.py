@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -48,8 +50,10 @@ class Told:
 class Polling:
     """A member with a thread that polls."""
 
-    def __init__(self, log: Log, topic: str, name: str, order: list[tuple[str, str, int]]) -> None:
-        self.told = Told(name, order)
+    def __init__(
+        self, log: Log, topic: str, name: str, order: list[tuple[str, str, int]], kind: type[Told] = Told
+    ) -> None:
+        self.told: Any = kind(name, order)
         self.member = log.member(topic, f"g-{topic}", name, self.told)
         self.error: LogError | None = None
         self.rounds = 0
@@ -108,6 +112,40 @@ def test_members_share_the_partitions_and_a_moved_one_is_released_first(log: Log
     assert stayed == []  # those that do not move are not touched
     second.close()
     first.close()
+
+
+class Clocked(Told):
+    """Notes when each partition came and went."""
+
+    def __init__(self, name: str, order: list[tuple[str, str, int]]) -> None:
+        super().__init__(name, order)
+        self.came: dict[int, float] = {}
+        self.went: dict[int, float] = {}
+
+    def assigned(self, numbers: Collection[int]) -> None:
+        self.came |= dict.fromkeys(numbers, time.monotonic())
+        super().assigned(numbers)
+
+    def revoked(self, numbers: Collection[int]) -> None:
+        super().revoked(numbers)
+        self.went |= dict.fromkeys(numbers, time.monotonic())
+
+
+def test_a_partition_that_is_released_has_its_next_owner_at_once(log: Log, topic: str) -> None:
+    """Left to themselves, the clients wait for a heartbeat, and join again a second after they last did."""
+    order: list[tuple[str, str, int]] = []
+    members = [Polling(log, topic, "0", order, Clocked)]
+    until("all partitions", lambda: members[0].told.owned == {0, 1, 2, 3})
+    least = []
+    for name in ("1", "2", "3"):
+        joining = Polling(log, topic, name, order, Clocked)
+        members.append(joining)
+        until("some", lambda: bool(joining.told.owned) and sum(len(one.told.owned) for one in members) == 4)  # noqa: B023
+        came = joining.told.came
+        least += [came[number] - one.told.went[number] for one in members for number in {*came} & {*one.told.went}]
+    for member in members:
+        member.close()
+    assert min(least) < 0.3, least  # the quickest: what takes long on a busy machine says nothing
 
 
 def test_a_member_that_comes_back_under_its_name_has_its_partitions_at_once(log: Log, topic: str) -> None:
