@@ -174,6 +174,7 @@ def check(
         from thalweg.ops.run.champions.lost import lost_promotions
         from thalweg.ops.run.champions.saved_states import changes
         from thalweg.ops.run.column_features import column_lines, encoder_lines
+        from thalweg.ops.run.learners.left_behind import states_left_behind
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.shards.known import all_passed_over
@@ -181,7 +182,7 @@ def check(
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded))
+        saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded), *states_left_behind(loaded))
         hosts = (*host_warnings(loaded), *without_effect(loaded))
         for line in (*exposures(loaded), *hosts, *saved, *not_compared(loaded)):
             # on standard error: whoever reads a pipe is no person

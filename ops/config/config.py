@@ -14,7 +14,7 @@ from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.parts.settings import Mistake, Place, Settings, dotted, hint_at, mistakes, rule
 from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
-from thalweg.ops.config.environment import overlay
+from thalweg.ops.config.environment import overlay, with_files
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.files.places import ONE_FOLDER, folder_kept, place_mistakes, same_but_for_case
 from thalweg.ops.config.files.reading import read_table
@@ -96,7 +96,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, devices: b
 def parse(table: dict[str, Any], source: str, environment: Mapping[str, str], *, devices: bool = True) -> Config:
     """The configuration of a parsed table, which is modified; `source` precedes each mistake; `devices` as above."""
     lines: list[str] = []
-    variables = overlay(table, environment, lambda place: _hint_at(table, place), lines)
+    variables = overlay(table, with_files(environment, lines), lambda place: _hint_at(table, place), lines)
     allow(_allowed_modules(table))  # before anything is imported
     config, found = None, []
     try:

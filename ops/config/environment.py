@@ -5,12 +5,37 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from thalweg.models.parts.settings import Place
 from thalweg.ops.config.secrets import is_secret
 
 PREFIX = "THALWEG_"
+SECRETS_DIR = "THALWEG_SECRETS_DIR"
+"""The variable with a folder of files, each named like a variable and holding its text."""
+
+
+def with_files(environment: Mapping[str, str], mistakes: list[str]) -> Mapping[str, str]:
+    """The variables with those of the files in the folder of SECRETS_DIR, as Kubernetes mounts a secret. Of a variable
+    that is in both, that of the environment counts. `mistakes` receives a line for each file that cannot be one.
+    """
+    folder = environment.get(SECRETS_DIR)
+    if not folder:
+        return environment
+    found: dict[str, str] = {}
+    try:
+        files = sorted(one for one in Path(folder).iterdir() if not one.name.startswith("."))
+        for file in files:
+            if not file.name.startswith(PREFIX) or "__" not in file.name:
+                mistakes.append(f"{SECRETS_DIR}: {file}: expected names of variables, such as {PREFIX}LOG__URL")
+            elif not file.is_dir():
+                found[file.name] = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        mistakes.append(f"{SECRETS_DIR}: {error.filename or folder} cannot be read: {error.strerror or error}")
+    except UnicodeDecodeError:
+        mistakes.append(f"{SECRETS_DIR}: {file}: expected UTF-8 text")
+    return found | dict(environment)
 
 
 def overlay(

@@ -1,17 +1,27 @@
-"""A lock that allows one process per role and state folder."""
+"""What a service has to itself: its state folder, by a lock for each role, and its addresses."""
 
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import structlog
+
+from thalweg.ops.config.addresses import AddressInUse, listen
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE
+from thalweg.stream.runtime import Signal
+
+log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 0.05
+_BEYOND_SECONDS = 5.0  # a process that is told to end has as much beyond the time to drain
 
 
 @contextmanager
@@ -57,4 +67,55 @@ def _locked(file: IO[str]) -> bool:
                 "processes could write the same state; choose a local disk, or mount NFS with its lock service"
             ]
         ) from error
+    return True
+
+
+def claim(service: Mapping[str, Any], role: str, stop: Signal) -> None:
+    """Find the addresses of a service free, and wait for processes of its own that are about to end.
+
+    To be called by the one supervisor of the state folder.
+
+    A service that finds them taken once its processes run would learn meanwhile, and several servers would share
+    them with another service's.
+
+    Args:
+        service: The effective table `[service]`.
+        role: What the host does; one that only learns answers no gRPC.
+        stop: Ends the waiting when set.
+
+    Raises:
+        AddressInUse: Another process listens there.
+    """
+    told = False
+    looks = round((service["drain_seconds"] + _BEYOND_SECONDS) / _LOOK_SECONDS)
+    for interface in ("grpc", "http") if role in ("all", "serve") else ("http",):
+        while True:
+            ending = _ends(Path(service["state_dir"]))  # asked first: what ends meanwhile sets the address free
+            try:
+                listen(service[interface], key=f"service.{interface}").close()
+                break
+            except AddressInUse:
+                looks -= 1
+                if looks < 0 or not ending or stop.wait(_LOOK_SECONDS):
+                    raise
+                if not told:
+                    log.warning("processes of a supervisor that was killed are ending: wait for the addresses")
+                    told = True
+
+
+def _ends(state_dir: Path) -> bool:
+    """Whether processes are left of a supervisor of this state folder that was killed: they end by themselves."""
+    try:
+        left = json.loads((state_dir / "live" / SUPERVISOR_FILE).read_text(encoding="utf-8"))
+        pids = [one["pid"] for one in left["roles"].values() if one["pid"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return any(map(_alive, pids))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
     return True

@@ -20,6 +20,7 @@ from thalweg.ops.config.exposure import exposures
 from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.champions.lost import lost_promotions
+from thalweg.ops.run.learners.left_behind import states_left_behind
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
@@ -54,7 +55,7 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
     mine = [model for model, places in homes(config).items() if number in places]
     if not mine:
         raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
-    for line in host_warnings(config) if number == 1 else ():
+    for line in (*host_warnings(config), *states_left_behind(config)) if number == 1 else ():
         log.warning(line)
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))

@@ -15,18 +15,18 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from thalweg.ops.config.addresses import listen
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.learners.shares import has_groups, process_count
-from thalweg.ops.run.only_one import only_one
+from thalweg.ops.run.only_one import claim, only_one
 from thalweg.ops.run.standby import Process, Standby, reap_strangers, wanted
 from thalweg.ops.telemetry.process_health import SILENT, STUCK, STUCK_EXIT_CODE, SUPERVISOR_FILE, learner_role
 from thalweg.stream.publication.live_folder import live_folder
@@ -85,6 +85,7 @@ class Supervisor:
         servers: How many server processes share the service's addresses; 0: they are run by others.
         learners: How many learner processes share the models out.
         role: What the host does, as of `service.role`.
+        claim: Called once the state folder is locked, before any process is started.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class Supervisor:
         servers: int = 1,
         learners: int = 1,
         role: str = "all",
+        claim: Callable[[], None] | None = None,
     ) -> None:
+        self._claim = claim
         self._silent_seconds = silent_seconds
         self._standby = standby
         self._state_dir = state_dir
@@ -124,6 +127,8 @@ class Supervisor:
     def run(self) -> int:
         """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
         with only_one(self._state_dir, "supervisor"):
+            if self._claim is not None:
+                self._claim()
             live = live_folder(self._state_dir)
             self._status = live / SUPERVISOR_FILE
             for page in live.glob("metrics-learner*.prom"):  # of a run before: counters go on only within one
@@ -260,7 +265,7 @@ def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool =
 
     Raises:
         SystemExit: The configuration is invalid.
-        AddressInUse: Another service listens on an address that several servers are to share.
+        AddressInUse: Another process listens on an address of the service.
     """
     arguments = [str(config), *options]
     with ExitStack() as stack:
@@ -272,9 +277,6 @@ def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool =
         if service is None:
             return 0
         role = service["role"] if serving else "all"  # of which the servers are left out
-        if serving and service["servers"] > 1 and role in ("all", "serve"):  # others could share it
-            for interface in ("grpc", "http"):
-                listen(service[interface], key=f"service.{interface}").close()
         supervisor = Supervisor(
             Path(service["state_dir"]),
             service["drain_seconds"],
@@ -285,6 +287,7 @@ def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool =
             servers=service["servers"] if serving else 0,
             learners=service["learners"],
             role=role,
+            claim=partial(claim, service, role, stop) if serving else None,
         )
         return supervisor.run()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -320,13 +320,13 @@ class Models:
         model = self._named.get(name)
         return name if model is None else model.answering.name
 
-    def reasons(self) -> list[str]:
-        """Why some predictions are not possible now; empty when ready."""
+    def reasons(self, exempt: Container[str] = ()) -> list[str]:
+        """Why some predictions are not possible now; empty when ready. Models in `exempt` count for nothing."""
         if self.draining:
             return ["the server is draining"]
-        return self.unready()
+        return self.unready(exempt)
 
-    def unready(self) -> list[str]:
+    def unready(self, exempt: Container[str] = ()) -> list[str]:
         """The models that give no answer now though they are to, and why: challengers may take their time."""
         challengers = {member for alias in self.aliases for member in alias.members} - {
             alias.model.answering.name for alias in self.aliases
@@ -334,7 +334,7 @@ class Models:
         return [
             f"model {model.name!r}: {why}"
             for model in self.all()
-            if model.name not in challengers and (why := model.unready())
+            if model.name not in challengers and model.name not in exempt and (why := model.unready())
         ]
 
     def start(self) -> None:

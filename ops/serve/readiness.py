@@ -122,15 +122,27 @@ class ServiceHealth:
             if not one.well and (is_process(one.component) or one.reason not in dead)
         ]
 
-    def readiness(self) -> dict[str, Any]:
-        """The content of `/readyz`."""
-        reasons = self._models.reasons()
+    def readiness(self, *, untrained: bool = True) -> dict[str, Any]:
+        """The content of `/readyz`.
+
+        Args:
+            untrained: Whether models count that no waiting makes answer: those that have learned too little, or whose
+                learner has failed. Without them it says whether callers may come: their events may be what is missing.
+        """
+        reasons = self._models.reasons(() if untrained else self._untrained())
         return {
             "ready": not reasons,
             "reasons": reasons,
             "degraded": self.degraded(),
             "components": [one.record() for one in self.components()],
         }
+
+    def _untrained(self) -> frozenset[str]:
+        return frozenset(
+            model.name
+            for model in self._models.all()
+            if model.versions.newest is not None or self.learner_problem(model.name)
+        )
 
     def failures(self) -> list[str]:
         """Parts of this process that have failed: a restart of the process is due."""

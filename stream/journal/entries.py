@@ -27,6 +27,8 @@ class Range:
     first: int
     last: int
     count: int
+    checksum: int | None = field(default=None, compare=False)
+    """CRC-32C of the records' values and keys (`Block.ranges`); None: of an older journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def to_line(entry: Entry) -> bytes:
     if isinstance(entry, BlockEntry):
         ranges = [[r.partition.topic, r.partition.number, r.first, r.last, r.count] for r in entry.ranges]
         record = {"version": entry.version, "batch_events": entry.batch_events, "block": ranges}
+        if (sums := [r.checksum for r in entry.ranges]) and None not in sums:
+            record["checksums"] = sums  # apart from the ranges: older versions read those
         if entry.skipped:
             record["skipped"] = [[*one.partition, one.offset, one.row, one.cause] for one in entry.skipped]
     elif isinstance(entry, RollbackEntry):
@@ -132,7 +136,11 @@ def from_line(line: bytes) -> Entry:
         raise ValueError("checksum does not match")
     record = json.loads(line[9:])
     if "block" in record:
-        ranges = tuple(Range(Partition(topic, number), *place) for topic, number, *place in record["block"])
+        sums = record.get("checksums") or [None] * len(record["block"])
+        ranges = tuple(
+            Range(Partition(topic, number), first, last, count, checksum)
+            for (topic, number, first, last, count), checksum in zip(record["block"], sums, strict=True)
+        )
         skipped = tuple(Skip(Partition(topic, number), *rest) for topic, number, *rest in record.get("skipped", ()))
         return BlockEntry(record["version"], ranges, record["batch_events"], skipped)
     if "reset" in record:

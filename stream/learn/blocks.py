@@ -12,6 +12,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from crc32c import crc32c
+
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.times import record_times
 from thalweg.proto.event import Decoded
@@ -38,7 +40,7 @@ class Block:
     @property
     def ranges(self) -> tuple[Range, ...]:
         """The ranges of records that the journal needs to find the block again."""
-        return tuple(Range(r.partition, r.offsets[0], r.offsets[-1], len(r)) for r in self.records)
+        return tuple(Range(r.partition, r.offsets[0], r.offsets[-1], len(r), _checksum(r)) for r in self.records)
 
     @property
     def end(self) -> Position:
@@ -174,6 +176,14 @@ class Replay:
                 f"from offset {part.first} to {part.last}, "
                 f"the log has {got}"
             )
+        if part.checksum not in (None, _checksum(whole)):
+            many = part.count > 1
+            where = f"offsets {part.first} to {part.last}" if many else f"offset {part.first}"
+            one = f"one of {counted(part.count, 'record')}" if many else "the record"
+            raise HistoryLost(
+                f"{part.partition}: the log has other contents at {where} than those that were learned: "
+                f"{one} was changed or replaced"
+            )
         return whole
 
     def _check(self, part: Range) -> None:
@@ -190,6 +200,11 @@ class Replay:
         position = self._reader.position()
         if position.get(part.partition, -1) < part.first - 1:
             self._reader.seek({**position, part.partition: part.first - 1})
+
+
+def _checksum(run: Records) -> int:
+    """Of what the records say. Their times and headers are left out: clients of one log may write those differently."""
+    return int(crc32c(b"".join(filter(None, run.keys)), crc32c(b"".join(filter(None, run.values)))))
 
 
 def _merge(runs: Sequence[Records]) -> Records | None:

@@ -23,6 +23,7 @@ from thalweg.stream.log.log import LogError
 from thalweg.stream.registry.client import Registry
 from thalweg.stream.registry.patience import Patience
 from thalweg.stream.registry.protoc import compiled
+from thalweg.stream.registry.second_look import SecondLook, in_a_thread
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class KnownSchemas:
         read_only: Leave the file as it is, since another process may be writing it, and wait for no id.
         wait_seconds: How long an id that is new here, and that the registry does not know, is asked for again.
         keys: See `Schemas`.
+        start: Runs what looks whether ids still name the same schemas.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class KnownSchemas:
         read_only: bool = False,
         wait_seconds: float = 5.0,
         keys: bool = False,
+        start: Callable[[Callable[[], None]], None] = in_a_thread,
     ) -> None:
         self._keys = keys
         self._registry, self._clock = registry, clock
@@ -62,6 +65,8 @@ class KnownSchemas:
         self._asked: dict[int, float] = {}  # id: when to ask for it again
         self._set_aside: set[int] = set()  # not asked for while others are waited for
         self._unsaved = False
+        # who only reads what was learned, or keeps nothing, has no use for it
+        self._second_look = SecondLook(registry, clock, str(path), start) if self._path is not None else None
         self._patience = Patience(clock, 0.0 if read_only else wait_seconds)
         if path is not None and path.exists():
             try:
@@ -87,8 +92,9 @@ class KnownSchemas:
         depends on when it is decoded.
 
         Raises:
-            LogError: While the registry is away; and for a few seconds, within the bounds of `Patience`, while it does
-                not know an id that is new here. To be called again then.
+            LogError: While the registry is away; for a few seconds, within the bounds of `Patience`, while it does
+                not know an id that is new here; and while an id names another schema than it did. To be called again
+                then.
         """
         last: dict[int, int] = {}
         for column in (records.values, records.keys) if self._keys else (records.values,):
@@ -109,6 +115,9 @@ class KnownSchemas:
         finally:
             if self._unsaved:
                 self._save()
+        if self._second_look is not None and last:
+            used = {id: self._schemas[id] for id in last if id in self._schemas}
+            self._second_look.use(used, used.keys() & set(wanted))
 
     def _fetch(self, id: int) -> bool:
         """Whether the registry knows the schema; one that it lacked is asked for again after a while only."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
@@ -25,6 +25,8 @@ READ_ONLY = "this service has no token_file, so its page is read-only"
 _NOBODY = Identity(ANONYMOUS, ())
 _EVERYTHING = Identity(ANONYMOUS, (Grant(frozenset(ROLES)),))
 _PAGE = "requests from web pages may do so only with a token, and this service has no token_file"
+_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-attempt-count")
+_ISTIO = "127.0.0.6"  # from which its sidecar passes on what comes from elsewhere
 _ELSEWHERE = "without a token_file that is only for programs on the same machine"
 
 
@@ -88,12 +90,13 @@ class Access:
         if self._is_open and row.tokenless in ("everyone", "programs"):  # nothing about the caller matters
             CALLER.set(self._anyone)
             return
-        given = dict(context.invocation_metadata()).get("authorization")
+        metadata = dict(context.invocation_metadata())
+        given = metadata.get("authorization")
         peer = context.peer()
         names = context.auth_context().get("x509_common_name", ()) if self._tokens is not None else ()
         certificate = bytes(names[0]).decode("utf-8", "replace") if names else None
         caller = self._caller(given if isinstance(given, str) else None, certificate, peer)
-        if self._tokenless and row.tokenless == "this machine" and not _is_here(peer):
+        if self._tokenless and row.tokenless == "this machine" and not _is_here(peer, metadata):
             caller = caller._replace(barred=_ELSEWHERE)
         self._admit(row, caller, peer)
         if not row.model:
@@ -203,5 +206,9 @@ def _address(peer: str) -> str:
     return peer
 
 
-def _is_here(peer: str) -> bool:
-    return peer.startswith("unix:") or is_loopback(_address(peer))
+def _is_here(peer: str, metadata: Container[str]) -> bool:
+    """Whether a program on this machine calls, and no proxy there for somebody else, such as that of a mesh."""
+    if any(name in metadata for name in _OF_PROXIES):
+        return False
+    address = _address(peer)
+    return peer.startswith("unix:") or (is_loopback(address) and address != _ISTIO)

@@ -23,7 +23,7 @@ from thalweg.ops.serve.errors import FailedPrecondition, RowsRefused, TooLarge
 from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
 from thalweg.ops.serve.http_api.cloud_events import record_headers
 from thalweg.ops.serve.known_names import check_options
-from thalweg.ops.serve.kserve_logger.events import LoggedEvent, logged_events
+from thalweg.ops.serve.kserve_logger.events import LoggedEvent, is_logged, logged_events
 from thalweg.ops.serve.kserve_logger.records import LoggedReader
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
@@ -99,7 +99,11 @@ class AppendingRoutes:
     def _append_events(self, call: Call) -> Answer:
         model = self._models.find(call.model)
         responses = _responses(call.query)
-        values, single = _records(call, ("responses",))
+        if is_logged(call.headers):
+            check_options([name for name, _ in call.query], ("responses",))
+            values, single = [bytes(call.body)], True
+        else:
+            values, single = _records(call, ("responses",))
         now, count = self._clock(), len(values)
         headers = record_headers(call.headers, single=single)
         if (logged := logged_events(values, headers)) is not None:

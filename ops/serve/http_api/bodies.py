@@ -45,7 +45,7 @@ def check_media(headers: Mapping[str, str]) -> None:
     """
     kind, _, rest = headers.get("content-type", "").lower().partition(";")
     kind = kind.strip()
-    if kind == "application/octet-stream" and HEADER_LENGTH not in headers:
+    if kind == "application/octet-stream" and HEADER_LENGTH not in headers and "ce-type" not in headers:
         raise UnsupportedMedia(
             "content-type application/octet-stream: expected the header Inference-Header-Content-Length, "
             "the length of the JSON before the tensors"

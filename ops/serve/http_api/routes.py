@@ -115,7 +115,10 @@ class Api:
         return PlainTextResponse("\n".join(failures or ["ok"]) + "\n", 503 if failures else 200)
 
     async def _readyz(self, request: Request) -> Response:
-        found = self._health.readiness()  # on this thread: the others may all be taken by requests
+        exclude = request.query_params.getlist("exclude")
+        if unknown := [one for one in exclude if one != "untrained"]:
+            return JSONResponse({"error": f"exclude: expected 'untrained', got {unknown[0]!r:.80}"}, 400)
+        found = self._health.readiness(untrained=not exclude)  # on this thread: the others may all be taken by requests
         return JSONResponse(found, 200 if found["ready"] else 503)
 
     async def _metrics(self, request: Request) -> Response:

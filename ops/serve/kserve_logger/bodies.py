@@ -1,7 +1,8 @@
 """Bodies that KServe's logger saw: rows of requests, labels of responses, in KServe's protocols 1 and 2.
 
 Version 1: `{"instances": [...]}` and `{"predictions": [...]}`. Version 2, the Open Inference Protocol:
-`{"inputs": [...]}` and `{"outputs": [...]}`, each a list of tensors whose first dimension counts the rows.
+`{"inputs": [...]}` and `{"outputs": [...]}`, each a list of tensors whose first dimension counts the rows. Seldon's own
+protocol: `{"data": {"names": [...], "ndarray": [...]}}`, or a `tensor` with `shape` and `values`, in both.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 from thalweg.ops.serve.errors import TooLarge
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs
 from thalweg.ops.serve.http_api.inference_json import tensor_of
-from thalweg.proto.json_text import as_json, json_of
+from thalweg.ops.serve.kserve_logger.contents import contents_of
+from thalweg.proto.json_text import as_json
 from thalweg.proto.schema import Array, InputError
 
 _Some = TypeVar("_Some", list[Any], Array)
@@ -33,45 +35,62 @@ class Rows(list[Any]):
 
 def rows_of(data: bytes) -> Rows:
     """The rows of a request. Raises InputError, with what was expected, and TooLarge."""
-    body = _object(data, _REQUEST)
+    body, raw = contents_of(data, _REQUEST)
     if isinstance(instances := body.get("instances"), list):
         return Rows(_bounded(instances))
     if isinstance(tensors := body.get("inputs"), list):
-        rows = Rows(_by_row(_tensors(tensors, "an input")))
+        rows = Rows(_by_row(_tensors(tensors, "an input", raw)))
         rows.tensors = True
         return rows
+    if isinstance(table := body.get("data"), dict):
+        return Rows(_named(_bounded(_seldon_rows(table)), table.get("names")))
     raise InputError(f"expected {_REQUEST}, got {_shown(body)}")
 
 
 def labels_of(data: bytes) -> list[Any]:
     """The answer for each row of a response. Raises InputError, with what was expected, and TooLarge."""
-    body = _object(data, _RESPONSE)
+    body, raw = contents_of(data, _RESPONSE)
     if isinstance(predictions := body.get("predictions"), list):
         return [_label(one, place) for place, one in enumerate(_bounded(predictions))]
     if isinstance(tensors := body.get("outputs"), list):
-        return [_label(row, place) for place, row in enumerate(_by_row(_tensors(tensors, "an output")))]
+        return [_label(row, place) for place, row in enumerate(_by_row(_tensors(tensors, "an output", raw)))]
+    if isinstance(table := body.get("data"), dict):
+        return [_label(one, place) for place, one in enumerate(_bounded(_seldon_rows(table)))]
     raise InputError(f"expected {_RESPONSE}, got {_shown(body)}")
 
 
-def _object(data: bytes, expected: str) -> Mapping[str, Any]:
-    try:
-        found = json_of(data)
-    except ValueError as error:
-        raise InputError(f"expected {expected}; it is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"expected {expected}, got {as_json(found)}")
-    return found
+def _seldon_rows(table: Mapping[str, Any]) -> list[Any]:
+    """The rows of Seldon's table of values; one of a single dimension is a row of its own."""
+    rows, tensor = table.get("ndarray"), table.get("tensor")
+    if isinstance(tensor, dict) and isinstance(tensor.get("shape"), list):
+        given = {"name": "tensor", "datatype": "FP64", "shape": tensor["shape"], "data": tensor.get("values")}
+        _, array = tensor_of(given, RawInputs(None))
+        rows = array.tolist()
+    if not isinstance(rows, list):
+        raise InputError(f"data: expected ndarray, or tensor with shape and values, got {_shown(table)}")
+    return rows if all(isinstance(row, list | dict) for row in rows) else [rows]
 
 
-def _tensors(tensors: list[Any], what: str) -> dict[str, Array]:
+def _named(rows: list[Any], names: Any) -> list[Any]:
+    """Rows by the names of their columns, where they have names."""
+    if not isinstance(names, list) or not names or not all(isinstance(row, list) for row in rows):
+        return rows
+    for place, row in enumerate(rows):
+        if len(row) != len(names):
+            raise InputError(f"row {place}: expected a value for each of {len(names)} names, got {len(row)}")
+    return [dict(zip(map(str, names), row)) for row in rows]
+
+
+def _tensors(tensors: list[Any], what: str, raw: RawInputs) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for tensor in tensors:
-        name, array = tensor_of(tensor, RawInputs(None))
+        name, array = tensor_of(tensor, raw)
         if name in arrays:
             raise InputError(f"{what}: {name!r:.80} is given twice")
         if not array.ndim:
             raise InputError(f"{what}: {name!r:.80}: expected a shape [rows, …], got []")
         arrays[name] = array
+    raw.end()
     sizes = {len(array) for array in arrays.values()}
     if len(sizes) != 1:
         raise InputError(f"{what}: expected tensors with the same number of rows, got {sorted(sizes) or 'none'}")

@@ -1,13 +1,14 @@
-"""The CloudEvents of KServe's request logger, recognised by their type.
+"""The CloudEvents of request loggers, KServe's and Seldon's, recognised by their type.
 
 Source: KServe, `pkg/logger/worker.go`. The logger of an InferenceService posts one event for each request and one for
 each response, in binary mode; both have the `ce-id` of the request, which is the caller's header `Ce-Id` or made up.
-A broker between them may deliver the same in structured mode or in batches.
+A broker between them may deliver the same in structured mode or in batches. Seldon Core's logger does the same with
+types of its own; there request and response have the id of the request as the extension `requestid`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -18,8 +19,10 @@ from thalweg.proto.schema import InputError
 
 REQUEST = "org.kubeflow.serving.inference.request"
 RESPONSE = "org.kubeflow.serving.inference.response"
-_COMMON = b"org.kubeflow.serving.inference.re"
-"""Structured events of both types hold these bytes."""
+_REQUESTS = (REQUEST, "io.seldon.serving.inference.request")
+_RESPONSES = (RESPONSE, "io.seldon.serving.inference.response")
+_COMMON = b".serving.inference.re"
+"""Structured events of all these types hold these bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,15 @@ class LoggedEvent:
 class _Typed(msgspec.Struct):
     id: str = ""
     type: str = ""
+    requestid: str = ""
 
 
 _typed = msgspec.json.Decoder(_Typed)
+
+
+def is_logged(headers: Mapping[str, str]) -> bool:
+    """Whether the headers of an HTTP request are those of such an event in binary mode, whose body may be anything."""
+    return headers.get("ce-type", "") in (*_REQUESTS, *_RESPONSES)
 
 
 def logged_events(values: Sequence[bytes], headers: Headers) -> list[LoggedEvent] | None:
@@ -60,7 +69,7 @@ def logged_events(values: Sequence[bytes], headers: Headers) -> list[LoggedEvent
     by_name = dict(headers)
     if "ce_type" in by_name:
         kind = by_name["ce_type"].decode(errors="replace")
-        if kind not in (REQUEST, RESPONSE):
+        if kind not in (*_REQUESTS, *_RESPONSES):
             return None
         content_type = by_name.get("content-type", b"").decode("latin-1")
         return [_binary(kind, by_name, content_type, value) for value in values]
@@ -77,7 +86,10 @@ def logged_events(values: Sequence[bytes], headers: Headers) -> list[LoggedEvent
 
 def _binary(kind: str, headers: dict[str, bytes], content_type: str, value: bytes) -> LoggedEvent:
     envelope = cloudevents.from_headers(headers, content_type, value)
-    return LoggedEvent(headers["ce_id"].decode(), kind == RESPONSE, envelope.time, value)
+    id = headers["ce_id"].decode()
+    if kind not in (REQUEST, RESPONSE):
+        id = headers.get("ce_requestid", b"").decode(errors="replace") or id
+    return LoggedEvent(id, kind in _RESPONSES, envelope.time, value)
 
 
 def _structured(value: bytes) -> LoggedEvent | None:
@@ -85,7 +97,8 @@ def _structured(value: bytes) -> LoggedEvent | None:
         attributes = _typed.decode(value)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if attributes.type not in (REQUEST, RESPONSE):
+    if attributes.type not in (*_REQUESTS, *_RESPONSES):
         return None
     envelope = cloudevents.from_structured(value)
-    return LoggedEvent(attributes.id, attributes.type == RESPONSE, envelope.time, envelope.value)
+    id = attributes.id if attributes.type in (REQUEST, RESPONSE) else attributes.requestid or attributes.id
+    return LoggedEvent(id, attributes.type in _RESPONSES, envelope.time, envelope.value)

@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[3]
 CHART = ROOT / "ops" / "helm" / "thalweg"
 KUBERNETES = ("--kube-version", "1.30.0")
 """Helm built by Go takes its cluster for one of the year 2020."""
-FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
-"""Kinds of the Prometheus operator and of KEDA, which Kubernetes itself does not know."""
+FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute", "GRPCRoute"}
+"""Kinds of the Prometheus operator, of KEDA and of the Gateway API, which Kubernetes itself does not know."""
 EVERYTHING: dict[str, Any] = {
     "servers": 2,
     "learners": 3,
@@ -212,7 +212,7 @@ def test_probes_ask_what_is_open_to_everyone(way: str, kind: str, tmp_path: Path
             assert one[name]["tcpSocket"] == {"port": "http"}
             continue
         asked = one[name]["httpGet"]
-        assert row_of(f"GET {asked['path']}").role is None
+        assert row_of(f"GET {asked['path'].partition('?')[0]}").role is None
         assert asked.get("scheme", "HTTP") == ("HTTPS" if "tls" in WAYS[way] else "HTTP")
     assert one["readinessProbe"] != one["livenessProbe"] or way == "mutual TLS"
 

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -224,6 +225,24 @@ def test_when_the_supervisor_is_killed_nobody_is_left_behind(tmp_path: Path) -> 
         assert stop(again, WAIT) == 0, running.text()
 
 
+def test_a_service_started_right_after_its_supervisor_was_killed_waits_for_the_addresses(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        supervisor = running.start()
+        until("readiness", running.ready)
+        server = running.pid("server")
+        assert server is not None
+        os.kill(server, signal.SIGSTOP)  # it has not ended yet, and cannot
+
+        supervisor.kill()
+        supervisor.wait()
+        again = running.start()
+        until("it to wait", lambda: "wait for the addresses" in running.text())
+        os.kill(server, signal.SIGCONT)
+        until("readiness again", running.ready)
+
+        assert stop(again, WAIT) == 0, running.text()
+
+
 def degraded(running: Service) -> list[str]:
     """What readiness names."""
     found: list[str] = json.loads(running.get("/readyz")[1])["degraded"]
@@ -257,6 +276,19 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
         assert second.wait(WAIT) == 2  # a supervisor gives up, too
         assert f"cannot listen on 127.0.0.1:{running.ports['grpc']}" in running.text()
+
+
+@pytest.mark.parametrize("interface", ["grpc", "http"])
+def test_a_service_whose_port_is_taken_learns_nothing(interface: str, tmp_path: Path) -> None:
+    with service(tmp_path) as running, socket.create_server(("127.0.0.1", running.ports[interface])):
+        running.send(20)
+
+        second = running.start()
+
+        assert second.wait(WAIT) == 2
+        assert f"cannot listen on 127.0.0.1:{running.ports[interface]} (service.{interface})" in running.text()
+        assert not (tmp_path / "state" / "m").exists()
+        assert "learning" not in running.text()
 
 
 def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

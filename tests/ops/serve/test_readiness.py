@@ -104,6 +104,30 @@ def test_before_its_first_event_a_model_is_ready_nowhere_and_afterwards_everywhe
     assert started.infer().status_code == 200
 
 
+def test_callers_may_come_before_models_have_learned_but_not_before_they_have_versions(started: Started) -> None:
+    def reasons(query: str) -> list[str]:
+        found: list[str] = started.http.get(f"/readyz{query}").json()["reasons"]
+        return found
+
+    missing = "model 'empty': no version is published yet"
+    assert {NOTHING, missing} <= set(reasons(""))
+    assert NOTHING not in reasons("?exclude=untrained")
+    assert missing in reasons("?exclude=untrained")
+    wrong = started.http.get("/readyz?exclude=models")
+    assert (wrong.status_code, wrong.json()) == (400, {"error": "exclude: expected 'untrained', got 'models'"})
+
+    registry = HealthRegistry()
+    registry.register("learner", "empty").failed("its state was made under other settings")
+    file = HealthFile(started.parts.live, registry)
+    file.start()
+    try:  # it stays away, and keeps callers from no other model
+        health = ServiceHealth(started.parts.server.models, learners=LearnerProcesses(started.parts.live))
+        until("the health", lambda: missing not in "".join(health.readiness(untrained=False)["reasons"]))
+        assert missing in "".join(health.readiness()["reasons"])
+    finally:
+        file.close()
+
+
 def test_before_its_first_event_it_gives_no_answer(started: Started) -> None:
     answer = started.infer()
     stub = inference_pb2_grpc.GRPCInferenceServiceStub(started.channel)

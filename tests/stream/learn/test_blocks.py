@@ -1,16 +1,16 @@
 """Blocks: cut from what the log has, found again exactly from what the journal says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.proto.records import Partition, Records
-from thalweg.stream.journal.entries import BlockEntry, Range
+from thalweg.stream.journal.entries import BlockEntry, Range, from_line, to_line
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
 from thalweg.stream.log.in_memory import InMemoryLog
-from thalweg.stream.log.log import Message
+from thalweg.stream.log.log import Message, Reader
 
 
 def log_of(count: int) -> InMemoryLog:
@@ -188,6 +188,30 @@ def test_other_records_in_their_place_are_named() -> None:
 
     with pytest.raises(HistoryLost, match="journal has 7 records from offset 0 to 9, the log has 10 from 0 to 9"):
         Replay(log_of(20).reader(["t"], {})).block(entry)
+
+
+def test_other_contents_in_their_place_are_named_also_of_one_record_and_of_keys() -> None:
+    def log(*rows: tuple[bytes | None, bytes | None]) -> Reader:
+        made = InMemoryLog()
+        made.append("t", [Message(value, key=key) for key, value in rows])
+        return made.reader(["t"], {})
+
+    def learned(records: Sequence[tuple[bytes | None, bytes | None]]) -> BlockEntry:
+        (run,) = log(*records).poll(0.0)
+        entry = from_line(to_line(BlockEntry(1, Block((run,)).ranges, 64)))
+        assert isinstance(entry, BlockEntry)
+        return entry
+
+    rows = [(b"k", b"a"), (None, b"b"), (b"l", None)]
+
+    assert Replay(log(*rows)).block(learned(rows)) is not None
+    for others in ([(b"k", b"a"), (None, b"c"), (b"l", None)], [(b"k", b"a"), (b"k", b"b"), (b"l", None)]):
+        with pytest.raises(HistoryLost, match=r"t/0: the log has other contents at offsets 0 to 2 .* one of 3 records"):
+            Replay(log(*others)).block(learned(rows))
+    with pytest.raises(
+        HistoryLost, match=r"t/0: the log has other contents at offset 0 than .* the record was changed"
+    ):
+        Replay(log((b"k", b"b"))).block(learned(rows[:1]))
 
 
 def test_waiting_for_a_log_that_is_out_of_reach_can_be_given_up() -> None:

@@ -55,6 +55,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "env: %s is set by the chart (service.bindAddress, servers, learners, split)" $name) }}
 {{- end }}
 {{- end }}
+{{- range $name, $_ := .Values.secretEnv }}
+{{- if hasKey $.Values.env $name }}
+{{- fail (printf "env, secretEnv: expected %s in one of them, got it in both" $name) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.split.enabled .Values.persistence.existingClaim }}
+{{- fail "persistence.existingClaim: expected one pod, got split.enabled: every learner has a volume of its own" }}
+{{- end }}
+{{- range $key := list "containers" "volumes" "securityContext" "serviceAccountName" "terminationGracePeriodSeconds" "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "initContainers" "imagePullSecrets" "priorityClassName" "automountServiceAccountToken" "enableServiceLinks" "hostname" }}
+{{- if hasKey $.Values.podSpec $key }}
+{{- fail (printf "podSpec: %s is set by the chart, or by a value of its own" $key) }}
+{{- end }}
+{{- end }}
+{{- include "thalweg.checkGrace" . }}
 {{- if and .Values.existingConfigMap (hasKey .Values "config") }}
 {{- fail "config: expected either config or existingConfigMap, got both: the latter would be used, and config ignored" }}
 {{- end }}
@@ -89,6 +103,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* Servers drain, then learners save: each as long as drain_seconds, and 5 seconds more until it is killed. */}}
+{{- define "thalweg.checkGrace" -}}
+{{- $given := dict "drain" "10" -}}
+{{- with regexFind "(?m)^\\s*drain_seconds\\s*=\\s*[0-9.]+" (ternary "" (include "thalweg.config" .) (ne .Values.existingConfigMap "")) }}
+{{- $_ := set $given "drain" (regexFind "[0-9.]+$" .) }}
+{{- end }}
+{{- range $name, $value := .Values.env }}
+{{- if eq (upper $name) "THALWEG_SERVICE__DRAIN_SECONDS" }}
+{{- $_ := set $given "drain" (toString $value) }}
+{{- end }}
+{{- end }}
+{{- $needed := add (ceil (mulf 2 (float64 $given.drain))) 10 .Values.preStopSeconds -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $needed) }}
+{{- fail (printf "terminationGracePeriodSeconds: expected at least %d (preStopSeconds, and twice drain_seconds + 5 for servers and learners, one after the other), got %d: what is not saved by then is killed" (int $needed) (int .Values.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+
 {{/* thalweg.toml, whole. */}}
 {{- define "thalweg.config" -}}
 {{- if hasKey .Values "config" -}}
@@ -108,12 +139,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $values.tls.existingSecret $values.tls.clientCa -}}
 tcpSocket: { port: http }
 {{- else -}}
-httpGet: { path: {{ index . 1 }}, port: http{{ if $values.tls.existingSecret }}, scheme: HTTPS{{ end }} }
+httpGet: { path: {{ index . 1 | quote }}, port: http{{ if $values.tls.existingSecret }}, scheme: HTTPS{{ end }} }
 {{- end }}
 {{- end }}
 
 {{/* The ports of a service for callers. */}}
 {{- define "thalweg.ports" -}}
 - { name: http, port: {{ .Values.service.httpPort }}, targetPort: http, appProtocol: {{ ternary "https" "http" (ne .Values.tls.existingSecret "") }} }
-- { name: grpc, port: {{ .Values.service.grpcPort }}, targetPort: grpc, appProtocol: grpc }
+- { name: grpc, port: {{ .Values.service.grpcPort }}, targetPort: grpc, appProtocol: {{ include "thalweg.grpcProtocol" . }} }
+{{- end }}
+
+{{/* `grpc` means plain text to meshes and gateways. */}}
+{{- define "thalweg.grpcProtocol" -}}
+{{ ternary "https" "grpc" (ne .Values.tls.existingSecret "") }}
+{{- end }}
+
+{{/* IPv4 or IPv6 addresses of services, as the cluster has it by default. */}}
+{{- define "thalweg.families" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
+{{- end }}
+
+{{/* What pods may reach: names, and what networkPolicy.egress lists; without it everything. */}}
+{{- define "thalweg.egress" -}}
+{{- with .Values.networkPolicy.egress }}
+egress:
+  - ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

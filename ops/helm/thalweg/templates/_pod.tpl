@@ -24,16 +24,16 @@ spec:
   {{- with $.Values.imagePullSecrets }}
   imagePullSecrets: {{- toYaml . | nindent 4 }}
   {{- end }}
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 10001
-    runAsGroup: 10001
-    fsGroup: 10001
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile: { type: RuntimeDefault }
+  {{- with $.Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext: {{- toYaml $.Values.podSecurityContext | nindent 4 }}
+  {{- with $.Values.initContainers }}
+  initContainers: {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: thalweg
-      image: "{{ $.Values.image.repository }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}"
+      image: "{{ $.Values.image.repository }}{{ with $.Values.image.digest }}@{{ . }}{{ else }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}{{ end }}"
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
       args: [serve, /etc/thalweg/thalweg.toml, --log-format, json]
       env:
@@ -61,6 +61,9 @@ spec:
         - { name: THALWEG_SERVICE__TLS_CLIENT_CA, value: /etc/thalweg/tls/{{ . }} }
         {{- end }}
         {{- end }}
+        {{- if $.Values.secretFiles.existingSecret }}
+        - { name: THALWEG_SECRETS_DIR, value: /etc/thalweg/secrets }
+        {{- end }}
         {{- range $name, $value := $.Values.env }}
         - { name: {{ $name }}, value: {{ $value | toString | quote }} }
         {{- end }}
@@ -83,9 +86,13 @@ spec:
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        {{- include "thalweg.probe" (list $.Values "/readyz") | nindent 8 }}
+        {{- include "thalweg.probe" (list $.Values "/readyz?exclude=untrained") | nindent 8 }}
         periodSeconds: 5
         timeoutSeconds: 5
+      {{- if and $.Values.preStopSeconds (not (has $kind (list "learner" "standby"))) }}
+      lifecycle: # callers are told by their load balancers that it goes, and only then does it refuse new calls
+        preStop: { exec: { command: [sleep, {{ $.Values.preStopSeconds | quote }}] } }
+      {{- end }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
@@ -102,7 +109,11 @@ spec:
         {{- if $.Values.tls.existingSecret }}
         - { name: tls, mountPath: /etc/thalweg/tls, readOnly: true }
         {{- end }}
+        {{- if $.Values.secretFiles.existingSecret }}
+        - { name: secrets, mountPath: /etc/thalweg/secrets, readOnly: true }
+        {{- end }}
         {{- with $.Values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+    {{- with $.Values.extraContainers }}{{ toYaml . | nindent 4 }}{{ end }}
   volumes:
     - name: shared-memory
       emptyDir: { medium: Memory, sizeLimit: {{ $.Values.sharedMemory }} }
@@ -111,6 +122,9 @@ spec:
     {{- if has $kind (list "server" "standby") }}
     - name: state # a cache: versions and followed shards are fetched again
       emptyDir: {}
+    {{- else if $.Values.persistence.existingClaim }}
+    - name: state
+      persistentVolumeClaim: { claimName: {{ $.Values.persistence.existingClaim }} }
     {{- end }}
     - name: config
       configMap: { name: {{ include "thalweg.configMap" $ }} }
@@ -122,6 +136,10 @@ spec:
     - name: tls
       secret: { secretName: {{ . }}, defaultMode: 0440 }
     {{- end }}
+    {{- with $.Values.secretFiles.existingSecret }}
+    - name: secrets
+      secret: { secretName: {{ . }}, defaultMode: 0440 }
+    {{- end }}
     {{- with $.Values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- with $.Values.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
@@ -131,5 +149,24 @@ spec:
   {{- end }}
   {{- with $.Values.tolerations }}
   tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if $kind }}
+  topologySpreadConstraints:
+    {{- with $.Values.topologySpreadConstraints }}
+    {{- range . }}
+    - {{- mergeOverwrite (dict "labelSelector" (dict "matchLabels" (include "thalweg.kind" (list $ $kind) | fromYaml))) . | toYaml | nindent 6 }}
+    {{- end }}
+    {{- else }}
+    {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+    - topologyKey: {{ $key }}
+      maxSkew: 1
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels: {{- include "thalweg.kind" (list $ $kind) | nindent 10 }}
+    {{- end }}
+    {{- end }}
+  {{- end }}
+  {{- with $.Values.podSpec }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end }}

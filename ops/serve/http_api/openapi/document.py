@@ -31,6 +31,12 @@ _ERRORS = {
     "504": "What was waited for did not come in time.",
 }
 _FOR_CALLERS = {"401": "A token is required.", "403": "The token lacks the role, or web pages need one."}
+_EXCLUDE = {
+    "name": "exclude",
+    "in": "query",
+    "description": "`untrained`: models that wait for events, or whose learner has failed, do not make it unready",
+    "schema": {"enum": ["untrained"]},
+}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**62}
 
 
@@ -38,7 +44,9 @@ def document_of(models: Models) -> Described:
     """The document, as the models are now."""
     paths: Described = {
         "/healthz": {"get": _plain("Whether a restart of the server is due", "text/plain")},
-        "/readyz": {"get": _plain("Whether all models answer, and the state of every part")},
+        "/readyz": {
+            "get": _plain("Whether all models answer, and the state of every part") | {"parameters": [_EXCLUDE]}
+        },
         "/metrics": {"get": _plain("Metrics for Prometheus", "text/plain")},
         "/v1/models": {"get": _plain("The models")},
         "/v1/aliases": {

@@ -90,6 +90,33 @@ def test_over_grpc_too_before_the_message_is_read_and_for_the_model_in_it(tmp_pa
     assert (line["caller"], line["model"], line["peer"]) == ("scoring", "m", f"ipv4:{PEER}:5000")
 
 
+@pytest.mark.parametrize(
+    ("peer", "metadata", "here"),
+    [
+        ("ipv4:127.0.0.1:5000", (), True),
+        ("ipv6:%5B::1%5D:5000", (), True),
+        ("unix:", (), True),
+        ("ipv4:192.0.2.7:5000", (), False),
+        ("ipv4:127.0.0.6:5000", (), False),  # the sidecar of a mesh, for somebody elsewhere
+        ("ipv4:127.0.0.1:5000", (("x-forwarded-for", "192.0.2.7"),), False),
+        ("ipv4:127.0.0.1:5000", (("x-request-id", "1"),), False),
+    ],
+)
+def test_without_tokens_a_proxy_on_this_machine_is_nobody_of_this_machine(
+    peer: str, metadata: tuple[tuple[str, str], ...], here: bool
+) -> None:
+    context: Any = SimpleNamespace(invocation_metadata=lambda: metadata, peer=lambda: peer, auth_context=dict)
+
+    def entered() -> None:
+        Access().enter_grpc(row_of("thalweg.v1.LearningService/Rollback"), context)
+
+    if here:
+        entered()
+    else:
+        with pytest.raises(Forbidden, match="without a token_file that is only for programs on the same machine"):
+            entered()
+
+
 def test_who_calls_too_often_or_is_a_page_without_a_token_file_is_told_as_that(tmp_path: Path) -> None:
     hasty = Access(None, AccessSettings(requests_per_second=1.0), clock=lambda: 0.0)
     hasty.enter_http(row_of("GET /metrics"), {}, reads=True, model=None, peer=PEER)
