@@ -19,6 +19,7 @@ from thalweg.proto.bounds.local_forms import local_number, local_time
 from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
+from thalweg.proto.json_numbers import strict_json
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.extraction import Values
@@ -27,7 +28,7 @@ from thalweg.proto.rows.markers import unmarked, unmarked_numbers
 from thalweg.proto.rows.paths import shown
 from thalweg.proto.schema import Array
 
-_NUMBERS = {float, int, bool, type(None)}
+_NUMBERS = {float, int, type(None)}
 _MISSING_NUMBERS = {"", "nan", "na", "n/a", "null", "none"}
 _OF_A_NUMBER = set("0123456789+-.eE \t")
 _TRUTH = {
@@ -50,7 +51,7 @@ def column_array(column: Column, values: Values) -> Array:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is, 1 and 0 for true and false; None if it stands for a missing one.
+    """The number that a text is; None if it stands for a missing one.
 
     Raises:
         ValueError: It is none of these.
@@ -58,8 +59,6 @@ def number_of(text: str) -> float | None:
     text = text.strip()
     if text.lower() in _MISSING_NUMBERS:
         return None
-    if text.lower() in ("true", "false"):
-        return float(text.lower() == "true")
     if "_" in text or not text.isascii():  # Python takes these for numbers
         raise ValueError
     return float(text)
@@ -111,13 +110,14 @@ def _number(column: Column, value: Any) -> float:
         if isinstance(value, str):
             found = number_of(value)
             return math.nan if found is None else found
-        if isinstance(value, bool | int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     except ValueError:
         pass
     except OverflowError:
         raise _refused(column, "a finite number", value, "non_finite") from None
-    raise _refused(column, "a number", value)
+    truth = isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("true", "false"))
+    raise _refused(column, 'a number (true and false are of kind = "boolean")' if truth else "a number", value)
 
 
 def _boolean(column: Column, values: Values) -> Array:
@@ -301,7 +301,7 @@ def _unpacked(column: Column, text: str, wanted: str) -> Any:
     if not text.strip():
         return None
     try:
-        found = msgspec.json.decode(text)
+        found = msgspec.json.decode(strict_json(text.encode(errors="surrogatepass")))
         return unmarked(column, [found])[0] if column.missing_values else found
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _refused(column, wanted, text) from None
