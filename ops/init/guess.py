@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
-from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
+from thalweg.ops.init.event_time import time_of_events, years_in_no_order
+from thalweg.ops.init.kinds import Guess, kind_of
 from thalweg.ops.init.labels import label_doubt, numbers_beyond_one, says_the_label, task_of_labels
-from thalweg.ops.init.local import (
-    Written,
-    format_of_file,
-    is_local_number,
-    is_local_time,
-    looks_written,
-    maybe_thousands,
-    numbers_written,
-    plain_numbers,
-    reads,
-    same_unit,
-    times_written,
-)
-from thalweg.ops.init.markers import is_marker, markers_among_texts, markers_in
-from thalweg.ops.init.readings import is_number, joined, missing, numbers_of, text_of, whole
+from thalweg.ops.init.local import format_of_file, maybe_thousands, reads, same_unit
+from thalweg.ops.init.markers import is_marker, markers_among_texts
+from thalweg.ops.init.readings import joined, missing, text_of
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.rows.column import Column
@@ -35,25 +23,8 @@ _LABELS = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn"
 _LABEL_STARTS = ("is_", "has_", "was_")
 _IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
-_BAD = 0.01  # share of values that are no numbers, up to which a column is numeric all the same
-_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
 _MOST_CLASSES = 100
-_MOST_CATEGORIES = 64
-_WORDS = 4.0  # mean words above which a column of texts is text
 _UNIQUE = 0.98
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A column: its kind and options, and why."""
-
-    kind: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    doubt: str = ""
-    """What may be wrong with it, to be told aloud; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +99,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
                 continue
             columns[name] = _with_markers(one, column)
     _agree(columns, values)
+    columns = {name: replace(one, doubt=joined(one.ambiguity, one.doubt)) for name, one in columns.items()}
     for name, one in columns.items():
         if says_the_label(values[name], values[label]):
             doubt = f"each value stands for one label: known only with the label? --ignore {name} then"
@@ -178,109 +150,21 @@ def _agree(columns: dict[str, Guess], values: Mapping[str, Sequence[Any]]) -> No
         for name, one in columns.items()
         if one.kind == "numeric"
     }
-    local: dict[str, tuple[str, Sequence[Any]]] = {
-        name: (columns[name].options["format"], present[name]) for name in present if "format" in columns[name].options
+    local: dict[str, tuple[str, Mapping[str, float], Sequence[Any]]] = {
+        name: (columns[name].options["format"], columns[name].options.get("units", {}), given)
+        for name, given in present.items()
+        if "format" in columns[name].options
     }
     if not (form := format_of_file(local)):
         return
     for name, given in present.items():
         one = columns[name]
-        if name in local and reads(given, alike := same_unit(form, local[name][0])):
-            columns[name] = replace(one, options={**one.options, "format": alike}, doubt="")
+        if name in local and reads(given, alike := same_unit(form, local[name][0]), local[name][1]):
+            columns[name] = replace(one, options={**one.options, "format": alike}, ambiguity="")
         elif name not in local and form == "1.234,5" and maybe_thousands(given):
-            other = next(other for other, (found, _) in local.items() if same_unit(form, found) == found)
+            other = next(other for other, (found, _, _) in local.items() if same_unit(form, found) == found)
             doubt = f"is its point one of thousands, as that of {other}? format = {form!r} then"
             columns[name] = replace(one, doubt=doubt)
-
-
-def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
-    """The kind of a column.
-
-    Args:
-        name: Its name.
-        given: Its values that are not missing, at least one.
-        rows: Rows of the sample.
-
-    Returns:
-        None for values of no kind.
-    """
-    likely = [value for value in given if not is_marker(value)] or given
-    for kind, find, is_local in _WRITTEN:
-        if (written := find(likely)) is not None and (one := _written(kind, written, given, rows, is_local)):
-            return one
-    for is_value in _OF_KINDS:
-        if (markers := markers_in(given, is_value)) and (
-            one := kind_of(name, [value for value in given if is_value(value)], rows)
-        ):
-            marked = {"missing_values": list(markers)}
-            return replace(one, options={**one.options, **marked}, note=joined(one.note, "some of them marked so"))
-    gone = f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else ""
-    if all(isinstance(value, list) for value in given):
-        return _list(given, gone)
-    if not all(isinstance(value, str | int | float) for value in given):
-        return None
-    texts = [text_of(value) for value in given]
-    different = Counter(texts)
-    truths = {text.lower() for text in different}
-    if truths <= {"true", "false"}:
-        return Guess("boolean", {}, gone)
-    if truths in _TRUTHS:
-        return Guess("boolean", {}, joined(" and ".join(map(shown, sorted(different))), gone))
-    if plain_numbers(texts) and all(isinstance(value, str) for value in given):
-        return Guess("numeric", {}, joined(f"such as {shown(given[0])}", gone))
-    numbers = numbers_of(given)
-    if numbers is not None:
-        unit = _unit(name, numbers)
-        if unit:
-            return Guess("datetime", {"unit": unit}, joined(f"times in {unit}", gone))
-        low, high = min(numbers), max(numbers)
-        few = len(set(numbers))
-        hint = (
-            f"{few} different whole numbers: categorical, if they are codes" if 1 < few <= 20 and whole(numbers) else ""
-        )
-        return Guess("numeric", {}, joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
-    most = [value for value in given if numbers_of([value]) is not None]
-    if len(given) - len(most) <= _BAD * len(given):
-        odd = next(value for value in given if numbers_of([value]) is None)
-        bad = f"{len(given) - len(most)} are no numbers, such as {shown(odd)}: rows with them are refused"
-        return Guess("numeric", {}, joined(bad, gone))
-    if all(_RFC3339.fullmatch(text) for text in texts):
-        return Guess("datetime", {}, joined(f"such as {shown(given[0])}", gone))
-    if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
-        return Guess("text", {}, gone)
-    often = ", ".join(shown(text) for text, _ in different.most_common(3))
-    note = joined(f"{len(different)} different, most often {often}", gone)
-    if len(different) <= _MOST_CATEGORIES:
-        return Guess("categorical", {"max_categories": _room(len(different))}, note)
-    return Guess("hashed", {"buckets": 64}, note, _doubt_of_texts(given, most))
-
-
-def _doubt_of_texts(given: Sequence[Any], numbers: Sequence[Any]) -> str:
-    """What many different texts, some of which are plain `numbers`, could be beside texts; empty: nothing."""
-    if 2 * len(numbers) >= len(given):
-        odd = next(value for value in given if numbers_of([value]) is None)
-        share, named = f"{len(numbers) / len(given):.0%} are numbers", f"missing_values = [{shown(odd)}]"
-        return f'{share} and some are none, such as {shown(odd)}: kind = "numeric" with {named}, if these are missing'
-    return "numbers or times in a form that is not known? They are texts here" if looks_written(given) else ""
-
-
-def _written(
-    kind: str, written: Written, given: Sequence[Any], rows: int, is_local: Callable[[str], Callable[[Any], bool]]
-) -> Guess | None:
-    """A column of numbers or times in a format of their own; None if other texts among them are no markers."""
-    is_value = is_local(written.format)
-    others = [value for value in given if not is_value(value)]
-    markers = markers_in(given, is_value)
-    if others and not markers and len(others) > _BAD * len(given):
-        return None
-    odd = [f"{len(others)} are none, such as {shown(one)}: rows with them are refused" for one in others[:1]]
-    marked = {"missing_values": list(markers)} if markers else {}
-    note = joined(
-        f"such as {shown(next(value for value in given if isinstance(value, str) and is_value(value)))}",
-        "some of them marked as missing" if markers else "".join(odd),
-        f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else "",
-    )
-    return Guess(kind, {"format": written.format, **marked}, note, written.doubt)
 
 
 def _with_markers(one: Guess, column: Sequence[Any]) -> Guess:
@@ -289,23 +173,6 @@ def _with_markers(one: Guess, column: Sequence[Any]) -> Guess:
         return one
     marked = {"missing_values": list(markers)}
     return replace(one, options={**one.options, **marked}, note=joined(one.note, "some of them marked as missing"))
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, str) and bool(_RFC3339.fullmatch(value))
-
-
-def _is_truth(value: Any) -> bool:
-    return text_of(value).lower() in ("true", "false")
-
-
-_WRITTEN: tuple[tuple[str, Callable[[Sequence[Any]], Written | None], Callable[[str], Callable[[Any], bool]]], ...] = (
-    ("numeric", numbers_written, is_local_number),
-    ("datetime", times_written, is_local_time),
-)
-_TRUTHS: tuple[set[str], ...] = ({"t", "f"}, {"yes", "no"}, {"y", "n"}, {"on", "off"})
-_OF_KINDS = (is_number, _is_time, _is_truth)
-"""Whether a value is of a kind among whose values any other text marks a missing one."""
 
 
 def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
@@ -325,18 +192,6 @@ def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
         return last
     among = starts or sample.names
     raise Failed(f"no column looks like the label; name it with --label; there are: {', '.join(among)}")
-
-
-def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
-    parts = [part for value in given for part in value]
-    if all(isinstance(part, (int, float)) and not isinstance(part, bool) for part in parts):
-        lengths = {len(value) for value in given}
-        if len(lengths) == 1 and parts:
-            return Guess("list", {"length": lengths.pop()}, gone)
-        return None
-    if all(isinstance(part, str) for part in parts):
-        return Guess("list", {"buckets": 64}, gone)
-    return None
 
 
 _NUMBERED = re.compile(r"([^\d\s.,+-][^\d\s]{0,11})(\d{3,})")
@@ -366,18 +221,3 @@ def _counts(given: Sequence[Any]) -> bool:
     if len(given) < 3 or not all(isinstance(value, int) and not isinstance(value, bool) for value in given):
         return False
     return all(after - before == 1 for before, after in pairwise(given))
-
-
-def _unit(name: str, numbers: Sequence[float]) -> str:
-    """The unit in which numbers are Unix times of this age; empty if they are none."""
-    if not TIMES.search(name):
-        return ""
-    for unit, factor in _UNITS.items():
-        if all(_SINCE <= number / factor < _UNTIL for number in numbers):
-            return unit
-    return ""
-
-
-def _room(different: int) -> int:
-    """Categories to provide for: half as many again as were seen, as a power of two."""
-    return max(8, 1 << (different + different // 2 - 1).bit_length())

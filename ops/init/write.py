@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.models.contract.registry import find
-from thalweg.ops.init.guess import Guess, Guessed
+from thalweg.ops.init.guess import Guessed
+from thalweg.ops.init.kinds import Guess
 from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners, users_and_items
 from thalweg.proto.bounds.counted import counted
 
@@ -144,6 +145,8 @@ def _noted(line: str, note: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_key(name)} = {_value(one)}' for name, one in value.items())} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     return _string(value) if isinstance(value, str) else str(value)

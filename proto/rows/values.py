@@ -15,7 +15,7 @@ import numpy as np
 
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
-from thalweg.proto.bounds.local_forms import local_number, local_time
+from thalweg.proto.bounds.local_forms import local_number, local_time, parted_format, unit_of
 from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
@@ -97,9 +97,17 @@ def _from_local(column: Column, text: str) -> float | None:
     if text.strip().lower() in _MISSING_NUMBERS:
         return None
     try:
-        return local_number(text, column.format)
+        return local_number(text, column.format, column.units)
     except ValueError:
-        raise _refused(column, f"a number such as {column.format}", text) from None
+        raise _refused(column, f"a number such as {column.format}{_of_units(column, text)}", text) from None
+
+
+def _of_units(column: Column, text: str) -> str:
+    """What a number of another unit needs, for a message."""
+    unit, own = unit_of(text), parted_format(column.format)[1]
+    known = " ".join(f"or in {one}," for one, _ in column.units)
+    ask = f"how many {own} one {unit} is" if own else f"how much one {unit} is"
+    return f" {known} (units = {{ {unit} = … }} says {ask})" if unit and unit != own else ""
 
 
 def _number(column: Column, value: Any) -> float:

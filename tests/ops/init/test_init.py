@@ -17,7 +17,8 @@ from tests.proto.framing.test_framing import avro, framed, written
 from tests.stream.registry.test_schemas import InMemoryRegistry
 from thalweg.ops.cli import init
 from thalweg.ops.config.config import load
-from thalweg.ops.init.guess import guess, kind_of
+from thalweg.ops.init.guess import guess
+from thalweg.ops.init.kinds import kind_of
 from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_sample
 from thalweg.ops.init.write import configuration
 from thalweg.ops.replay.replay import replay
