@@ -17,7 +17,8 @@ TIMES = re.compile(
     r"(^|[._])(time|timestamp|ts|date|datetime|created|updated|occurred|at|when)($|[._])|_at$|time$|date$", re.I
 )
 """Names of times."""
-_ORDERED = 0.75  # share of rows that are no earlier than the one before, from which on a column is in order
+ORDERED = 0.75
+"""Share of rows that are no earlier than the one before, from which on a column is in order."""
 _MISSING = 0.05  # share of rows that may have none
 _TOLERANCE_SECONDS = 86_400.0  # clocks and zones differ
 
@@ -57,7 +58,7 @@ def time_of_events(
             why = why or f"{name} is not it: some are before 1970"
         elif seconds.max() > latest:
             why = why or f"{name} is not it: some are in the future"
-        elif ordered < _ORDERED:
+        elif ordered < ORDERED:
             why = why or f"{name} is not it: it is in no order"
         elif len(given) < (1 - _MISSING) * rows:
             why = why or f"{name} is not it: it is often missing"
@@ -75,7 +76,7 @@ def years_in_no_order(column: Column, given: Sequence[Any]) -> float:
         seconds = column_array(column, given)
     except Refused:
         return 0.0
-    if len(seconds) < 2 or float(np.mean(np.diff(seconds) >= 0)) >= _ORDERED:
+    if len(seconds) < 2 or float(np.mean(np.diff(seconds) >= 0)) >= ORDERED:
         return 0.0
     low, high = np.quantile(seconds, [0.05, 0.95])
     return float(high - low) / (365.25 * 86_400)

@@ -9,21 +9,19 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
-from thalweg.ops.init.event_time import time_of_events, years_in_no_order
+from thalweg.ops.init.event_time import ORDERED, TIMES, time_of_events, years_in_no_order
 from thalweg.ops.init.kinds import Guess, kind_of
-from thalweg.ops.init.labels import label_doubt, numbers_beyond_one, says_the_label, task_of_labels
+from thalweg.ops.init.label_name import label_name, rating, type_of_events
+from thalweg.ops.init.labels import are_likings, label_doubt, numbers_beyond_one, says_the_label, task_of_labels
 from thalweg.ops.init.local import format_of_file, maybe_thousands, reads, same_unit
 from thalweg.ops.init.markers import is_marker, markers_among_texts
-from thalweg.ops.init.readings import joined, missing, text_of
+from thalweg.ops.init.readings import joined, missing, missing_label, numbers_of, text_of
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.rows.column import Column
 
-_LABELS = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click")
-_LABEL_STARTS = ("is_", "has_", "was_")
 _IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
-_MOST_CLASSES = 100
 _UNIQUE = 0.98
 
 
@@ -39,6 +37,10 @@ class Guessed:
     """What may be wrong with the label, to be told aloud; empty: nothing."""
     label_range: str = ""
     """Of numbers beyond 0 to 1, such as `1 to 5`."""
+    classes: int = 0
+    """Different labels in the sample."""
+    likings: bool = False
+    """Whether the labels are numbers from 0 to 1, as clicks are."""
     id: str = ""
     time: str = ""
     time_unit: str = "auto"
@@ -63,8 +65,9 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         Failed: There is no such label, or none can be guessed, or no column is left.
     """
     values = {name: [row.get(name) for row in sample.rows] for name in sample.names}
+    doubt = ""
     if label is None:
-        label = _label_of(sample, values)
+        label, doubt = label_name(sample.names, values)
     elif label not in values:
         raise Failed(f"--label {label!r}: no such column; there are: {', '.join(sample.names)}")
     for name in ignore:
@@ -73,6 +76,10 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise Failed(f"--ignore {name!r}: no such column; {hint}there are: {', '.join(sample.names)}")
     task, note = task_of_labels(values[label])
+    if label == type_of_events(sample.names, values):
+        task = "classification"
+    elif label == rating(sample.names, values) and numbers_beyond_one(values[label]):
+        task, note = "regression", joined("ratings", note)
     attributes = (
         {} if not sample.own_form else {name: name for name in ("id", "time", "key", "weight") if name in values}
     )
@@ -124,14 +131,19 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
                 one = columns[name]
                 told = joined(one.note, f"spread over {years:.0f} years, so that its date counts, too: trend")
                 columns[name] = replace(one, options={**one.options, "trend": True}, note=told)
+    if not time and not sample.own_form and label == type_of_events(sample.names, values):
+        time = next((name for name in columns if TIMES.search(name) and _counts_up(values[name])), "")
+        unit = "s" if time else unit
     if not columns:
         raise Failed(f"no column is left to learn from; left out: {', '.join(left_out) or 'none'}")
     return Guessed(
         label=label,
         task=task,
         label_note=note,
-        label_doubt=label_doubt(values[label]),
+        label_doubt=joined(doubt, label_doubt(values[label])),
         label_range=numbers_beyond_one(values[label]),
+        classes=len({text_of(value) for value in values[label] if not missing_label(value)}),
+        likings=are_likings(values[label]),
         id=id_,
         time=time,
         time_unit=unit,
@@ -175,23 +187,11 @@ def _with_markers(one: Guess, column: Sequence[Any]) -> Guess:
     return replace(one, options={**one.options, **marked}, note=joined(one.note, "some of them marked as missing"))
 
 
-def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
-    """The column that looks most like a label."""
-    by_name = {name.rpartition(".")[2].lower(): name for name in reversed(sample.names)}
-    for name in _LABELS:
-        if name in by_name:
-            return by_name[name]
-    starts = [name for short, name in by_name.items() if short.startswith(_LABEL_STARTS)]
-    if len(starts) == 1:
-        return starts[0]
-    if not sample.names:
-        raise Failed("the records have no fields")
-    last = sample.names[-1]
-    given = [text_of(value) for value in values[last] if not missing(value)]
-    if not starts and 2 <= len(set(given)) <= min(_MOST_CLASSES, max(2, len(given) // 10)):
-        return last
-    among = starts or sample.names
-    raise Failed(f"no column looks like the label; name it with --label; there are: {', '.join(among)}")
+def _counts_up(column: Sequence[Any]) -> bool:
+    """Whether numbers are times since a beginning: none is before it, and most are no earlier than the one before."""
+    numbers = numbers_of(column) or [-1.0]
+    rising = sum(after >= before for before, after in pairwise(numbers))
+    return min(numbers) >= 0 and rising >= ORDERED * (len(numbers) - 1)
 
 
 _NUMBERED = re.compile(r"([^\d\s.,+-][^\d\s]{0,11})(\d{3,})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +21,14 @@ from thalweg.ops.init.local import (
     units_told,
 )
 from thalweg.ops.init.markers import is_marker, markers_in
+from thalweg.ops.init.of_ids import is_code
 from thalweg.ops.init.readings import is_number, joined, numbers_of, text_of, whole
 from thalweg.ops.init.sample import shown
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _BAD = 0.01  # share of values that are no numbers, up to which a column is numeric all the same
+_CODE = re.compile(r"0\d+")
+_EXACT = 2.0**53
 _UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
 _MOST_CATEGORIES = 64
@@ -55,6 +59,7 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     Returns:
         None for values of no kind.
     """
+    given = list(map(_named, given))
     likely = [value for value in given if not is_marker(value)] or given
     for kind, find, is_local in _WRITTEN:
         if (written := find(likely)) is not None and (one := _written(kind, written, given, rows, is_local)):
@@ -75,39 +80,58 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     truths = {text.lower() for text in different}
     if truths <= {"true", "false"}:
         return Guess("boolean", {}, gone)
-    if truths in _TRUTHS:
+    mixed = truths <= {"true", "false", "1", "0"} and any(isinstance(value, bool) for value in given)
+    if mixed or truths in _TRUTHS:
         return Guess("boolean", {}, joined(" and ".join(map(shown, sorted(different))), gone))
     if plain_numbers(texts) and all(isinstance(value, str) for value in given):
         return Guess("numeric", {}, joined(f"such as {shown(given[0])}", gone))
     numbers = numbers_of(given)
+    if numbers is not None and is_code(name) and whole(numbers) and len(different) > 2:
+        return _categories(given, different, gone)
     if numbers is not None:
         unit = _unit(name, numbers)
         if unit:
             return Guess("datetime", {"unit": unit}, joined(f"times in {unit}", gone))
         low, high = min(numbers), max(numbers)
         few = len(set(numbers))
+        huge = max(abs(low), abs(high)) > _EXACT and whole(numbers)
+        doubt = 'whole numbers beyond 2^53, of which the last digits are lost: kind = "hashed", if they are ids'
         hint = (
             f"{few} different whole numbers: categorical, if they are codes" if 1 < few <= 20 and whole(numbers) else ""
         )
-        return Guess("numeric", {}, joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
+        between = f"{low:g} to {high:g}" if low < high else f"always {low:g}"
+        return Guess("numeric", {}, joined(between, hint, gone), doubt if huge else "")
     most = [value for value in given if numbers_of([value]) is not None]
     if len(given) - len(most) <= _BAD * len(given):
         odd = next(value for value in given if numbers_of([value]) is None)
         bad = f"{len(given) - len(most)} are no numbers, such as {shown(odd)}: rows with them are refused"
-        return Guess("numeric", {}, joined(bad, gone))
+        return Guess("numeric", {}, gone, bad)
     if all(_RFC3339.fullmatch(text) for text in texts):
         return Guess("datetime", {}, joined(f"such as {shown(given[0])}", gone))
     if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
         return Guess("text", {}, gone)
+    found = _categories(given, different, gone)
+    return replace(found, doubt=_doubt_of_texts(given, most)) if found.kind == "hashed" else found
+
+
+def _categories(given: Sequence[Any], different: Counter[str], gone: str) -> Guess:
     often = ", ".join(shown(text) for text, _ in different.most_common(3))
     note = joined(f"{len(different)} different, most often {often}", gone)
     if len(different) <= _MOST_CATEGORIES:
         return Guess("categorical", {"max_categories": _room(len(different))}, note)
-    return Guess("hashed", {"buckets": 64}, note, _doubt_of_texts(given, most))
+    return Guess("hashed", {"buckets": 64}, note)
+
+
+def _named(value: Any) -> Any:
+    """An infinity as the text that marks it."""
+    infinite = isinstance(value, float) and math.isinf(value)
+    return ("inf" if value > 0 else "-inf") if infinite else value
 
 
 def _doubt_of_texts(given: Sequence[Any], numbers: Sequence[Any]) -> str:
     """What many different texts, some of which are plain `numbers`, could be beside texts; empty: nothing."""
+    if any(isinstance(value, str) and _CODE.fullmatch(value.strip()) for value in given):
+        return ""  # of places, articles, telephones
     if 2 * len(numbers) >= len(given):
         odd = next(value for value in given if numbers_of([value]) is None)
         share, named = f"{len(numbers) / len(given):.0%} are numbers", f"missing_values = [{shown(odd)}]"

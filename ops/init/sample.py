@@ -32,6 +32,7 @@ from thalweg.stream.sources.files import (
     text_lines,
 )
 from thalweg.stream.sources.packed import ENDINGS
+from thalweg.stream.sources.sequence_files import holds_sequences, types_of_sequences
 
 _DELIMITERS = ",;\t|"
 _USUAL = CsvMapping()
@@ -55,6 +56,8 @@ class Sample:
     """The records are events of our own form; paths are within `inputs`, besides `label`, `id`, `time`, `key`."""
     unusable: int = 0
     """Records that are no JSON objects, or no rows."""
+    types: int = 0
+    """Of event sequences, one a line, so many types of events; 0: the lines are none."""
     header_doubt: str = ""
     """Why the header may be none, to be told aloud; empty: it is one."""
 
@@ -82,7 +85,7 @@ def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str 
             with text_lines(path, mapping.encoding) as lines:
                 given = mapping.delimiter or ("\t" if kind == "tsv" else "")
                 sample = (
-                    json_sample(_json_lines(named, lines), most)
+                    _json_sample(_json_lines(named, lines), most)
                     if kind in JSON_KINDS
                     else _csv(named, lines, most, given)
                 )
@@ -139,6 +142,16 @@ def _unframed(records: Records, schemas: KnownSchemas | None) -> Iterator[bytes 
             yield unframing.open(value, records.partition, offset)[1] if framed and value else value
         except Refused:
             yield value
+
+
+def _json_sample(lines: Iterator[bytes], most: int) -> Sample:
+    """The rows of a file: JSON objects, or event sequences."""
+    first = next(lines, b"")
+    lines = chain([first] if first else [], lines)
+    if not holds_sequences(first):
+        return json_sample(lines, most)
+    count, types = types_of_sequences(islice(lines, most))
+    return Sample([{}] * count, [], types=len(types))
 
 
 def json_sample(values: Iterable[bytes], most: int) -> Sample:

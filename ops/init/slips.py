@@ -54,4 +54,4 @@ def one_edit(text: str, other: str) -> bool:
     if short[start + 1 :] == long[start + 1 :]:
         return not short[start].isdigit() and not long[start].isdigit()
     swapped = short[start + 1 : start + 2] + short[start]
-    return long[start : start + 2] == swapped and short[start + 2 :] == long[start + 2 :]
+    return not swapped.isdigit() and long[start : start + 2] == swapped and short[start + 2 :] == long[start + 2 :]
