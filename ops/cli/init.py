@@ -69,6 +69,8 @@ def run(
     else:
         sample = _of_topic(log_url or _EMBEDDED, origin, most, registry_url)
         name, topic = _name(origin.partition(".")[0]), origin
+    if sample.header_doubt:
+        print(f"please check the header: {sample.header_doubt}", file=sys.stderr)
     place = {"name": name, "topic": topic, "log_url": log_url or _EMBEDDED, "origin": origin}
     rows, doubts = len(sample.rows), {}
     if sample.types:
@@ -81,8 +83,6 @@ def run(
         print(text, end="")
     else:
         output.write_text(text, encoding="utf-8")
-    if sample.header_doubt:
-        print(f"please check the header: {sample.header_doubt}", file=sys.stderr)
     for column, doubt in doubts.items():
         if doubt:
             print(f"please check {column}: {doubt}", file=sys.stderr)

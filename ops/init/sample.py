@@ -27,10 +27,10 @@ from thalweg.stream.sources.files import (
     JSON_KINDS,
     CsvMapping,
     FileError,
-    check_json_lines,
     file_kind,
     text_lines,
 )
+from thalweg.stream.sources.json_files import json_lines
 from thalweg.stream.sources.packed import ENDINGS
 from thalweg.stream.sources.sequence_files import holds_sequences, types_of_sequences
 
@@ -85,7 +85,7 @@ def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str 
             with text_lines(path, mapping.encoding) as lines:
                 given = mapping.delimiter or ("\t" if kind == "tsv" else "")
                 sample = (
-                    _json_sample(_json_lines(named, lines), most)
+                    _json_sample(_checked(named, json_lines(named, lines)), most)
                     if kind in JSON_KINDS
                     else _csv(named, lines, most, given)
                 )
@@ -186,10 +186,8 @@ def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
             yield f"{before}{name}", value
 
 
-def _json_lines(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
+def _checked(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
     for number, line in enumerate(lines, 1):
-        if number == 1:
-            check_json_lines(path, line)
         if fault := utf8_fault(line):
             raise FileError(f"{path}, line {number}: {fault}")
         yield line
