@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from thalweg.proto import cloudevents
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_HEADERS_BYTES
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.columns import empty_batch
@@ -17,7 +18,6 @@ from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
 from thalweg.proto.framing.framing import FRAME_BYTES, MAGIC, Form, Schemas, Unframing, framed, schema_id
-from thalweg.proto.json_numbers import strict_json
 from thalweg.proto.records import Headers, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.decoder import RowDecoder

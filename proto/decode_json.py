@@ -12,12 +12,12 @@ import numpy as np
 
 from thalweg.proto import columns
 from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.json_numbers import has_such_numbers, strict_json
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
 from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_input_texts
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, Decoded
-from thalweg.proto.json_numbers import has_such_numbers, strict_json
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused

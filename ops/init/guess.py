@@ -37,6 +37,8 @@ class Guessed:
     """What may be wrong with the label, to be told aloud; empty: nothing."""
     label_range: str = ""
     """Of numbers beyond 0 to 1, such as `1 to 5`."""
+    envelope: str = ""
+    """What is around the rows in their records, for a comment; empty: nothing."""
     classes: int = 0
     """Different labels in the sample."""
     likings: bool = False
@@ -96,7 +98,9 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             left_out[name] = "it has no name to ask for it by"
         elif _is_id(name, given):
             left_out[name] = "a different value in each row"
-            id_ = id_ or name
+            id_ = "" if sample.changes else id_ or name
+        elif sample.changes and _is_id_name(name):
+            left_out[name] = "an id, of which one comes at each change"
         elif _counts(given):
             left_out[name] = "counts the rows"
         else:
@@ -142,6 +146,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         label_note=note,
         label_doubt=joined(doubt, label_doubt(values[label])),
         label_range=numbers_beyond_one(values[label]),
+        envelope=sample.envelope,
         classes=len({text_of(value) for value in values[label] if not missing_label(value)}),
         likings=are_likings(values[label]),
         id=id_,
@@ -196,6 +201,11 @@ def _counts_up(column: Sequence[Any]) -> bool:
 
 _NUMBERED = re.compile(r"([^\d\s.,+-][^\d\s]{0,11})(\d{3,})")
 _ENOUGH = 50  # rows
+
+
+def _is_id_name(name: str) -> bool:
+    """Whether a column is called an id."""
+    return bool(_IDS.search(name))
 
 
 def _is_id(name: str, given: Sequence[Any]) -> bool:

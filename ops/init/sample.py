@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from thalweg.ops.init.envelopes import unwrapped
 from thalweg.ops.init.header import header_doubt
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
@@ -58,6 +59,10 @@ class Sample:
     """Records that are no JSON objects, or no rows."""
     types: int = 0
     """Of event sequences, one a line, so many types of events; 0: the lines are none."""
+    envelope: str = ""
+    """What is around the rows in their records, for a comment; empty: nothing."""
+    changes: bool = False
+    """The rows are changes of rows, of which one id comes several times."""
     header_doubt: str = ""
     """Why the header may be none, to be told aloud; empty: it is one."""
 
@@ -167,11 +172,13 @@ def json_sample(values: Iterable[bytes], most: int) -> Sample:
             found.append(row)
         else:
             unusable += 1
+    inner = unwrapped(found)
+    found = list(inner.rows)
     own = bool(found) and all(isinstance(row.get("inputs"), dict) for row in found)
     if own:
         found = [{**row["inputs"], **{name: row.get(name) for name in _ATTRIBUTES if name in row}} for row in found]
     rows = [dict(_flat(row)) for row in found]
-    return Sample(rows, _names(rows), own_form=own, unusable=unusable)
+    return Sample(rows, _names(rows), own_form=own, unusable=unusable, envelope=inner.told, changes=inner.changes)
 
 
 _ATTRIBUTES = ("label", "id", "time", "key", "weight")

@@ -114,6 +114,9 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
         yield ""
         yield "[model.params]"
         yield 'task = "regression"                    # the label is a number'
+    if guessed.envelope:
+        yield ""
+        yield f"# {guessed.envelope}."
     if not own_form:
         yield ""
         yield "[model.fields]                         # where the parts of an event stand in a record"

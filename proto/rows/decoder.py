@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.json_numbers import has_such_numbers, strict_json
 from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.decode_json import check_depth
 from thalweg.proto.event import Batch, Decoded
-from thalweg.proto.json_numbers import has_such_numbers, strict_json
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of, json_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Refused

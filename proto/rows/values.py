@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
 from thalweg.proto.bounds.local_forms import local_number, local_time, parted_format, unit_of
 from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
-from thalweg.proto.json_numbers import strict_json
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.extraction import Values

@@ -8,13 +8,13 @@ import msgspec
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.cloudevents import from_structured, is_structured
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels
 from thalweg.proto.framing.framing import MAGIC, Unframing
-from thalweg.proto.json_numbers import strict_json
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of, json_of
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import Reason, Refused

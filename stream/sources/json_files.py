@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
-from thalweg.proto.json_numbers import strict_json
 from thalweg.stream.sources.csv_reading import FileError
 
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])

@@ -7,9 +7,9 @@ import math
 
 import pytest
 
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import ClassLabels, Decoded
-from thalweg.proto.json_numbers import strict_json
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
