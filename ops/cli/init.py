@@ -78,6 +78,7 @@ def run(
     else:
         guessed = guess(sample, label, ignore)
         doubts = {guessed.label: guessed.label_doubt} | {column: one.doubt for column, one in guessed.columns.items()}
+        doubts |= {"the order of rows": guessed.time_doubt}
         text = configuration(guessed, rows=rows, own_form=sample.own_form, registry_url=registry_url, **place)
     if output is None:
         print(text, end="")

@@ -48,6 +48,8 @@ class Guessed:
     time_unit: str = "auto"
     time_note: str = ""
     """Why no column is the time, if one looks like it."""
+    time_doubt: str = ""
+    """What is to be told aloud of the order of rows; empty: nothing."""
     key: str = ""
     weight: str = ""
     columns: Mapping[str, Guess] = field(default_factory=dict)
@@ -115,7 +117,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         if says_the_label(values[name], values[label]):
             doubt = f"each value stands for one label: known only with the label? --ignore {name} then"
             columns[name] = replace(one, doubt=joined(one.doubt, doubt))
-    time_note = ""
+    time_note = time_doubt = ""
     if not sample.own_form:
         times = {
             name: (
@@ -125,7 +127,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             for name, one in columns.items()
             if one.kind == "datetime" and "format" not in one.options
         }
-        time, time_note = time_of_events(times, len(sample.rows))
+        time, time_note, time_doubt = time_of_events(times, len(sample.rows))
         local = [name for name, one in columns.items() if one.kind == "datetime" and "format" in one.options]
         if local and not time:
             time_note = joined(time_note, f"{local[0]} is none in RFC 3339")
@@ -153,6 +155,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         time=time,
         time_unit=unit,
         time_note=time_note,
+        time_doubt=time_doubt,
         key=attributes.get("key", ""),
         weight=attributes.get("weight", ""),
         columns=columns,

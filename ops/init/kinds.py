@@ -12,8 +12,10 @@ from typing import Any
 from thalweg.ops.init.event_time import TIMES
 from thalweg.ops.init.local import (
     Written,
+    digits_written,
     is_local_number,
     is_local_time,
+    looks_like_dates,
     looks_written,
     numbers_written,
     plain_numbers,
@@ -86,6 +88,8 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     if plain_numbers(texts) and all(isinstance(value, str) for value in given):
         return Guess("numeric", {}, joined(f"such as {shown(given[0])}", gone))
     numbers = numbers_of(given)
+    if TIMES.search(name) and (pattern := digits_written(texts)):
+        return Guess("datetime", {"format": pattern}, joined(f"such as {shown(given[0])}", gone))
     if numbers is not None and is_code(name) and whole(numbers) and len(different) > 2:
         return _categories(given, different, gone)
     if numbers is not None:
@@ -111,7 +115,17 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
         return Guess("text", {}, gone)
     found = _categories(given, different, gone)
+    if looks_like_dates(given):
+        forms = _unlike(given)
+        what = "dates in several forms" if len(forms) > 1 else "dates in a form that is not known"
+        return replace(found, doubt=f"{what}, such as {' and '.join(map(shown, forms))}? They are texts here")
     return replace(found, doubt=_doubt_of_texts(given, most)) if found.kind == "hashed" else found
+
+
+def _unlike(given: Sequence[Any]) -> list[Any]:
+    """One value of each shape, two at most."""
+    shapes = {re.sub(r"\d+", "0", text_of(value)): value for value in given}
+    return list(shapes.values())[:2]
 
 
 def _categories(given: Sequence[Any], different: Counter[str], gone: str) -> Guess:

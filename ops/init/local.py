@@ -27,7 +27,13 @@ _DATES = (
     *("%m/%d/%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
 )
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S", ":%H:%M:%S %z")
-_PATTERNS = tuple(date + clock for date, clock in product(_DATES, _CLOCKS))
+_OTHERS = (
+    *("%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d %H:%M:%S UTC"),
+    *("%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S %z", "%Y%m%dT%H%M%S"),
+)
+_PATTERNS = (*(date + clock for date, clock in product(_DATES, _CLOCKS)), *_OTHERS)
+_OF_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T,].*)?")
 
 
 class Written(NamedTuple):
@@ -167,6 +173,20 @@ def times_written(given: Sequence[Any]) -> Written | None:
     return Written(
         first, f"days and months could be the other way round: format = {others[0]!r} then" if others else ""
     )
+
+
+def digits_written(texts: Sequence[str]) -> str:
+    """The pattern of dates or times that are digits alone, `20261231`; empty: they are none of a likely year."""
+    for length, pattern in _OF_DIGITS.items():
+        if all(len(text) == length and text.isdigit() and "1800" <= text < "2200" for text in texts):
+            return pattern if _share(texts, partial(local_time, pattern=pattern)) == 1 else ""
+    return ""
+
+
+def looks_like_dates(given: Sequence[Any]) -> bool:
+    """Whether most values are dates, in whatever forms."""
+    found = [one for one in given if isinstance(one, str) and _DATE.fullmatch(one.strip())]
+    return len(found) >= _LIKELY * len(given)
 
 
 def looks_written(given: Sequence[Any]) -> bool:

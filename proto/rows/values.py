@@ -7,6 +7,7 @@ refused with the column, what was expected and what came. `None`, NaN and an emp
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ _TRUTH = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "1.0"), 1.0),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0", "0.0"), 0.0),
 }
+_DIGITS_ALONE = re.compile("(%[YmdHMS])+")
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -209,6 +211,8 @@ def _bounded(column: Column, encoded: list[bytes]) -> Array:
 def _datetime(column: Column, values: Values) -> Array:
     if isinstance(values, Moments):
         return values.seconds()
+    if column.format and _DIGITS_ALONE.fullmatch(column.format):  # 20261231 is a date, and no time of 1970
+        values = [_digits(value) for value in map(_alone, values)]
     if column.unit != "rfc3339" and set(map(type, values)) <= {int, float, type(None)}:  # the usual case
         try:
             numbers = np.array(values, dtype=np.float64)
@@ -218,6 +222,13 @@ def _datetime(column: Column, values: Values) -> Array:
         if not (np.abs(seconds) >= MAX_SECONDS).any():  # NaN is missing
             return seconds
     return np.array([_moment(column, value) for value in values], dtype=np.float64)
+
+
+def _digits(value: Any) -> Any:
+    """A whole number as its digits, as dates without signs between their parts are also written."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value % 1:
+        return value
+    return str(int(value))
 
 
 def _signed_seconds(numbers: Times, unit: str) -> Times:
