@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from thalweg.proto import cloudevents
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_HEADERS_BYTES
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.columns import empty_batch
@@ -85,6 +86,7 @@ class Decoder:
         self._unwraps = not any(path.partition(".")[0] == "data" for path in _paths(schema))
         """Whether the data of CloudEvents is looked for; not if the schema's own paths lead into it."""
         self._json = (JsonDecoder if plain else RowDecoder)(schema, max_future_seconds)
+        self._nan_is_missing = all(name in schema.columns for name in schema.inputs)
         self._protobuf = ProtobufDecoder(schema, max_future_seconds)
 
     def decode(self, records: Records) -> Decoded:
@@ -217,7 +219,7 @@ class Decoder:
             if content_type.lower().startswith(cloudevents.BATCH):
                 raise InputError("CloudEvent: Kafka has no batches of them; expected one event per record")
             if content_type.lower().startswith(cloudevents.STRUCTURED):
-                envelope = cloudevents.from_structured(value)
+                envelope = cloudevents.from_structured(self._strict(value))
             elif "ce_specversion" in by_name or "ce_id" in by_name:
                 envelope = cloudevents.from_headers(by_name, content_type, value)
             else:
@@ -227,12 +229,17 @@ class Decoder:
         except InputError as error:
             return _refuse(row, "malformed", str(error))
 
+    def _strict(self, value: bytes) -> bytes:
+        """With null for NaN, where that is a missing value; a tensor has none, and says what came."""
+        return strict_json(value) if self._nan_is_missing else value
+
     def _opened_json(self, row: int, value: bytes) -> _Opened:
         """JSON without an envelope, or with one that its content type does not tell of, as many producers write it."""
-        if not self._unwraps or not cloudevents.is_structured(value):
+        text = self._strict(value)
+        if not self._unwraps or not cloudevents.is_structured(text):
             return _Opened(row, value)
         try:
-            envelope = cloudevents.from_structured(value)
+            envelope = cloudevents.from_structured(text)
             return _Opened(row, envelope.value, _form(envelope.content_type), envelope)
         except InputError as error:
             return _refuse(row, "malformed", str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy as np
 
 from thalweg.proto import columns
 from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.json_numbers import has_such_numbers, strict_json
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
 from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.bounds.texts import check_input_texts
@@ -91,6 +93,9 @@ class JsonDecoder:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if len(values) == 1 and values[0].startswith(BYTE_ORDER_MARK):
                 return self._parse([values[0].removeprefix(BYTE_ORDER_MARK)])
+            if has_such_numbers(values[0]):  # beside the inputs, NaN is a missing label, id or key
+                with suppress(msgspec.MsgspecError, ValueError):
+                    return [decode(strict_json(values[0]))]
             said = str(error) if isinstance(error, msgspec.ValidationError) else fault_of(values[0], error)
             raise Refused(_reason(error, values[0]), said[:_LONGEST_DETAIL]) from error
 

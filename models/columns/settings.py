@@ -16,7 +16,7 @@ KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 COMMON = ("field", "missing", "missing_values")
 """Options of every kind."""
 OPTIONS: Mapping[ColumnKind, tuple[str, ...]] = {
-    "numeric": ("format", "scale"),
+    "numeric": ("format", "scale", "units"),
     "boolean": ("scale",),
     "categorical": ("categories", "max_categories", "min_events"),
     "hashed": ("buckets",),
@@ -94,6 +94,9 @@ class ColumnConfig(Settings):
     """How texts are written, if not as `1234.5` and `2026-12-31T13:45`. `numeric`: `"1,234.5"` or `"1.234,5"`, with
     signs of currencies and percent left out, or with a unit after it, `"1,234.5 kg"`; `datetime`: a pattern such as
     `"%d.%m.%Y %H:%M"`, in UTC."""
+    units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # noqa: RUF012 - pydantic copies it
+    """`numeric` with a `format`: other units that may follow a number, and how many of the format's unit one is:
+    `{ g = 0.001 }` beside `format = "1,234.5 kg"`, `{ K = 1000, M = 1e6 }` beside `"1,234.5"`."""
     length: Annotated[int, Field(ge=0, le=100_000)] = _USUAL.length
     """`list` of numbers: how many; 0: a list of texts."""
 
@@ -114,6 +117,13 @@ class ColumnConfig(Settings):
         why = pattern_fault(self.format)
         return why and f"expected a pattern of times such as '%d.%m.%Y %H:%M', got {self.format!r}: {why}"
 
+    @rule("units")
+    def _units_are_some(self) -> str | None:
+        if self.units and not self.format:
+            return f'expected a format beside it, "{NUMBER_FORMATS[0]}" for example'
+        bad = next((one for one in self.units if not _is_number_format(f"{NUMBER_FORMATS[0]} {one}")), None)
+        return None if bad is None else f"expected units such as kg or km/h, got {bad!r:.80}"
+
     @model_serializer(mode="wrap")
     def _fitting(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Only the options of its kind, so that what is written can be read."""
@@ -122,7 +132,8 @@ class ColumnConfig(Settings):
 
     def column(self, name: str) -> Column:
         """The column of this name."""
-        lists = {"categories": tuple(self.categories), "missing_values": tuple(self.missing_values)}
+        lists: dict[str, Any] = {"categories": tuple(self.categories), "missing_values": tuple(self.missing_values)}
+        lists["units"] = tuple(sorted(self.units.items()))
         return Column(name=name, **(self.model_dump() | lists))
 
     def identity(self) -> dict[str, Any]:

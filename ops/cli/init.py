@@ -12,7 +12,7 @@ from pathlib import Path
 from thalweg.ops.cli.paths import input_path
 from thalweg.ops.init.guess import guess
 from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
-from thalweg.ops.init.write import configuration
+from thalweg.ops.init.write import configuration, configuration_of_sequences
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.open import open_log
 from thalweg.stream.registry.client import RegistryClient
@@ -69,24 +69,21 @@ def run(
     else:
         sample = _of_topic(log_url or _EMBEDDED, origin, most, registry_url)
         name, topic = _name(origin.partition(".")[0]), origin
-    guessed = guess(sample, label, ignore)
-    text = configuration(
-        guessed,
-        name=name,
-        topic=topic,
-        log_url=log_url or _EMBEDDED,
-        origin=origin,
-        rows=len(sample.rows),
-        own_form=sample.own_form,
-        registry_url=registry_url,
-    )
+    if sample.header_doubt:
+        print(f"please check the header: {sample.header_doubt}", file=sys.stderr)
+    place = {"name": name, "topic": topic, "log_url": log_url or _EMBEDDED, "origin": origin}
+    rows, doubts = len(sample.rows), {}
+    if sample.types:
+        text = configuration_of_sequences(sample.types, rows=rows, **place)
+    else:
+        guessed = guess(sample, label, ignore)
+        doubts = {guessed.label: guessed.label_doubt} | {column: one.doubt for column, one in guessed.columns.items()}
+        doubts |= {"the order of rows": guessed.time_doubt}
+        text = configuration(guessed, rows=rows, own_form=sample.own_form, registry_url=registry_url, **place)
     if output is None:
         print(text, end="")
     else:
         output.write_text(text, encoding="utf-8")
-    if sample.header_doubt:
-        print(f"please check the header: {sample.header_doubt}", file=sys.stderr)
-    doubts = {guessed.label: guessed.label_doubt} | {column: one.doubt for column, one in guessed.columns.items()}
     for column, doubt in doubts.items():
         if doubt:
             print(f"please check {column}: {doubt}", file=sys.stderr)

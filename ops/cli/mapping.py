@@ -18,7 +18,7 @@ def mapping(
 ) -> CsvMapping:
     """The mapping of these options. Raises ConfigurationError for an invalid one."""
     ignored = None if ignore is None else [name.strip() for name in ignore.split(",") if name.strip()]
-    mark = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    mark = {"tab": "\t", "\\t": "\t", "space": " "}.get(delimiter, delimiter)
     if len(mark) > 1 or mark in ("\n", "\r", '"'):
         raise ConfigurationError([f"--delimiter: expected one character, or tab, got {delimiter!r:.80}"])
     try:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.labels import left_out_text, when_known, why_nothing_graded, why_unanswered
+from thalweg.ops.replay.labels import left_out_text, unknown_class_text, when_known, why_nothing_graded, why_unanswered
 from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.ops.run.failed import Failed
@@ -140,6 +140,8 @@ def _show(console: Console, done: Replayed) -> None:
         console.print(table)
         if done.left_out:
             console.print(f"not in all figures: {left_out_text(done)}", highlight=False, soft_wrap=True)
+        if told := unknown_class_text(done):
+            console.print(told, highlight=False, soft_wrap=True)
         _show_variants(console, record["variants"])
     elif done.labelled:
         console.print(why_nothing_graded(done), highlight=False, soft_wrap=True)

@@ -17,7 +17,9 @@ TIMES = re.compile(
     r"(^|[._])(time|timestamp|ts|date|datetime|created|updated|occurred|at|when)($|[._])|_at$|time$|date$", re.I
 )
 """Names of times."""
-_ORDERED = 0.75  # share of rows that are no earlier than the one before, from which on a column is in order
+ORDERED = 0.75
+"""Share of rows that are no earlier than the one before, from which on a column is in order."""
+_FEW = 10  # rows
 _MISSING = 0.05  # share of rows that may have none
 _TOLERANCE_SECONDS = 86_400.0  # clocks and zones differ
 
@@ -29,6 +31,8 @@ class EventTime(NamedTuple):
     """Empty: there is none."""
     note: str
     """Then why none of the columns with times is it, if there are any."""
+    doubt: str = ""
+    """What is to be told aloud of the order of rows; empty: nothing."""
 
 
 def time_of_events(
@@ -46,7 +50,7 @@ def time_of_events(
     """
     latest = (time.time() if now is None else now) + _TOLERANCE_SECONDS
     found: list[tuple[bool, float, str]] = []
-    why = ""
+    why = doubt = ""
     for name, (column, given) in columns.items():
         try:
             seconds = column_array(column, given)
@@ -57,7 +61,13 @@ def time_of_events(
             why = why or f"{name} is not it: some are before 1970"
         elif seconds.max() > latest:
             why = why or f"{name} is not it: some are in the future"
-        elif ordered < _ORDERED:
+        elif ordered < ORDERED and len(seconds) > _FEW and float(np.mean(np.diff(seconds) <= 0)) >= ORDERED:
+            why = why or f"{name} is not it: it runs backwards"
+            doubt = (
+                doubt
+                or f"{name} runs backwards, the newest first: sort the rows by it, so that the past is learned first"
+            )
+        elif ordered < ORDERED:
             why = why or f"{name} is not it: it is in no order"
         elif len(given) < (1 - _MISSING) * rows:
             why = why or f"{name} is not it: it is often missing"
@@ -66,7 +76,7 @@ def time_of_events(
     named = [one for one in found if one[0]]
     if named or len(found) == 1:
         return EventTime(max(named or found, key=lambda one: one[1])[2], "")
-    return EventTime("", why)
+    return EventTime("", why, doubt)
 
 
 def years_in_no_order(column: Column, given: Sequence[Any]) -> float:
@@ -75,7 +85,7 @@ def years_in_no_order(column: Column, given: Sequence[Any]) -> float:
         seconds = column_array(column, given)
     except Refused:
         return 0.0
-    if len(seconds) < 2 or float(np.mean(np.diff(seconds) >= 0)) >= _ORDERED:
+    if len(seconds) < 2 or float(np.mean(np.diff(seconds) >= 0)) >= ORDERED:
         return 0.0
     low, high = np.quantile(seconds, [0.05, 0.95])
     return float(high - low) / (365.25 * 86_400)

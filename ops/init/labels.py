@@ -74,6 +74,13 @@ def numbers_beyond_one(column: Sequence[Any]) -> str:
     return f"{low:g} to {high:g}" if low < 0 or high > 1 else ""
 
 
+def are_likings(column: Sequence[Any]) -> bool:
+    """Whether all labels are numbers from 0 to 1, or truth values."""
+    given = [float(value) if isinstance(value, bool) else value for value in column if not missing_label(value)]
+    numbers = numbers_of(given)
+    return bool(numbers) and all(0 <= number <= 1 for number in numbers or ())
+
+
 def _regression(given: Sequence[Any]) -> bool:
     """Whether labels, all of them numbers, are more than codes of classes."""
     numbers = numbers_of(given) or []

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from thalweg.ops.init.sample import shown
+from thalweg.ops.init.units import base_of, in_unit
 from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, SIGNS, local_number, local_time, parted_format, unit_of
 
 _SURE = 0.99
@@ -25,7 +27,13 @@ _DATES = (
     *("%m/%d/%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
 )
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S", ":%H:%M:%S %z")
-_PATTERNS = tuple(date + clock for date, clock in product(_DATES, _CLOCKS))
+_OTHERS = (
+    *("%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d %H:%M:%S UTC"),
+    *("%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S %z", "%Y%m%dT%H%M%S"),
+)
+_PATTERNS = (*(date + clock for date, clock in product(_DATES, _CLOCKS)), *_OTHERS)
+_OF_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T,].*)?")
 
 
 class Written(NamedTuple):
@@ -35,6 +43,10 @@ class Written(NamedTuple):
     """The option `format` of a column."""
     doubt: str
     """What else it could be; empty: nothing."""
+    told: str = ""
+    """What is to be told in any case; empty: nothing."""
+    units: Mapping[str, float] = MappingProxyType({})
+    """The option `units` of a column."""
 
 
 def numbers_written(given: Sequence[Any]) -> Written | None:
@@ -42,21 +54,22 @@ def numbers_written(given: Sequence[Any]) -> Written | None:
     texts = [one for one in given if isinstance(one, str)]
     if not texts or not _DIGIT.search(texts[0]) or all(map(str.isdigit, texts)) or any(map(_CODE.match, texts)):
         return None
-    signs = sorted({sign for text in texts for sign in _SIGN.findall(text)} - {"%", "‰"})
-    several = f"signs of several currencies are left out: {', '.join(signs[:3])}" if len(signs) > 1 else ""
-    forms = tuple(f"{form} {unit}" for form in NUMBER_FORMATS) if (unit := _one_unit(texts)) else NUMBER_FORMATS
-    found = [form for form in forms if _share(given, partial(local_number, form=form)) >= _SURE]
+    plain = len(given) - len(texts)
+    unit, units, told = _units(texts, plain)
+    forms = tuple(f"{form} {unit}" for form in NUMBER_FORMATS) if unit else NUMBER_FORMATS
+    found = [form for form in forms if reads(given, form, units)]
     if not found:
         return None
+    told = "; ".join(filter(None, (told, _signs(texts, plain))))
     if len(found) == 2 and any(sign in text for text in texts for sign in ",."):
         # `1,234` alone: each reading has all of them; what groups is followed by three digits, always
         form = forms[not any("," in text for text in texts)]
         text = next(text for text in texts if "," in text or "." in text)
-        read = local_number(text, form)
+        read = local_number(text, form, tuple(units.items()))
         other = other_format(form)
         either = f"{shown(text)} is taken for {read:.10g}; format = {other!r} if it is not"
-        return Written(form, "; ".join(filter(None, (either, several))))
-    return Written(found[0], several)
+        return Written(form, either, told, units)
+    return Written(found[0], "", told, units)
 
 
 def other_format(form: str) -> str:
@@ -70,10 +83,52 @@ def same_unit(form: str, other: str) -> str:
     return f"{parted_format(form)[0]} {parted_format(other)[1]}".strip()
 
 
-def _one_unit(texts: Sequence[str]) -> str:
-    """The unit after nearly all numbers; empty: there is none, or several."""
-    unit, times = Counter(map(unit_of, texts)).most_common(1)[0]
-    return unit if times >= _SURE * len(texts) else ""
+def _units(texts: Sequence[str], plain: int) -> tuple[str, Mapping[str, float], str]:
+    """The unit of most numbers, empty for none; how many of it one of each other unit is; and what to tell of them."""
+    counts = Counter(map(unit_of, texts)) + Counter({"": plain})
+    unit, times = counts.most_common(1)[0]
+    if len(counts) == 1:
+        return unit, {}, ""
+    unit = base_of(counts, unit or (counts - Counter({"": times})).most_common(1)[0][0])
+    named = [one for one, _ in counts.most_common() if one and one != unit]
+    units = in_unit(named, unit) if named else {}
+    bare = f"{counts['']:,} have no unit, and are taken for {unit}" if unit and counts[""] else ""
+    if units is not None:
+        each = ", ".join(f"{counts[one]:,} in {one}, each {units[one]:g} {unit}".rstrip() for one in named)
+        return unit, units, "; ".join(filter(None, (f"several units: {each}" if units and unit else "", bare)))
+    if counts[unit] + counts[""] * bool(unit) < _SURE * counts.total():
+        return "", {}, ""
+    more = ", ".join(f"{counts[one]:,} in {one}" for one in named)
+    ask = f"units = {{ {named[0]} = … }} says how many {unit} one is"
+    return unit, {}, "; ".join(filter(None, (f"{more}: rows with them are refused; {ask}", bare)))
+
+
+def units_told(given: Sequence[Any]) -> str:
+    """What to do about texts that are numbers of several units, of which it is not known how much each is."""
+    texts = [one for one in given if isinstance(one, str)]
+    counts = Counter(filter(None, map(unit_of, texts)))
+    if len(counts) < 2 or sum(counts.values()) < _LIKELY * len(given):
+        return ""
+    (unit, _), *others = counts.most_common()
+    told = ", ".join(one for one, _ in others[:3])
+    return (
+        f'numbers of several units, {unit} and {told}? They are texts here; kind = "numeric", '
+        f'format = "{NUMBER_FORMATS[0]} {unit}", units = {{ {others[0][0]} = … }} says how many {unit} one is'
+    )
+
+
+def _signs(texts: Sequence[str], plain: int) -> str:
+    """What to tell of signs that are left out."""
+    signs = [set(_SIGN.findall(text)) for text in texts]
+    money = sorted(set().union(*signs) - {"%", "‰"})
+    percent = sum("%" in found for found in signs)
+    found = [f"signs of several currencies are left out: {', '.join(money[:3])}"] if len(money) > 1 else []
+    if 0 < percent < len(texts) + plain:
+        bare = len(texts) + plain - percent
+        found.append(
+            f"{percent:,} have a percent sign, which is left out, and {bare:,} have none: is 5% 5 or 0.05 there?"
+        )
+    return "; ".join(found)
 
 
 def plain_numbers(texts: Sequence[str]) -> bool:
@@ -81,18 +136,20 @@ def plain_numbers(texts: Sequence[str]) -> bool:
     return any("." in one for one in texts) and all(_PLAIN.fullmatch(one.strip()) for one in texts)
 
 
-def format_of_file(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> str:
+def format_of_file(columns: Mapping[str, tuple[str, Mapping[str, float], Sequence[Any]]]) -> str:
     """The one format in which the columns are written that have only one reading; empty: there is none, or several.
 
-    `columns`: by name, the format of a column of numbers and its values that are not missing.
+    `columns`: by name, format and units of a column of numbers and its values that are not missing.
     """
-    sure = {parted_format(form)[0] for form, given in columns.values() if not reads(given, other_format(form))}
+    sure = {
+        parted_format(form)[0] for form, units, given in columns.values() if not reads(given, other_format(form), units)
+    }
     return sure.pop() if len(sure) == 1 else ""
 
 
-def reads(given: Sequence[Any], form: str) -> bool:
-    """Whether the values are numbers in this format, too."""
-    return _share(given, partial(local_number, form=form)) >= _SURE
+def reads(given: Sequence[Any], form: str, units: Mapping[str, float]) -> bool:
+    """Whether the values are numbers in this format."""
+    return _share(given, partial(local_number, form=form, units=tuple(units.items()))) >= _SURE
 
 
 def maybe_thousands(given: Sequence[Any]) -> bool:
@@ -118,6 +175,20 @@ def times_written(given: Sequence[Any]) -> Written | None:
     )
 
 
+def digits_written(texts: Sequence[str]) -> str:
+    """The pattern of dates or times that are digits alone, `20261231`; empty: they are none of a likely year."""
+    for length, pattern in _OF_DIGITS.items():
+        if all(len(text) == length and text.isdigit() and "1800" <= text < "2200" for text in texts):
+            return pattern if _share(texts, partial(local_time, pattern=pattern)) == 1 else ""
+    return ""
+
+
+def looks_like_dates(given: Sequence[Any]) -> bool:
+    """Whether most values are dates, in whatever forms."""
+    found = [one for one in given if isinstance(one, str) and _DATE.fullmatch(one.strip())]
+    return len(found) >= _LIKELY * len(given)
+
+
 def looks_written(given: Sequence[Any]) -> bool:
     """Whether most values begin as numbers and times do and are mostly digits, whatever their format."""
     texts = [one for one in given if isinstance(one, str) and _BEGINS.match(one)]
@@ -125,14 +196,14 @@ def looks_written(given: Sequence[Any]) -> bool:
     return len(digits) >= _LIKELY * len(given)
 
 
-def is_local_number(form: str) -> Callable[[Any], bool]:
+def is_local_number(written: Written) -> Callable[[Any], bool]:
     """Whether a value is a number written so."""
-    return lambda value: _reads(value, partial(local_number, form=form))
+    return lambda value: _reads(value, partial(local_number, form=written.format, units=tuple(written.units.items())))
 
 
-def is_local_time(pattern: str) -> Callable[[Any], bool]:
+def is_local_time(written: Written) -> Callable[[Any], bool]:
     """Whether a value is a time written so."""
-    return lambda value: isinstance(value, str) and _reads(value, partial(local_time, pattern=pattern))
+    return lambda value: isinstance(value, str) and _reads(value, partial(local_time, pattern=written.format))
 
 
 def _share(given: Sequence[Any], read: Callable[[str], float]) -> float:

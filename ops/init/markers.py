@@ -13,6 +13,7 @@ _KNOWN = {
     *("?", "??", "-", "--", "---", "–", "—", ".", "..", "*"),
     *("unknown", "unk", "missing", "not available", "not applicable", "not known", "undefined", "unspecified", "empty"),
     *("n.a.", "n.a", "n/k", "nk", "nil", "<na>", "<null>", "(null)", "(none)", "(missing)", "[null]", "\\n", "#n/a"),
+    *("inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"),
     *("#value!", "#null!", "#div/0!", "#ref!", "#num!", "#name?", "nd", "n.d.", "tbd", "k.a.", "s/d", "not set"),
 }
 """In lower case, texts that mean nothing else anywhere."""

@@ -8,9 +8,23 @@ from collections.abc import Iterable, Iterator, Mapping
 
 _USERS = re.compile(r"(^|[._])(user|customer|visitor|member|client|account|session|device|card)(_?id|Id)?$", re.I)
 _KEYS = re.compile(
-    r"(^|[._])(key|machine|sensor|host|asset|vehicle|patient|player|subscriber|entity|node)(_?id|Id)?$", re.I
+    r"(^|[._])(key|machine|sensor|host|asset|vehicle|patient|player|subscriber|entity|node|case|trace|series|order|job)(_?id|Id)?$",
+    re.I,
 )
 _ITEMS = re.compile(r"(^|[._])(item|product|sku|movie|film|article|song|track|video|book|ad|offer)(_?id|Id)?$", re.I)
+
+
+_CODES = re.compile(r"(^|[._ -])(id|uuid|guid|zip|(zip|post|postal|pin)_?code|plz)$|(?-i:[a-z]I[dD])$", re.I)
+
+
+def is_key(name: str) -> bool:
+    """Whether a column looks like who or what events belong to."""
+    return bool(_USERS.search(name) or _KEYS.search(name))
+
+
+def is_code(name: str) -> bool:
+    """Whether whole numbers under this name are no amounts: ids, and codes of places and articles."""
+    return bool(_CODES.search(name) or is_key(name) or _ITEMS.search(name))
 
 
 def key_of_events(columns: Mapping[str, str], label_is_class: bool, time: str) -> str | None:
@@ -24,8 +38,20 @@ def key_of_events(columns: Mapping[str, str], label_is_class: bool, time: str) -
     others = [name for name in columns if name != time]
     if not label_is_class or not time or len(others) != 1:
         return None
-    named = _USERS.search(others[0]) or _KEYS.search(others[0])
-    return others[0] if named and columns[others[0]] in ("categorical", "hashed", "numeric") else None
+    return others[0] if is_key(others[0]) and columns[others[0]] in ("categorical", "hashed", "numeric") else None
+
+
+def of_clicks(columns: Mapping[str, str], time: str, labels_are_likings: bool) -> tuple[str, str] | None:
+    """The columns of users and items where a sample has nothing but them, times and likings.
+
+    Args:
+        columns: The kind of each column of the sample but its label.
+        time: The event time's column; empty: there is none.
+        labels_are_likings: Whether the labels are numbers from 0 to 1.
+    """
+    found = users_and_items(columns)
+    others = [kind for name, kind in columns.items() if found and name not in (*found, time)]
+    return found if labels_are_likings and all(kind == "datetime" for kind in others) else None
 
 
 def other_learners(columns: Iterable[str], label: str, time: str, ratings: str = "") -> Iterator[str]:

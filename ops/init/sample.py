@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from thalweg.ops.init.envelopes import unwrapped
 from thalweg.ops.init.header import header_doubt
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
@@ -27,11 +28,12 @@ from thalweg.stream.sources.files import (
     JSON_KINDS,
     CsvMapping,
     FileError,
-    check_json_lines,
     file_kind,
     text_lines,
 )
+from thalweg.stream.sources.json_files import json_lines
 from thalweg.stream.sources.packed import ENDINGS
+from thalweg.stream.sources.sequence_files import holds_sequences, types_of_sequences
 
 _DELIMITERS = ",;\t|"
 _USUAL = CsvMapping()
@@ -55,6 +57,12 @@ class Sample:
     """The records are events of our own form; paths are within `inputs`, besides `label`, `id`, `time`, `key`."""
     unusable: int = 0
     """Records that are no JSON objects, or no rows."""
+    types: int = 0
+    """Of event sequences, one a line, so many types of events; 0: the lines are none."""
+    envelope: str = ""
+    """What is around the rows in their records, for a comment; empty: nothing."""
+    changes: bool = False
+    """The rows are changes of rows, of which one id comes several times."""
     header_doubt: str = ""
     """Why the header may be none, to be told aloud; empty: it is one."""
 
@@ -82,7 +90,7 @@ def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str 
             with text_lines(path, mapping.encoding) as lines:
                 given = mapping.delimiter or ("\t" if kind == "tsv" else "")
                 sample = (
-                    json_sample(_json_lines(named, lines), most)
+                    _json_sample(_checked(named, json_lines(named, lines)), most)
                     if kind in JSON_KINDS
                     else _csv(named, lines, most, given)
                 )
@@ -141,6 +149,16 @@ def _unframed(records: Records, schemas: KnownSchemas | None) -> Iterator[bytes 
             yield value
 
 
+def _json_sample(lines: Iterator[bytes], most: int) -> Sample:
+    """The rows of a file: JSON objects, or event sequences."""
+    first = next(lines, b"")
+    lines = chain([first] if first else [], lines)
+    if not holds_sequences(first):
+        return json_sample(lines, most)
+    count, types = types_of_sequences(islice(lines, most))
+    return Sample([{}] * count, [], types=len(types))
+
+
 def json_sample(values: Iterable[bytes], most: int) -> Sample:
     """The rows of JSON objects."""
     found: list[Mapping[str, Any]] = []
@@ -154,11 +172,13 @@ def json_sample(values: Iterable[bytes], most: int) -> Sample:
             found.append(row)
         else:
             unusable += 1
+    inner = unwrapped(found)
+    found = list(inner.rows)
     own = bool(found) and all(isinstance(row.get("inputs"), dict) for row in found)
     if own:
         found = [{**row["inputs"], **{name: row.get(name) for name in _ATTRIBUTES if name in row}} for row in found]
     rows = [dict(_flat(row)) for row in found]
-    return Sample(rows, _names(rows), own_form=own, unusable=unusable)
+    return Sample(rows, _names(rows), own_form=own, unusable=unusable, envelope=inner.told, changes=inner.changes)
 
 
 _ATTRIBUTES = ("label", "id", "time", "key", "weight")
@@ -173,10 +193,8 @@ def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
             yield f"{before}{name}", value
 
 
-def _json_lines(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
+def _checked(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
     for number, line in enumerate(lines, 1):
-        if number == 1:
-            check_json_lines(path, line)
         if fault := utf8_fault(line):
             raise FileError(f"{path}, line {number}: {fault}")
         yield line

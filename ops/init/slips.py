@@ -33,7 +33,27 @@ def _alike(text: str) -> str:
 
 def slips_told(texts: Iterable[str]) -> str:
     """For people; empty if there are none."""
-    found = slips(texts)
+    texts = list(texts)
+    return "; ".join(filter(None, (_once_told(slips(texts)), _alike_told(Counter(texts)))))
+
+
+def _alike_told(counts: Counter[str]) -> str:
+    """Classes that came several times and differ by case or spaces around them alone, for people."""
+    often = [text for text, count in counts.most_common() if count > 1]
+    if len(counts) > _MOST_CLASSES:
+        return ""
+    kinds: dict[str, list[str]] = {}
+    for text in often:
+        kinds.setdefault(_alike(text), []).append(text)
+    alike = [
+        " and ".join(f"{text!r:.80} ({counts[text]:,})" for text in kind) for kind in kinds.values() if len(kind) > 1
+    ]
+    if not alike:
+        return ""
+    return f"classes that differ by case or spaces alone: {', '.join(alike[:_MOST_NAMED])}; each is a class of its own"
+
+
+def _once_told(found: list[tuple[str, str]]) -> str:
     if not found:
         return ""
     named = ", ".join(f"{text!r:.80} (once; {other!r:.80}?)" for text, other in found[:_MOST_NAMED])
@@ -54,4 +74,4 @@ def one_edit(text: str, other: str) -> bool:
     if short[start + 1 :] == long[start + 1 :]:
         return not short[start].isdigit() and not long[start].isdigit()
     swapped = short[start + 1 : start + 2] + short[start]
-    return long[start : start + 2] == swapped and short[start + 2 :] == long[start + 2 :]
+    return not swapped.isdigit() and long[start : start + 2] == swapped and short[start + 2 :] == long[start + 2 :]

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.models.contract.registry import find
-from thalweg.ops.init.guess import Guess, Guessed
-from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners, users_and_items
+from thalweg.ops.init.guess import Guessed
+from thalweg.ops.init.kinds import Guess
+from thalweg.ops.init.of_ids import column_of, key_of_events, of_clicks, other_learners, users_and_items
 from thalweg.proto.bounds.counted import counted
 
+_MANY_TYPES = 48  # of 64, which is the room of prompt_tpp
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -42,6 +44,27 @@ def configuration(
     return "\n".join([*head, *_model(guessed, name, topic, own_form)]) + "\n"
 
 
+def configuration_of_sequences(types: int, *, name: str, topic: str, log_url: str, origin: str, rows: int) -> str:
+    """A TOML file for lines that are event sequences, of so many types; the other arguments as of `configuration`."""
+    of_sequences = (
+        "[[model]]",
+        f"name = {_string(name)}",
+        'learner = "prompt_tpp"                 # of each key, the type and the time of its next event',
+        f"topic = {_string(topic)}",
+        'inputs.key = { shape = [], dtype = "bytes" }',
+        *_params_of_types(types),
+    )
+    return "\n".join([*_head(log_url, None, origin, rows), *of_sequences]) + "\n"
+
+
+def _params_of_types(types: int) -> Iterator[str]:
+    """Room for the types of events, where the usual one is little."""
+    if types > _MANY_TYPES:
+        yield ""
+        yield "[model.params]"
+        yield _noted(f"max_types = {1 << (types + types // 2 - 1).bit_length()}", f"{types:,} in the sample")
+
+
 def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Iterator[str]:
     sample = f"{counted(rows, 'row')} of {_one_line(origin)}"
     yield f"# Made from a sample: {sample}. Everything below is a guess: read it once."
@@ -63,9 +86,12 @@ def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Ite
 def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[str]:
     kinds = {column: one.kind for column, one in guessed.columns.items()}
     key = None if own_form else key_of_events(kinds, guessed.task == "classification", guessed.time)
+    clicks = None if own_form or key else of_clicks(kinds, guessed.time, guessed.likings)
     yield "[[model]]"
     yield f"name = {_string(name)}"
-    if key is None:
+    if clicks is not None:
+        yield _noted('learner = "error_memory"', "of users and items, how likely the label is 1; others: docs/learners")
+    elif key is None:
         ids = (
             None
             if own_form
@@ -82,10 +108,15 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     least = 1 if key is None else getattr(find("prompt_tpp"), "least_batch_events", 1)
     usual = "learned at once: one by one while the stream is slow, up to 256 in a backlog"
     yield _noted('# batch_events = "auto"', usual if least == 1 else f"of this learner always {least} events at once")
+    if key is not None:
+        yield from _params_of_types(guessed.classes)
     if guessed.task == "regression":
         yield ""
         yield "[model.params]"
         yield 'task = "regression"                    # the label is a number'
+    if guessed.envelope:
+        yield ""
+        yield f"# {guessed.envelope}."
     if not own_form:
         yield ""
         yield "[model.fields]                         # where the parts of an event stand in a record"
@@ -102,6 +133,13 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     if key is not None:
         yield _noted(f"key = {column_of(key)}", guessed.columns[key].note)
         yield "# To predict the type from columns, whatever came before, write above and instead of the column:"
+        yield '# learner = "ridge"'
+        yield from (f"# {_key(column)} = {_column(one)}" for column, one in guessed.columns.items())
+        return
+    if clicks is not None:
+        for role, column in zip(("user", "item"), clicks):
+            yield _noted(f"{role} = {column_of(column)}", guessed.columns[column].note)
+        yield "# To predict the label from columns as they are, write above and instead of these two:"
         yield '# learner = "ridge"'
         yield from (f"# {_key(column)} = {_column(one)}" for column, one in guessed.columns.items())
         return
@@ -144,6 +182,8 @@ def _noted(line: str, note: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_key(name)} = {_value(one)}' for name, one in value.items())} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     return _string(value) if isinstance(value, str) else str(value)

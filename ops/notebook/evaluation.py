@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.labels import left_out_text, when_known, why_unanswered
+from thalweg.ops.replay.labels import left_out_text, unknown_class_text, when_known, why_unanswered
 from thalweg.ops.replay.replay import Replayed, replay_events
 from thalweg.ops.replay.report import draw
 from thalweg.proto.bounds.counted import counted
@@ -102,6 +102,7 @@ class Evaluation:
             else ""
         )
         missing += f"; not in all figures: {left_out_text(self.replayed)}" if self.left_out else ""
+        missing += f"; {told}" if (told := unknown_class_text(self.replayed)) else ""
         begun = f"; it had learned {counted(self.began_after, 'event')} before" if self.began_after else ""
         what = f"{html.escape(self.replayed.model.learner)}, {counted(self.replayed.events, 'row')}"
         what += f", labels known {when_known(self.replayed)}{missing}"

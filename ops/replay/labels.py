@@ -5,6 +5,7 @@ from __future__ import annotations
 from thalweg.ops.replay.replay import Replayed
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.task import task_of
+from thalweg.stream.evaluation.grading import LARGEST_LOSS
 
 _BEYOND = "another order of magnitude than all others"
 
@@ -29,8 +30,18 @@ def why_unanswered(done: Replayed) -> str:
 
 def left_out_text(done: Replayed) -> str:
     """What figures over all events leave out."""
-    what = "a class that hardly ever came" if task_of(done.learner.predictor()).label == "class" else _BEYOND
-    return f"{counted(done.left_out, 'row')} of {what}"
+    if task_of(done.learner.predictor()).label == "class":
+        return f"{counted(done.left_out, 'row')} of a class that hardly ever came; accuracy and log_loss count them"
+    return f"{counted(done.left_out, 'row')} of {_BEYOND}"
+
+
+def unknown_class_text(done: Replayed) -> str:
+    """What log-loss is without the rows of classes that nobody could know; empty: there are none."""
+    known = done.log_loss_of_known
+    if known is None or not done.unknown_class:
+        return ""
+    rows = counted(done.unknown_class, "row")
+    return f"log_loss counts {rows} of a class that was not known yet, {LARGEST_LOSS:.1f} each; without: {known:.4f}"
 
 
 def why_nothing_graded(done: Replayed) -> str:

@@ -28,6 +28,7 @@ from thalweg.proto.rejected import Rejected
 from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
+from thalweg.stream.evaluation.grading import LARGEST_LOSS
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.exceptions import first_line
@@ -62,6 +63,8 @@ class Replayed:
     """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     left_out: int = 0
     """Events that figures over all events leave out: of another order of magnitude, or of a very rare class."""
+    unknown_class: int = 0
+    """Answered events of a class that the model could not know yet: log-loss counts each as the largest there is."""
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -88,6 +91,13 @@ class Replayed:
     def unusable(self) -> int:
         """Lines that could not be used."""
         return sum(self.reasons.values())
+
+    @property
+    def log_loss_of_known(self) -> float | None:
+        """Log-loss without the events of a class that the model could not know yet; None: there is none."""
+        mean, count = self.evaluation.metrics().get("log_loss"), self.evaluation.graded
+        known = count - self.unknown_class
+        return None if mean is None or not known else (mean * count - LARGEST_LOSS * self.unknown_class) / known
 
     @property
     def hints(self) -> list[str]:
@@ -129,6 +139,8 @@ class Replayed:
             "unusable": self.unusable,
             "unanswered": self.unanswered,
             "left_out": self.left_out,
+            "unknown_class": self.unknown_class,
+            "log_loss_of_known": self.log_loss_of_known,
             "batch_events": self.batch_events,
             "delay_events": self.delay_events,
             "seconds": self.seconds,
@@ -306,6 +318,7 @@ def _fold(
     done.continual = monitor.continual.metrics()
     done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
     done.unanswered, done.left_out = monitor.live.unanswered, monitor.live.left_out
+    done.unknown_class = monitor.live.unknown_class
     if done.events:
         _point(done)
 

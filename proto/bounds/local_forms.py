@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 NUMBER_FORMATS = ("1,234.5", "1.234,5")
 """How numbers are written: what groups thousands, and what comes before the decimals. Spaces and apostrophes group in
 both, and a currency or a percent sign beside the number is left out. A unit may follow, `1,234.5 kg`: it is left out
-where it is written, and another one is no number."""
+where it is written, and another one is no number, unless it is told how much it is."""
 
 _CODES = (
     "AED|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NOK|NZD|PHP|PLN|RON|RUB|SAR"
@@ -21,7 +21,7 @@ SIGNS = rf"(?:[%‰$€£¥₹₽₩₺₴₪฿₫]|[A-Z]{{1,2}}\$|{_CODES}|kr\
 _SPACE = r"[ \u00a0\u2009\u202f]"
 _SHAPE = (
     rf"(?P<minus>[-+−]?){_SPACE}?(?:{SIGNS}{_SPACE}?)?(?P<inner>[-+−]?)"
-    r"(?P<whole>\d{1,3}(?:[GROUPS]\d{3})+|\d*)(?:DECIMAL(?P<part>\d*))?"
+    r"(?P<whole>[1-9]\d{0,2}(?:[GROUPS]\d{3})+INDIA|\d*)(?:DECIMAL(?P<part>\d*))?"
     rf"(?:{_SPACE}?{SIGNS})?"
 )
 
@@ -32,7 +32,9 @@ _WITH_UNIT = re.compile(rf"[-+−(]?{_SPACE}?\d(?:.*[\d.,])?{_SPACE}?({_UNIT.pat
 
 def _shape(groups: str, decimal: str) -> re.Pattern[str]:
     inside = re.escape(groups) + "'’ \u00a0\u2009\u202f"
-    return re.compile(_SHAPE.replace("GROUPS", inside).replace("DECIMAL", re.escape(decimal)))
+    twos = r"|[1-9]\d?(?:,\d\d)+,\d{3}" if groups == "," else ""  # as in India: 12,34,567
+    shape = _SHAPE.replace("GROUPS", inside).replace("INDIA", twos).replace("DECIMAL", re.escape(decimal))
+    return re.compile(shape)
 
 
 _SHAPES = {"1,234.5": _shape(",", "."), "1.234,5": _shape(".", ",")}
@@ -52,14 +54,23 @@ def unit_of(text: str) -> str:
     return found[1] if found and not re.fullmatch(SIGNS, found[1]) else ""
 
 
-def local_number(text: str, form: str) -> float:
+def local_number(text: str, form: str, units: Sequence[tuple[str, float]] = ()) -> float:
     """The number that a text is in a format: `12 %` is 12, `($5)` is -5 as in accounts.
+
+    Args:
+        text: The text.
+        form: Its format, with its unit if there is one.
+        units: Other units that may follow, and how many of the format's unit one is.
 
     Raises:
         ValueError: It is none.
     """
     base, unit = parted_format(form)
-    bare = text.strip().removesuffix(unit).rstrip() if unit else text.strip()
+    bare, factor = text.strip(), 1.0
+    if units and (other := unit_of(bare)) != unit:
+        factor = dict(units).get(other, 1.0)
+        unit = other if other in dict(units) else unit
+    bare = bare.removesuffix(unit).rstrip() if unit else bare
     if in_brackets := bare.startswith("(") and bare.endswith(")"):
         bare = bare[1:-1].strip()
     found = _SHAPES[base].fullmatch(bare)
@@ -68,6 +79,7 @@ def local_number(text: str, form: str) -> float:
         raise ValueError(f"no number such as {form}: {text!r:.40}")
     whole = "".join(filter(str.isdigit, found["whole"]))
     value = float(f"{whole or 0}.{found['part'] or 0}")
+    value = value if factor == 1.0 else float(f"{value * factor:.15g}")  # 121 g are 0.121 kg, as if written so
     return -value if in_brackets or signs in (["-"], ["−"]) else value
 
 

@@ -52,6 +52,8 @@ class Column:
     format: str = ""
     """How texts are written. `numeric`: one of `local_forms.NUMBER_FORMATS`; `datetime`: a pattern of `strptime`, in
     UTC if it has no zone; empty: as in programs, `1234.5` and RFC 3339."""
+    units: tuple[tuple[str, float], ...] = ()
+    """`numeric` with a `format`: other units that may follow a number, and how many of the format's unit one is."""
     length: int = 0
     """`list` of numbers: how many; 0: a list of texts."""
 

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.json_numbers import has_such_numbers, strict_json
 from thalweg.proto.bounds.number_range import refused
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.decode_json import check_depth
 from thalweg.proto.event import Batch, Decoded
-from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
+from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of, json_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.assembly import assemble
@@ -104,6 +105,18 @@ class RowDecoder:
     def _values(self, texts: Sequence[bytes]) -> dict[str, Values]:
         """The values of each input and part. Raises Refused when any record is invalid."""
         check_depth(texts)
+        if (found := self._together_of(texts)) is not None:
+            return found
+        if not self._plain and any(map(has_such_numbers, texts)):
+            texts = list(map(strict_json, texts))
+            if (found := self._together_of(texts)) is not None:
+                return found
+        if len(texts) > 1:
+            raise Refused("malformed", "")  # one of them is, or differs from the others; `salvage` finds which
+        return self._alone(texts[0])
+
+    def _together_of(self, texts: Sequence[bytes]) -> dict[str, Values] | None:
+        """The values of records of one form; None if one is of another, or invalid."""
         for extraction in (self._own, self._rows):
             if extraction is None:
                 continue
@@ -113,9 +126,7 @@ class RowDecoder:
                 continue
             if extraction is self._own or self._mapping is not None or self._all_are_rows(found):
                 return found
-        if len(texts) > 1:
-            raise Refused("malformed", "")  # one of them is, or differs from the others; `salvage` finds which
-        return self._alone(texts[0])
+        return None
 
     def _all_are_rows(self, found: dict[str, Values]) -> bool:
         """Whether none of many records without a mapping has `inputs`, and each has a column."""
@@ -192,10 +203,17 @@ def _object(text: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        reason = "non_finite" if b"NaN" in text or b"Infinity" in text or "out of range" in str(error) else "malformed"
-        raise Refused(
-            "non_finite" if reason == "non_finite" else "malformed", fault_of(text, error)[:_LONGEST_DETAIL]
-        ) from error
+        if not has_such_numbers(text) and "out of range" not in str(error):
+            raise Refused("malformed", fault_of(text, error)[:_LONGEST_DETAIL]) from error
+        found = _with_such_numbers(text, error)
     if not isinstance(found, dict):
         raise Refused("malformed", f"expected a JSON object, got {shown(found)}")
     return found
+
+
+def _with_such_numbers(text: bytes, error: Exception) -> Any:
+    """What Python reads: NaN, and infinities, also for numbers that are too large; their columns judge them."""
+    try:
+        return json_of(text)
+    except ValueError:
+        raise Refused("malformed", fault_of(text, error)[:_LONGEST_DETAIL]) from error

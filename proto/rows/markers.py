@@ -27,7 +27,7 @@ def _markers(given: tuple[str, ...]) -> _Markers:
             numbers.append(float(text))
         except ValueError:
             continue
-    return _Markers(frozenset(given), tuple(number for number in numbers if np.isfinite(number)))
+    return _Markers(frozenset(given), tuple(number for number in numbers if number == number))
 
 
 def unmarked(column: Column, values: Values) -> Values:

@@ -84,16 +84,20 @@ def _values(column: Column, spec: TensorSpec, array: Array) -> Array:
         if spec.shape:  # texts for a list of numbers
             return array
         return column_array(column, _texts(column, array.tolist()))
+    if array.dtype.kind == "b" and column.kind in ("numeric", "list"):
+        column_array(replace(column, kind="numeric", length=0), array.reshape(-1)[:1].tolist())  # refuses them by name
     numbers: Array = array.astype(np.float64, copy=False)
     flat = numbers.reshape(-1)
     if column.kind in ("datetime", "boolean"):
         return column_array(replace(column, unit="auto"), flat.tolist()).reshape(numbers.shape)
-    if np.isinf(flat).any():
+    if column.missing_values:
+        numbers = unmarked_numbers(column, numbers)
+    if np.isinf(numbers).any():
         raise Refused(
             "non_finite",
             f"input {column.name!r:.80}: expected finite numbers, or NaN where one is missing, got infinity",
         )
-    return unmarked_numbers(column, numbers) if column.missing_values else numbers
+    return numbers
 
 
 def _texts(column: Column, values: Sequence[Any]) -> Sequence[Any]:

@@ -7,6 +7,7 @@ refused with the column, what was expected and what came. `None`, NaN and an emp
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,9 @@ import msgspec
 import numpy as np
 
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
-from thalweg.proto.bounds.local_forms import local_number, local_time
+from thalweg.proto.bounds.local_forms import local_number, local_time, parted_format, unit_of
 from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
@@ -27,13 +29,14 @@ from thalweg.proto.rows.markers import unmarked, unmarked_numbers
 from thalweg.proto.rows.paths import shown
 from thalweg.proto.schema import Array
 
-_NUMBERS = {float, int, bool, type(None)}
+_NUMBERS = {float, int, type(None)}
 _MISSING_NUMBERS = {"", "nan", "na", "n/a", "null", "none"}
 _OF_A_NUMBER = set("0123456789+-.eE \t")
 _TRUTH = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "1.0"), 1.0),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0", "0.0"), 0.0),
 }
+_DIGITS_ALONE = re.compile("(%[YmdHMS])+")
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -50,7 +53,7 @@ def column_array(column: Column, values: Values) -> Array:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is, 1 and 0 for true and false; None if it stands for a missing one.
+    """The number that a text is; None if it stands for a missing one.
 
     Raises:
         ValueError: It is none of these.
@@ -58,8 +61,6 @@ def number_of(text: str) -> float | None:
     text = text.strip()
     if text.lower() in _MISSING_NUMBERS:
         return None
-    if text.lower() in ("true", "false"):
-        return float(text.lower() == "true")
     if "_" in text or not text.isascii():  # Python takes these for numbers
         raise ValueError
     return float(text)
@@ -98,9 +99,17 @@ def _from_local(column: Column, text: str) -> float | None:
     if text.strip().lower() in _MISSING_NUMBERS:
         return None
     try:
-        return local_number(text, column.format)
+        return local_number(text, column.format, column.units)
     except ValueError:
-        raise _refused(column, f"a number such as {column.format}", text) from None
+        raise _refused(column, f"a number such as {column.format}{_of_units(column, text)}", text) from None
+
+
+def _of_units(column: Column, text: str) -> str:
+    """What a number of another unit needs, for a message."""
+    unit, own = unit_of(text), parted_format(column.format)[1]
+    known = " ".join(f"or in {one}," for one, _ in column.units)
+    ask = f"how many {own} one {unit} is" if own else f"how much one {unit} is"
+    return f" {known} (units = {{ {unit} = … }} says {ask})" if unit and unit != own else ""
 
 
 def _number(column: Column, value: Any) -> float:
@@ -111,13 +120,14 @@ def _number(column: Column, value: Any) -> float:
         if isinstance(value, str):
             found = number_of(value)
             return math.nan if found is None else found
-        if isinstance(value, bool | int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     except ValueError:
         pass
     except OverflowError:
         raise _refused(column, "a finite number", value, "non_finite") from None
-    raise _refused(column, "a number", value)
+    truth = isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("true", "false"))
+    raise _refused(column, 'a number (true and false are of kind = "boolean")' if truth else "a number", value)
 
 
 def _boolean(column: Column, values: Values) -> Array:
@@ -201,6 +211,8 @@ def _bounded(column: Column, encoded: list[bytes]) -> Array:
 def _datetime(column: Column, values: Values) -> Array:
     if isinstance(values, Moments):
         return values.seconds()
+    if column.format and _DIGITS_ALONE.fullmatch(column.format):  # 20261231 is a date, and no time of 1970
+        values = [_digits(value) for value in map(_alone, values)]
     if column.unit != "rfc3339" and set(map(type, values)) <= {int, float, type(None)}:  # the usual case
         try:
             numbers = np.array(values, dtype=np.float64)
@@ -210,6 +222,13 @@ def _datetime(column: Column, values: Values) -> Array:
         if not (np.abs(seconds) >= MAX_SECONDS).any():  # NaN is missing
             return seconds
     return np.array([_moment(column, value) for value in values], dtype=np.float64)
+
+
+def _digits(value: Any) -> Any:
+    """A whole number as its digits, as dates without signs between their parts are also written."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value % 1:
+        return value
+    return str(int(value))
 
 
 def _signed_seconds(numbers: Times, unit: str) -> Times:
@@ -301,7 +320,7 @@ def _unpacked(column: Column, text: str, wanted: str) -> Any:
     if not text.strip():
         return None
     try:
-        found = msgspec.json.decode(text)
+        found = msgspec.json.decode(strict_json(text.encode(errors="surrogatepass")))
         return unmarked(column, [found])[0] if column.missing_values else found
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _refused(column, wanted, text) from None

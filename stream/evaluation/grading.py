@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -208,6 +209,10 @@ def finite(scores: Array) -> NDArray[np.float64]:
     if not np.isfinite(wide).all():
         np.nan_to_num(wide, copy=False, posinf=1e300, neginf=-1e300)
     return wide
+
+
+LARGEST_LOSS = -math.log(_SMALLEST_PROBABILITY)
+"""Log-loss of an event whose class was given no probability."""
 
 
 def log_losses(given: Floats) -> Floats:

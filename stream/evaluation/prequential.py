@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State, under
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.strays import strays
-from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import BUILT_IN, Task, task_of
 from thalweg.stream.evaluation.figures.bounds import Bound, positive_bound
@@ -38,6 +38,7 @@ from thalweg.stream.evaluation.grading import (
     joined_column,
     log_losses,
 )
+from thalweg.stream.evaluation.served_answers import without_labels
 from thalweg.stream.evaluation.tasks import grading_of
 
 _AT_ONCE = 4096  # events that are added to the figures together: a hundred small arrays cost as much as a large one
@@ -87,7 +88,7 @@ class Prequential:
         self._recent = RecentWindow(window_events)
         self._waiting: list[Graded] = []
         self._waiting_events = self._waiting_scores = 0
-        self.unanswered = 0
+        self.unanswered = self.unknown_class = 0
         self.grades = None
         self._hidden: NDArray[np.intp] | None = None  # rows of the latest micro-batch that got no answer
         if task is not None:
@@ -97,6 +98,8 @@ class Prequential:
     """The grades of the latest micro-batch; None if nothing in it was graded."""
     unanswered: int
     """Labelled events that got no answer because the model had learned too little to have one; in no other figure."""
+    unknown_class: int
+    """Answered events of a class not known yet, in `metrics`: log-loss counts `grading.LARGEST_LOSS` for each."""
 
     @property
     def graded(self) -> int:
@@ -166,12 +169,7 @@ class Prequential:
         self._hidden = rows
         if isinstance(labels, ClassLabels):
             self._numbers.of(labels, np.flatnonzero(labels.codes >= 0))  # classes are numbered as they come
-            codes = labels.codes.copy()
-            codes[rows] = -1
-            return replace(batch, labels=ClassLabels(codes, labels.names))
-        values = labels.values.copy()
-        values[rows] = np.nan
-        return replace(batch, labels=NumberLabels(values))
+        return replace(batch, labels=without_labels(labels, rows))
 
     def add(self, graded: Graded, starts: NDArray[np.intp]) -> None:
         """Add the grades of micro-batches that were graded elsewhere.
@@ -269,8 +267,7 @@ class Prequential:
             "scores": self._scores,
             "ranked": self._two.names,
         }
-        if self.unanswered:
-            meta["unanswered"] = self.unanswered
+        meta |= {name: count for name in _COUNTERS if (count := getattr(self, name))}
         return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
 
     def restore(self, state: State) -> None:
@@ -297,7 +294,8 @@ class Prequential:
         }
         names = meta.get("ranked", meta["classes"][:2])
         self._two, self._calibration = TwoClasses.of(tensors, names, int(self._seen.sum())), Calibration.of(tensors)
-        self._scores, self.unanswered = meta.get("scores", False), meta.get("unanswered", 0)
+        self._scores = meta.get("scores", False)
+        self.unanswered, self.unknown_class = map(meta.get, _COUNTERS, (0, 0))
         self._recent = RecentWindow(self._recent.size)
         if meta["window_events"] == self._recent.size:
             pushed = self._graded - meta.get("window_begun", 0)
@@ -443,7 +441,7 @@ class Prequential:
         found = {}
         if alike.probabilities:
             known = np.flatnonzero(column >= 0)
-            given = np.zeros(len(column))
+            given, self.unknown_class = np.zeros(len(column)), self.unknown_class + len(column) - len(known)
             given[known] = finite(scores[known, column[known]])  # 0 for an unknown class
             found["log_loss"] = log_losses(given)
             self._means.add("log_loss", found["log_loss"], starts)
@@ -459,4 +457,5 @@ class Prequential:
         return found
 
 
+_COUNTERS = ("unanswered", "unknown_class")
 _KEPT = ("correct", "label", "squared", "absolute", "size", "label_size", "event")

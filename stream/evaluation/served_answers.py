@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.answer import Answer
-from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task, task_of
 
@@ -161,3 +162,14 @@ class _WithClasses:
 
     def state(self) -> State:
         return self.present.state()
+
+
+def without_labels(labels: Labels, rows: NDArray[np.intp]) -> Labels:
+    """The labels of many events, of which these rows have none any more."""
+    if isinstance(labels, ClassLabels):
+        codes = labels.codes.copy()
+        codes[rows] = -1
+        return ClassLabels(codes, labels.names)
+    values = labels.values.copy()
+    values[rows] = np.nan
+    return NumberLabels(values)

@@ -8,13 +8,14 @@ import msgspec
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.json_numbers import strict_json
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.cloudevents import from_structured, is_structured
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels
 from thalweg.proto.framing.framing import MAGIC, Unframing
-from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
+from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of, json_of
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import name_of
@@ -58,7 +59,7 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     Id and label have the names of `Schema.fields`, if there are any; what is not found there may have our own name.
     They may be the data of a CloudEvent.
     """
-    value = (value or b"").removeprefix(BYTE_ORDER_MARK)
+    value = strict_json((value or b"").removeprefix(BYTE_ORDER_MARK))
     if len(value) > MAX_LABEL_RECORD_BYTES:
         raise Refused("too_large", f"expected at most {MAX_LABEL_RECORD_BYTES} bytes, got {len(value)}")
     if too_deep(value):
@@ -106,7 +107,7 @@ def _own(value: bytes) -> tuple[Any, Any]:
 
 
 def _mapped(value: bytes, fields: FieldMapping) -> tuple[Any, Any]:
-    record = msgspec.json.decode(value)
+    record = _record(value)
     if not isinstance(record, dict):
         raise Refused("malformed", f"expected a JSON object, got {shown(record)}")
     id, label = (
@@ -116,6 +117,13 @@ def _mapped(value: bytes, fields: FieldMapping) -> tuple[Any, Any]:
     if id is None and label is None:
         return _own(value)
     return id, label
+
+
+def _record(value: bytes) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.ValidationError:  # a number too large, perhaps in a field that nobody asked for
+        return json_of(value)
 
 
 def joined_event(schema: Schema, id: str, label: Any, value: bytes) -> Message:

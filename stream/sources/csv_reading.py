@@ -15,6 +15,8 @@ from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_TEXT_BYTES
 from thalweg.proto.rejected import Refused
 
+_MOST_COMMENTS = 1000
+_NUMBER = re.compile(rb"(^|[,;\t|])\s*[-+]?\d[\d.,]*\s*([,;\t|]|$)")
 _SEPARATOR = re.compile(rb'"?sep=([^"A-Za-z0-9])"?', re.IGNORECASE)
 
 
@@ -44,15 +46,28 @@ class Row(NamedTuple):
 def told_delimiter(lines: Iterable[bytes]) -> tuple[str, int, Iterator[bytes]]:
     """The delimiter that a first line `sep=;` tells, as Excel reads and some programs write it.
 
+    Lines before the header that begin with `#`, as some programs write them, are skipped; one that has as many columns
+    as the line after it, in which numbers stand, is the header.
+
     Returns:
-        The delimiter, empty if there is no such line; how many lines it takes; the lines after it.
+        The delimiter, empty if there is no such line; how many lines are skipped; the lines after them.
     """
     rest = iter(lines)
     first = next(rest, b"")
     found = _SEPARATOR.fullmatch(first.strip(b"\r\n"))
-    if found is None:
-        return "", 0, chain([first] if first else [], rest)
-    return found[1].decode("latin-1"), 1, rest
+    if found is not None:
+        return found[1].decode("latin-1"), 1, rest
+    skipped: list[bytes] = []
+    while first.startswith(b"#") and len(skipped) < _MOST_COMMENTS:
+        skipped.append(first)
+        first = next(rest, b"")
+    if skipped and (not first or (_parts(skipped[-1]) == _parts(first) != (0, 0, 0, 0) and _NUMBER.search(first))):
+        return "", len(skipped) - 1, chain([skipped[-1]], [first] if first else [], rest)
+    return "", len(skipped), chain([first] if first else [], rest)
+
+
+def _parts(line: bytes) -> tuple[int, ...]:
+    return tuple(map(line.count, (b",", b";", b"\t", b"|")))
 
 
 def csv_rows(lines: Iterable[bytes], delimiter: str = ",", before: int = 0) -> Iterator[Row]:

@@ -25,6 +25,7 @@ from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_events
 from thalweg.stream.sources.csv_events import csv_events
 from thalweg.stream.sources.csv_reading import FileError, unreadable
 from thalweg.stream.sources.encodings import utf8_fault, utf8_lines
+from thalweg.stream.sources.json_files import json_lines
 from thalweg.stream.sources.mapping import CsvMapping
 from thalweg.stream.sources.packed import DAMAGED, ENDINGS, opened
 from thalweg.stream.sources.presence import noting_absent
@@ -32,6 +33,8 @@ from thalweg.stream.sources.sequence_files import holds_sequences, sequence_even
 
 JSON_KINDS = ("jsonl", "ndjson", "json")
 """Suffixes of files of JSON lines."""
+_OF_TEXTS = ("txt", "text", "data", "dat", "log")
+"""Suffixes that do not say what a text holds."""
 STANDARD_INPUT = Path("-")
 """Stands for standard input."""
 
@@ -100,9 +103,11 @@ def _parts(
         first = next(lines, b"")
         lines = chain([first] if first else [], lines)
         if path == STANDARD_INPUT:
-            kind = "jsonl" if first.lstrip()[:1] in (b"{", b"[") else "csv"
+            kind = kind_of_text(first)
         if kind in JSON_KINDS:
-            check_json_lines(path, first)
+            lines = json_lines(path, lines)
+            first = next(lines, b"")
+            lines = chain([first] if first else [], lines)
         if kind in JSON_KINDS and holds_sequences(first):
             yield from sequence_events(path, lines, schema, mapping.time_unit, limit, chunk)
         elif kind in JSON_KINDS:
@@ -132,7 +137,7 @@ def read_labels(
     """
     file_kind(path, *JSON_KINDS)
     with text_lines(path, encoding) as lines:
-        numbered = enumerate(islice(lines, limit), 1)
+        numbered = enumerate(islice(json_lines(path, lines), limit), 1)
         while part := list(islice(numbered, chunk)):
             found = LabelLines([], [])
             for number, line in part:
@@ -145,25 +150,26 @@ def read_labels(
             yield found
 
 
-def check_json_lines(path: Path, first: bytes) -> None:
-    """Raises FileError for a file that is one JSON list; `first` is its first line.
-
-    A line that is a whole list without objects, as `[]` or `[1, 2]`, is an invalid record like any other.
-    """
-    begun = first.strip()
-    if begun.startswith(b"[") and (not begun.endswith(b"]") or b"{" in begun):
-        raise FileError(f"{path}: expected one JSON object a line, got a list; `jq -c '.[]'` writes its elements so")
+def kind_of_text(first: bytes) -> str:
+    """What a text file holds, by its first line: JSON or CSV."""
+    return "jsonl" if first.lstrip()[:1] in (b"{", b"[") else "csv"
 
 
 def file_kind(path: Path, *kinds: str) -> str:
-    """The suffix of a file, one of `kinds`; of standard input the first. Raises FileError for another."""
+    """The suffix of a file, one of `kinds`; of standard input the first. A text of another name, as `.txt` or none, is
+    what its first line says. Raises FileError for another.
+    """
     if path == STANDARD_INPUT:
         return kinds[0]
     if path.is_dir():
         raise FileError(f"{path}: expected a file, got a folder")
     name = path.name.lower()
     packed_as = next((ending for ending in ENDINGS if name.endswith(ending)), "")
-    kind = name.removesuffix(packed_as).rpartition(".")[2]
+    bare = name.removesuffix(packed_as)
+    kind = bare.rpartition(".")[2]
+    if (kind in _OF_TEXTS or "." not in bare) and path.is_file() and {"csv", "jsonl"} <= {*kinds}:
+        with text_lines(path, "") as lines:
+            return kind_of_text(next(lines, b""))
     if kind not in kinds or (kind in ARROW_KINDS and packed_as):
         names = [f".{one}" for one in kinds]
         packed = f" (those of text also with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]})"

@@ -6,15 +6,16 @@ import bz2
 import gzip
 import io
 import lzma
+import zipfile
 from pathlib import Path
 from typing import IO, TypeAlias, cast
 
 from thalweg.stream.sources.csv_reading import FileError
 
-BinaryFile: TypeAlias = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
-ENDINGS = (".gz", ".bz2", ".xz")
+BinaryFile: TypeAlias = IO[bytes] | zipfile.ZipExtFile | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+ENDINGS = (".gz", ".bz2", ".xz", ".zip")
 """Of names of compressed text files."""
-DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError)
+DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
 """What reading a compressed file raises if it is damaged or ends early, besides `zlib.error` and OSError."""
 
 _KINDS = (
@@ -49,7 +50,29 @@ def opened(file: IO[bytes], path: Path) -> BinaryFile:
         return bz2.BZ2File(buffered)
     if begin.startswith(b"\xfd7zXZ\0"):
         return lzma.LZMAFile(buffered)
+    if begin.startswith(b"PK\x03\x04") and (member := _only_member(buffered, path)) is not None:
+        return member
     for mark, what in _KINDS:
         if begin.startswith(mark) or (mark.startswith(b"<") and begin.lower().startswith(mark)):
             raise FileError(f"{path}: expected text, got {what}")
     return buffered
+
+
+def _only_member(file: BinaryFile, path: Path) -> zipfile.ZipExtFile | None:
+    """The one file in an archive, as data are often handed out; None where it is a workbook, or cannot be read."""
+    try:
+        archive = zipfile.ZipFile(cast("IO[bytes]", file))
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return None
+    names = [
+        one.filename for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")
+    ]
+    if "[Content_Types].xml" in names:
+        return None
+    if len(names) != 1:
+        shown = ", ".join(names[:5])
+        raise FileError(f"{path}: expected a ZIP archive of one file, got {len(names)}: {shown:.300}; unpack it")
+    try:
+        return cast("zipfile.ZipExtFile", archive.open(names[0]))
+    except RuntimeError as error:  # it needs a password
+        raise FileError(f"{path}: {error}") from None

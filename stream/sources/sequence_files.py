@@ -2,15 +2,18 @@
 
 A line is a JSON object with `key`, the times `t` (ascending) and the types `k`, the usual format of
 point-process data sets; a list `dt` of gaps takes precedence over differences of `t`. If all sequences start at 0, they
-are started one after the other, some twenty at a time; others start at their own times.
+are started one after the other, some twenty at a time; others start at their own times. The names of EasyTPP's data
+sets (`seq_idx`, `time_since_start`, `type_event`) are taken as well.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,8 @@ from thalweg.stream.sources.csv_reading import FileError
 
 _KEY = {"key": ("bytes", ())}
 _AT_A_TIME = 20.0
+_NAMES = {"key": "seq_idx", "t": "time_since_start", "k": "type_event"}
+"""Ours, and those of EasyTPP."""
 
 
 def holds_sequences(line: bytes) -> bool:
@@ -38,7 +43,23 @@ def holds_sequences(line: bytes) -> bool:
         found = json.loads(line)
     except (ValueError, RecursionError):
         return False
+    found = _renamed(found)
     return isinstance(found.get("t"), list) and isinstance(found.get("k"), list)
+
+
+def types_of_sequences(lines: Iterable[bytes]) -> tuple[int, set[str]]:
+    """How many of these lines are sequences, and the types of their events."""
+    count, types = 0, set()
+    for line in lines:
+        with suppress(Refused, ValueError, OverflowError):
+            types.update(_sequence(line.strip(), 1.0)[2])
+            count += 1
+    return count, types
+
+
+def _renamed(found: dict[str, Any]) -> dict[str, Any]:
+    """With our own names; they take precedence."""
+    return {ours: found[theirs] for ours, theirs in _NAMES.items() if theirs in found} | found
 
 
 def sequence_events(
@@ -88,6 +109,7 @@ def _sequence(line: bytes, time_unit: float) -> tuple[str, NDArray[np.float64], 
     if too_deep(line):
         raise ValueError(f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
     found = json_of(line)
+    found = _renamed(found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
         raise ValueError("expected an object with key, t and k")
     key = name_of("key", "bad_key", found["key"])

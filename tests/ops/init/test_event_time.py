@@ -64,7 +64,7 @@ def test_a_file_of_arrow_is_sampled_as_the_same_rows_of_json(kind: str, tmp_path
     table = pa.table(
         {
             "born": [date.fromisoformat(day) for day in BORN],
-            "address": [{"zip": row % 5} for row in range(90)],
+            "address": [{"floor": row % 5} for row in range(90)],
             "raw": [b"\xff"] * 90,
             "label": [row % 2 == 0 for row in range(90)],
         }
@@ -80,8 +80,8 @@ def test_a_file_of_arrow_is_sampled_as_the_same_rows_of_json(kind: str, tmp_path
     found = guess(sample)
 
     assert len(sample.rows) == 50
-    assert (sample.rows[0]["born"], sample.names) == (BORN[0], ["born", "address.zip", "raw", "label"])
-    assert {name: one.kind for name, one in found.columns.items()} == {"born": "datetime", "address.zip": "numeric"}
+    assert (sample.rows[0]["born"], sample.names) == (BORN[0], ["born", "address.floor", "raw", "label"])
+    assert {name: one.kind for name, one in found.columns.items()} == {"born": "datetime", "address.floor": "numeric"}
     assert (found.label, found.time, "neither numbers nor texts" in found.left_out["raw"]) == ("label", "", True)
 
 

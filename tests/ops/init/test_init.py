@@ -17,7 +17,8 @@ from tests.proto.framing.test_framing import avro, framed, written
 from tests.stream.registry.test_schemas import InMemoryRegistry
 from thalweg.ops.cli import init
 from thalweg.ops.config.config import load
-from thalweg.ops.init.guess import guess, kind_of
+from thalweg.ops.init.guess import guess
+from thalweg.ops.init.kinds import kind_of
 from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_sample
 from thalweg.ops.init.write import configuration
 from thalweg.ops.replay.replay import replay
@@ -121,7 +122,7 @@ def test_a_few_odd_values_leave_a_column_numeric():
     values: list[object] = [n / 7 for n in range(1000)]
     found = kind_of("total", [*values, "lots"], 1001)
     assert found is not None
-    assert (found.kind, "lots" in found.note) == ("numeric", True)
+    assert (found.kind, "lots" in found.doubt) == ("numeric", True)
 
 
 NUMBERS = [n / 7 for n in range(40)]
@@ -202,7 +203,7 @@ def test_a_name_with_dots_is_a_topic(tmp_path: Path):
 
 def test_without_a_column_like_a_label_the_columns_are_named():
     rows: list[dict[str, object]] = [{"a": number, "b": number / 7} for number in range(50)]
-    with pytest.raises(Failed, match=r"--label; there are: a, b"):
+    with pytest.raises(Failed, match=r"--label b for example; there are: a, b"):
         guess(json_sample(_lines(rows), 1000))
 
 

@@ -15,7 +15,8 @@ from thalweg.models.columns.settings import columns_of
 from thalweg.models.contract.learner import ParamsError
 from thalweg.ops.cli import init
 from thalweg.ops.config.config import load
-from thalweg.ops.init.guess import Guess, guess, kind_of
+from thalweg.ops.init.guess import guess
+from thalweg.ops.init.kinds import Guess, kind_of
 from thalweg.ops.init.sample import Sample
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.failed import Failed
@@ -180,12 +181,81 @@ def test_a_label_of_a_few_local_numbers_is_told_aloud_and_one_of_many_refused() 
     assert "for a regression write them as numbers" in guess(Sample(rows, ["x", "y"]), "y").label_doubt
 
 
-@pytest.mark.parametrize("texts", [["59 GB", "142 MB", "3 kB"], ["1st", "2nd", "3rd"], ["12 kg", "7 g", "9 mg"]])
-def test_numbers_of_several_units_are_texts_and_told_aloud_where_they_are_many(texts: list[str]) -> None:
+@pytest.mark.parametrize("texts", [["1st", "2nd", "3rd"], ["12 kg", "7 km", "9 h"], ["12 crates", "7 boxes"]])
+def test_numbers_of_units_that_measure_different_things_are_texts_and_told_aloud(texts: list[str]) -> None:
     found = kind([f"{place}{text}" for place in range(MANY) for text in texts])
 
     assert found.kind == "hashed"
-    assert "in a form that is not known" in found.doubt
+    unit, other = texts[0].lstrip("0123456789 "), texts[1].lstrip("0123456789 ")
+    assert f'format = "1,234.5 {unit}", units = {{ {other} = … }}' in found.doubt
+
+
+@pytest.mark.parametrize(
+    ("texts", "form", "units", "told", "numbers"),
+    [
+        (["1.5 kg"] * 99 + ["121 g"], "1,234.5 kg", {"g": 0.001}, "1 in g, each 0.001 kg", [1.5, 0.121]),
+        (["1,5 kg"] * 2 + ["121 g"], "1.234,5 kg", {"g": 0.001}, "1 in g, each 0.001 kg", [1.5, 0.121]),
+        (["59 GB", "59 GB", "142 MB"], "1,234.5 GB", {"MB": 0.001}, "1 in MB", [59, 0.142]),
+        (["12 kg", "12"], "1,234.5 kg", None, "1 have no unit, and are taken for kg", [12, 12]),
+        (["12 kg", 12.5], "1,234.5 kg", None, "1 have no unit, and are taken for kg", [12, 12.5]),
+        (["1.2M", "950K", "17"], "1,234.5", {"K": 1e3, "M": 1e6}, "", [1.2e6, 950e3, 17]),
+        (["5 kg"] * 199 + ["2 crates"], "1,234.5 kg", None, "1 in crates: rows with them are refused; units = {", [5]),
+        (["12 %", 0.12], "1,234.5", None, "1 have a percent sign, which is left out, and 1 have none", [12, 0.12]),
+        (["$5.50", "€6.50"], "1,234.5", None, "several currencies", [5.5, 6.5]),
+    ],
+)
+def test_units_of_one_kind_are_made_one_and_told_aloud(
+    texts: list[Any], form: str, units: dict[str, float] | None, told: str, numbers: list[float]
+) -> None:
+    found = kind(texts)
+
+    assert (found.kind, found.options["format"], found.options.get("units")) == ("numeric", form, units)
+    assert told in found.doubt
+    assert bool(found.doubt) == bool(told)
+    column = columns_of({"x": {"kind": found.kind, **found.options}})["x"]
+    assert column_array(column, list(dict.fromkeys(texts))[: len(numbers)]).tolist() == numbers
+
+
+def test_currencies_are_told_although_other_columns_say_how_numbers_are_written() -> None:
+    rows = [{"cost": f"{'$€'[i % 2]}{i},50", "other": f"{i},25", "y": i % 2} for i in range(1, MANY)]
+
+    assert "several currencies" in guess(Sample(rows, ["cost", "other", "y"]), "y").columns["cost"].doubt
+
+
+def test_a_column_of_units_is_written_so_that_it_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, config = tmp_path / "w.csv", tmp_path / "w.toml"
+    lines = [f"{i / 8:.3f} kg,{i % 2}" if i % 9 else f"{i} g,{i % 2}" for i in range(1, 100)]
+    file.write_text("\n".join(["weight,label", *lines, "3 lb,1"]))
+
+    init.run(str(file), log_url=None, label=None, ignore=(), output=config, most=99)
+    done = replay(load(config, {}).model[0], file)
+
+    assert 'weight = { kind = "numeric", format = "1,234.5 kg", units = { g = 0.001 } }' in config.read_text()
+    assert "please check weight: several units: 11 in g, each 0.001 kg" in capsys.readouterr().err
+    assert (done.events, done.unusable) == (99, 1)
+    with pytest.raises(Refused) as refused:
+        column_array(load(config, {}).model[0].named_columns()["weight"], ["3 lb"])
+    assert "or in g, (units = { lb = … } says how many kg one lb is), got the text '3 lb'" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"units": {"g": 0.001}}, "expected a format beside it"),
+        ({"format": "1,234.5 kg", "units": {"g": 0}}, "expected above 0"),
+        ({"format": "1,234.5 kg", "units": {"1 2": 3}}, "expected units such as kg"),
+    ],
+)
+def test_units_that_are_none_are_refused(options: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(ParamsError, match=wanted):
+        columns_of({"x": {"kind": "numeric", **options}})
+
+
+@pytest.mark.parametrize(("text", "number"), [("12,34,567.5", 1234567.5), ("₹1,00,000", 100000), ("0.063", 0.063)])
+def test_numbers_of_india_and_small_ones_with_three_decimals(text: str, number: float) -> None:
+    assert local_number(text, "1,234.5") == number
+    with pytest.raises(ValueError, match="no number"):
+        local_number(text, "1.234,5")
 
 
 @pytest.mark.parametrize("text", ["7 g", "7 KG", "kg", "kg 7", "7 kg kg"])

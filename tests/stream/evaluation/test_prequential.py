@@ -503,3 +503,19 @@ def test_figures_of_sequences_go_on_after_a_restart() -> None:
 
     assert second.metrics() == pytest.approx(whole.metrics())
     assert second.recent() == pytest.approx(whole.recent())
+
+
+def test_rows_of_classes_not_known_yet_are_counted_and_kept() -> None:
+    evaluation = Prequential()
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)
+    truth = ClassLabels(np.array([0, 2], np.int32), ("a", "b", "new"))
+    evaluation.predicted(
+        batch(truth),
+        predictor(("a", "b"), "probabilities"),
+        {"label": np.array([0, 0], np.int32), "scores": probabilities},
+    )
+    restored = Prequential()
+    restored.restore(evaluation.state())
+
+    assert evaluation.unknown_class == restored.unknown_class == 1
+    assert restored.metrics()["log_loss"] == pytest.approx((-np.log(0.9) + 34.5388) / 2, rel=1e-4)

@@ -117,11 +117,7 @@ def test_labels_are_read_in_any_encoding(tmp_path: Path) -> None:
     assert [LabelRecord(**json.loads(value)) for _, value in lines.records] == [("1", "Köln")]
 
 
-def test_a_list_of_records_and_unknown_encodings_are_refused_with_what_helps(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('[{"city": "Bonn"}]')
-
-    with pytest.raises(FileError, match="one JSON object a line, got a list; `jq"):
-        read(tmp_path / "a.json", "")
+def test_unknown_encodings_are_refused_with_what_helps() -> None:
     for name in ("latin1x", "hex", "rot13"):
         with pytest.raises(ValueError, match="expected an encoding such as utf-8"):
             text_encoding(name)

@@ -169,6 +169,7 @@ COLUMNS = {
     "numbers": Column(name="v", kind="list", length=2),
     "texts": Column(name="v", kind="list"),
 }
+COLUMNS["infinite"] = Column(name="v", kind="numeric", missing_values=("inf",))
 COLUMNS |= {
     f"{name} with markers": replace(column, missing_values=("?", "not given", "-999"))
     for name, column in COLUMNS.items()
@@ -179,7 +180,23 @@ CASES: list[Case] = [
     # column, value, what becomes of it, and where a form differs because it has no such value
     ("numeric", 12.5, 12.5, {}),
     ("numeric", 3, 3.0, {}),
-    ("numeric", True, 1.0, {}),
+    *(("numeric", truth, WRONG, {}) for truth in (True, False, "true", "False")),
+    ("numbers", [True, False], WRONG, {form: [1.0, 0.0] for form in ("protobuf", "event_batch")}),  # as doubles
+    *(
+        (kind, float("nan"), MISSING, {"csv_file": of_csv} if of_csv else {})
+        for kind, of_csv in (
+            *((kind, "") for kind in ("numeric", "boolean", "datetime")),
+            *((kind, "nan") for kind in ("categorical", "hashed", "text")),
+            ("texts", '["nan"]'),
+        )
+    ),
+    ("numbers", [1.5, float("nan")], [1.5, None], {}),
+    ("numeric", float("inf"), "refused: non_finite", {}),
+    ("numeric", float("-inf"), "refused: non_finite", {}),
+    ("infinite", float("inf"), MISSING, {}),
+    ("infinite", float("-inf"), "refused: non_finite", {}),
+    ("infinite", "Infinity", MISSING, {}),
+    ("infinite", 12.5, 12.5, {}),
     ("numeric", "12.5", 12.5, {}),
     ("numeric", " 3 ", 3.0, {}),
     ("numeric", "nan", MISSING, {}),
@@ -276,6 +293,7 @@ def test_a_value_becomes_the_same_column_value_in_every_form(form: str, case: Ca
         ("007", "007", {}),
         ("true", "true", {}),
         (None, MISSING, {}),
+        (float("nan"), MISSING, {}),
         ("", MISSING, {}),
         ("NA", MISSING, {}),
         ("nan", MISSING, {}),
