@@ -48,7 +48,9 @@ def live_folder(state_dir: Path) -> Path:
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
     target = _SHARED / f"thalweg-{os.getuid()}-{name}"
     if not target.exists() and not _has_room():
-        log.warning("shared memory is full: versions are published on disk, in a folder that stays", folder=str(location))
+        log.warning(
+            "shared memory is full: versions are published on disk, in a folder that stays", folder=str(location)
+        )
         return _on_disk(location)
     _make_private(target)
     _tie(target, state_dir)
