@@ -31,9 +31,9 @@ _IDENTITY = ".identity"
 def live_folder(state_dir: Path) -> Path:
     """The folder of published versions below `state_dir`; created if needed.
 
-    A link to a private folder in shared memory where enough of it is free, else a plain folder. An existing plain folder
-    is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder of
-    the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
+    A link to a private folder in shared memory where enough of it is free, else a plain folder. An existing plain
+    folder is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder
+    of the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
 
     Raises:
         OSError: It cannot be created, or the one in memory belongs to another user.
