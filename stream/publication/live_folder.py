@@ -118,7 +118,7 @@ def _tie(target: Path, state_dir: Path) -> None:
         for path in target.iterdir():
             _remove(path)
     if found != wanted or not mark.exists():
-        mark.write_text(wanted, encoding="utf-8")
+        _write(mark, wanted)
     _held[mark] = os.open(mark, os.O_RDONLY)
     fcntl.flock(_held[mark], fcntl.LOCK_SH)
 
@@ -127,7 +127,7 @@ def _identity(state_dir: Path) -> str:
     """The state folder's identity, drawn if it has none. Processes that start together agree."""
     own, drawn = state_dir / _IDENTITY, state_dir / f"{_IDENTITY}.{uuid.uuid4().hex}"
     if not own.exists():
-        drawn.write_text(uuid.uuid4().hex, encoding="utf-8")
+        _write(drawn, uuid.uuid4().hex)
         try:
             os.link(drawn, own)
         except FileExistsError:
@@ -136,6 +136,14 @@ def _identity(state_dir: Path) -> str:
             drawn.replace(own)
         drawn.unlink(missing_ok=True)
     return own.read_text(encoding="utf-8")
+
+
+def _write(path: Path, text: str) -> None:
+    """Raises OSError, with the path also where the disk is full."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _in_use(mark: Path) -> bool:

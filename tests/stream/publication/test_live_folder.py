@@ -105,6 +105,15 @@ def test_shared_memory_that_others_have_filled_is_left_to_them_and_this_is_told(
     assert running.is_symlink()
 
 
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="this machine has no /dev/full")
+def test_a_full_disk_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.write_text
+    monkeypatch.setattr(Path, "write_text", lambda path, text, **more: real(Path("/dev/full"), text, **more))
+
+    with pytest.raises(OSError, match=str(tmp_path / "state")):
+        live_folder(tmp_path / "state")
+
+
 @on_memory
 def test_a_copy_of_a_state_folder_gets_a_live_folder_of_its_own(tmp_path: Path, made: Callable[[Path], Path]) -> None:
     first = made(tmp_path / "one")
