@@ -83,7 +83,7 @@ class StagedLearner(Wrapper):
     def __init__(self, learner: Learner, stage: FeatureStage) -> None:
         self._learner, self._stage = learner, stage
         self._wrapped: LatestPredictor[StagedPredictor] = LatestPredictor()
-        self._rescaled = learner if isinstance(learner, Rescalable) else None
+        self._rescaled = None if isinstance(learner, Wrapper) else capability(learner, Rescalable)
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)

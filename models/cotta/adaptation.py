@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -122,7 +124,8 @@ class Adaptation:
         squares = [(self.teacher[name] - each).double().square().sum() for name, each in self.anchor.items()]
         squares += [each.double().square().sum() for each in self.anchor.values()]
         numbers = self._device.fetch(torch.stack(squares)).tolist()
-        moved, whole = sum(numbers[: len(self.anchor)]), sum(numbers[len(self.anchor) :])
+        # one after the other: since Python 3.12 the built-in `sum` rounds otherwise
+        moved, whole = (reduce(add, some) for some in (numbers[: len(self.anchor)], numbers[len(self.anchor) :]))
         return float((moved / max(whole, 1e-30)) ** 0.5)
 
     def copy(self) -> Adaptation:

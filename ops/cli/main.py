@@ -35,6 +35,7 @@ from thalweg.ops.cli.options import (
     log_as,
     write_private_files,
 )
+from thalweg.ops.cli.process.interpreter import require_the_lock, start_no_threads
 from thalweg.ops.cli.process.standard_streams import open_standard_streams, stop_signals
 from thalweg.ops.cli.remote.new_token import token
 from thalweg.ops.cli.remote.predict_command import predict
@@ -59,8 +60,10 @@ app.add_typer(snapshot, name="snapshot")
 def main() -> None:
     """Run the command line."""
     open_standard_streams()
+    start_no_threads()
     reach_this_machine_directly()
     with _exit_codes():
+        require_the_lock()
         app()
 
 

@@ -121,6 +121,6 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
             ready(server)
         while not stop.wait(0.2):
             if not server.alive:
-                raise OSError("the HTTP server has ended unexpectedly")  # the supervisor starts another process
+                raise OSError("HTTP or gRPC has ended unexpectedly")  # the supervisor starts another process
         log.info("draining")
         server.drain(config.service.drain_seconds)

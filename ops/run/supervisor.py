@@ -24,6 +24,7 @@ from typing import Any
 
 import structlog
 
+from thalweg.ops.cli.process.interpreter import THREADS
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.learners.shares import has_groups, process_count
 from thalweg.ops.run.only_one import claim, only_one
@@ -45,7 +46,6 @@ PARENT = "THALWEG_SUPERVISOR"
 """The environment variable with the id of the supervising process; its children end when it does."""
 _THALWEG = [sys.executable, "-P", "-m", "thalweg.ops.cli"]
 """`-P`: a module in the folder where the service was started takes no library's place."""
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(slots=True)
@@ -295,7 +295,7 @@ def supervise(config: Path, options: list[str], stop: Signal, *, serving: bool =
 def children_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of the supervisor's processes, from its own or the given one."""
     base = dict(os.environ if environment is None else environment)
-    return {**dict.fromkeys(_THREADS, "1"), **base, PARENT: str(os.getpid())}
+    return {**dict.fromkeys(THREADS, "1"), **base, PARENT: str(os.getpid())}
 
 
 def checked_service(arguments: list[str], stop: Signal, standby: Standby | None = None) -> dict[str, Any] | None:

@@ -47,6 +47,7 @@ _HEALTH_SECONDS = 0.05  # interval between two checks of readiness
 _LEARNING_SECONDS = 0.5  # … and of the parts that learn, which tell of themselves once a second
 _SILENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0  # time for gRPC to release its port
+_SERVES_GRPC = "(_serve)"  # how the name of the thread ends on which gRPC hands over calls
 _HOLD_SECONDS = 0.1  # in which every call that was begun reaches us
 
 
@@ -158,6 +159,7 @@ class Server:
             "grpc_half_open_calls": lambda: len(self._gates.half_open),
             "http_request_bytes": lambda: budget.taken,
         }
+        self._grpc_threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         updates = health.registry.register("grpc_health", silent_seconds=_SILENT_SECONDS)
         self._updating_health = SupervisedThread(
@@ -167,8 +169,8 @@ class Server:
 
     @property
     def alive(self) -> bool:
-        """Whether it still listens; False before `start` and after an unexpected end."""
-        return self._http.alive
+        """Whether both interfaces still listen; False before `start` and after an unexpected end."""
+        return self._http.alive and all(thread.is_alive() for thread in self._grpc_threads)
 
     @property
     def models(self) -> Models:
@@ -183,7 +185,9 @@ class Server:
             self._jwts.keys.start()
         self._service_health.start()
         self._update_health()
+        before = set(threading.enumerate())
         self._grpc.start()
+        self._grpc_threads = [one for one in set(threading.enumerate()) - before if one.name.endswith(_SERVES_GRPC)]
         self._http.start()
         self._updating_health.start()
 

@@ -31,9 +31,9 @@ _IDENTITY = ".identity"
 def live_folder(state_dir: Path) -> Path:
     """The folder of published versions below `state_dir`; created if needed.
 
-    A link to a private folder in shared memory where there is enough, else a plain folder. An existing plain folder
-    is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder of
-    the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
+    A link to a private folder in shared memory where enough of it is free, else a plain folder. An existing plain
+    folder is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder
+    of the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
 
     Raises:
         OSError: It cannot be created, or the one in memory belongs to another user.
@@ -43,12 +43,15 @@ def live_folder(state_dir: Path) -> Path:
         return location
     state_dir.mkdir(parents=True, exist_ok=True)
     if not _roomy():
-        location.unlink(missing_ok=True)
-        location.mkdir(exist_ok=True)
-        return location
+        return _on_disk(location)
     remove_orphans()
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
     target = _SHARED / f"thalweg-{os.getuid()}-{name}"
+    if not target.exists() and not _has_room():
+        log.warning(
+            "shared memory is full: versions are published on disk, in a folder that stays", folder=str(location)
+        )
+        return _on_disk(location)
     _make_private(target)
     _tie(target, state_dir)
     if not location.is_symlink() or location.readlink() != target:  # new, or copied with another service's state
@@ -70,6 +73,18 @@ def _roomy() -> bool:
         return False
     found = os.statvfs(_SHARED)
     return found.f_blocks * found.f_frsize > _CONTAINERS
+
+
+def _has_room() -> bool:
+    """Whether others have left as much of it as is asked for; a folder that exists is used however little is left."""
+    found = os.statvfs(_SHARED)
+    return found.f_bavail * found.f_frsize >= _CONTAINERS
+
+
+def _on_disk(location: Path) -> Path:
+    location.unlink(missing_ok=True)
+    location.mkdir(exist_ok=True)
+    return location
 
 
 def make_model_folder(folder: Path) -> None:
@@ -103,7 +118,7 @@ def _tie(target: Path, state_dir: Path) -> None:
         for path in target.iterdir():
             _remove(path)
     if found != wanted or not mark.exists():
-        mark.write_text(wanted, encoding="utf-8")
+        _write(mark, wanted)
     _held[mark] = os.open(mark, os.O_RDONLY)
     fcntl.flock(_held[mark], fcntl.LOCK_SH)
 
@@ -112,7 +127,7 @@ def _identity(state_dir: Path) -> str:
     """The state folder's identity, drawn if it has none. Processes that start together agree."""
     own, drawn = state_dir / _IDENTITY, state_dir / f"{_IDENTITY}.{uuid.uuid4().hex}"
     if not own.exists():
-        drawn.write_text(uuid.uuid4().hex, encoding="utf-8")
+        _write(drawn, uuid.uuid4().hex)
         try:
             os.link(drawn, own)
         except FileExistsError:
@@ -121,6 +136,14 @@ def _identity(state_dir: Path) -> str:
             drawn.replace(own)
         drawn.unlink(missing_ok=True)
     return own.read_text(encoding="utf-8")
+
+
+def _write(path: Path, text: str) -> None:
+    """Raises OSError, with the path also where the disk is full."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _in_use(mark: Path) -> bool:

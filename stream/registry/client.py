@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from thalweg.memory.proxies import by_proxy
+from thalweg.memory.trust import client_context
 from thalweg.proto.framing.framing import RegisteredSchema
 from thalweg.stream.log.log import LogError, PermanentLogError
 
@@ -78,7 +79,7 @@ class RegistryClient:
     def _get(self, path: str) -> dict[str, Any] | None:
         request = urllib.request.Request(self._url + path, headers=self._headers)
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=_SECONDS, context=client_context()) as response:
                 text = response.read(_MOST_BYTES + 1)
         except urllib.error.HTTPError as error:
             with error:

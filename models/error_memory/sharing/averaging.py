@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +39,7 @@ def average(published: Sequence[tuple[State, float]], shape: Shape, combinations
             raise ValueError(f"expected the state of a network {wanted}, got {got or 'none'}")
         _must_be_finite(state, shape.fields)
     first = published[0][0].tensors
-    total = sum(weight for _, weight in published)
+    total = _total([weight for _, weight in published])
     found: dict[str, Array] = {"weight": np.array([total])}
     for name in sorted(name for name in first if _is_layer(name)):
         like = combinations.get(name.removeprefix(_COMBINATIONS), first[name])
@@ -99,8 +101,13 @@ def _of_shape(tensors: Mapping[str, Array], name: str, shape: tuple[int, ...]) -
     return tensors[name]
 
 
+def _total(weights: Sequence[float]) -> float:
+    """Added one after the other: since Python 3.12 the built-in `sum` rounds otherwise."""
+    return reduce(add, weights)
+
+
 def _mean(arrays: Sequence[Array], weights: Sequence[float]) -> Array:
-    total = sum(weights)
+    total = _total(weights)
     summed = sum(array.astype(np.float64) * (weight / total) for array, weight in zip(arrays, weights))
     found: Array = np.asarray(summed, dtype=arrays[0].dtype)
     return found

@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import NamedTuple
 
+from thalweg.memory.trust import client_context
 from thalweg.ops.cli.remote.target import Target
 
 _SECONDS = 3.0
@@ -78,7 +79,7 @@ def _asked(connection: socket.socket) -> bytes:
 
 def _secured(target: Target, where: tuple[str, int]) -> Found | None:
     """What speaks TLS there; None if nothing does."""
-    context = ssl.create_default_context()
+    context = client_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
     try:
@@ -100,7 +101,7 @@ def _distrust(target: Target, where: tuple[str, int]) -> str:
     if not target.secure:
         return ""
     try:
-        context = ssl.create_default_context(cafile=target.ca)
+        context = client_context(target.ca)
         if target.certificate is not None:
             context.load_cert_chain(target.certificate, target.key)
     except OSError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 
+from thalweg.memory.trust import client_context
 from thalweg.ops.run.failed import Failed
 
 TOKEN = "THALWEG_TOKEN"
@@ -53,7 +54,7 @@ class Target:
         if not self.secure:
             return http.client.HTTPConnection(self.address, timeout=seconds)
         try:
-            context = ssl.create_default_context(cafile=self.ca)
+            context = client_context(self.ca)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except OSError as error:  # errors of TLS are such, too

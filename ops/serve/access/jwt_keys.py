@@ -15,6 +15,7 @@ import structlog
 
 from thalweg.memory.audit import Actor, AuditLog, Outcome
 from thalweg.memory.proxies import by_proxy
+from thalweg.memory.trust import client_context
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 
@@ -156,7 +157,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _fetched(url: str) -> bytes:
     if not is_trusted(url):
         raise KeysUnusable(f"{url}: expected https")
-    opener: Callable[..., Any] = urllib.request.build_opener(_NoRedirect).open
+    opener: Callable[..., Any] = urllib.request.build_opener(
+        _NoRedirect, urllib.request.HTTPSHandler(context=client_context())
+    ).open
     try:
         with opener(url, timeout=_FETCH_SECONDS) as answer:
             content = bytes(answer.read(_MOST_BYTES + 1))

@@ -6,11 +6,20 @@ call on its own thread, together with our function for its method: a call that i
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_FIRST_SECONDS = 10.0
+_TELL_SECONDS = 60.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +52,28 @@ class RefusableCall:
 
 
 class CallThreads(ThreadPoolExecutor):
-    """One thread per call; a call that is to be refused is refused on the thread that submits it."""
+    """One thread per call; a call that is to be refused is refused on the thread that submits it.
+
+    Where the system lets this process start no further thread (a limit of tasks, too little memory), a call waits for
+    one that is free: an error would end the thread on which gRPC hands over calls, and with it all that it serves.
+    Raises RuntimeError: not even the first thread can be started.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        super().__init__(most, name)
+        self._tell_after = -math.inf
+        first = threading.Event()
+        self.submit(first.set)
+        if not first.wait(_FIRST_SECONDS):
+            raise RuntimeError("no thread can be started for calls of gRPC: the limit of tasks is too low")
+
+    def _adjust_thread_count(self) -> None:  # of `ThreadPoolExecutor`; the call is in its queue already
+        try:
+            super()._adjust_thread_count()  # type: ignore[misc]
+        except (RuntimeError, MemoryError) as error:
+            if (now := time.monotonic()) >= self._tell_after:
+                self._tell_after = now + _TELL_SECONDS
+                log.error("no further thread can be started: calls wait for one that is free", problem=str(error))
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """As `Executor.submit`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import columns_of
 from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.contract.learner import Learner, LearnerContext
+from thalweg.models.encoders.encoded import make_learner as make_encoded
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import column_specs
 
@@ -62,6 +65,33 @@ def test_first_values_of_another_unit_do_not_spoil_what_comes(wrong: float) -> N
 
     yes = learner.predictor().classes.index("yes")
     assert np.mean(((said == yes) == right)[300:]) > 0.93
+
+
+class Passing:
+    """Passes everything on, as a learner of a user's around another may."""
+
+    def __init__(self, inside: Learner) -> None:
+        self._inside = inside
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inside, name)
+
+
+def test_a_learner_that_passes_everything_on_is_told_of_moves_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every version of Python: a state that depended on it could not be learned again."""
+    x = np.random.default_rng(13).standard_normal((300, 2))
+    x[:64] *= 1e6
+    batch = numbers(x, x @ [1.0, -1.0])
+    usual = learner_of(2, "regression")
+    bare = "thalweg.models.columns.make.make_encoded"
+    monkeypatch.setattr(bare, lambda *given: Passing(make_encoded(*given)))
+    passing = learner_of(2, "regression")
+
+    for part in batch.micro_batches(8):
+        usual.learn(part)
+        passing.learn(part)
+
+    assert passing.state().sha256() == usual.state().sha256()
 
 
 def test_a_move_takes_features_of_before_to_those_of_after() -> None:

@@ -289,6 +289,8 @@ def test_what_is_no_number_of_the_format_is_refused_by_name(text: str) -> None:
         ("numeric", "1,234.5kg"),
         ("numeric", "1,234.5 7"),
         ("datetime", "%d.%m"),
+        ("datetime", "%B %d"),
+        ("datetime", "%d.%m.%Y %d"),
         ("datetime", "%Q"),
         ("boolean", "1,234.5"),
     ],

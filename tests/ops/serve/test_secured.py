@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ from tests.ops.running import WAIT, Service, service, until
 from tests.services import warm
 from tests.services.certificates import Authority
 from tests.services.processes import stop
+from thalweg.memory.trust import client_context
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_a_service_with_tls_and_tokens_answers_its_callers_and_writes_files_for_
             database.unlink()
         begun = {path for path in tmp_path.rglob("*") if path.is_file()}
         supervisor = running.start()
-        context = ssl.create_default_context(cafile=root.certificate)
+        context = client_context(root.certificate)
         base = f"https://localhost:{running.ports['http']}"
         with httpx.Client(base_url=base, verify=context, timeout=WAIT) as client:
 

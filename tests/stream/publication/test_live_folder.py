@@ -79,6 +79,42 @@ on_memory = pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this 
 
 
 @on_memory
+def test_shared_memory_that_others_have_filled_is_left_to_them_and_this_is_told(
+    tmp_path: Path,
+    made: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As after a reboot of a host whose other programs were sooner: the link is there, its folder not."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "live").symlink_to("/dev/shm/thalweg-of-a-boot-before")
+    running = made(tmp_path / "running")
+    real = os.statvfs
+
+    def full(path: Path) -> os.statvfs_result:
+        found = list(real(path))
+        return os.statvfs_result([*found[:3], 0, 0, *found[5:]])
+
+    monkeypatch.setattr(os, "statvfs", full)
+    folder = made(tmp_path / "new")
+
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+    assert "shared memory is full" in capsys.readouterr().out
+    assert made(tmp_path / "running") == running, "what a service uses already is not taken from it"
+    assert running.is_symlink()
+
+
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="this machine has no /dev/full")
+def test_a_full_disk_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.write_text
+    monkeypatch.setattr(Path, "write_text", lambda path, text, **more: real(Path("/dev/full"), text, **more))
+
+    with pytest.raises(OSError, match=str(tmp_path / "state")):
+        live_folder(tmp_path / "state")
+
+
+@on_memory
 def test_a_copy_of_a_state_folder_gets_a_live_folder_of_its_own(tmp_path: Path, made: Callable[[Path], Path]) -> None:
     first = made(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)

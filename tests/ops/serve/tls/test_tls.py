@@ -18,6 +18,7 @@ import structlog
 from tests.ops.serve.serving import RunningServer, served
 from tests.services.certificates import Authority, Issued
 from tests.services.processes import PATIENCE, until
+from thalweg.memory.trust import client_context
 from thalweg.ops.cli.predict import run as predict
 from thalweg.ops.cli.remote.target import Target
 from thalweg.ops.run.failed import Failed
@@ -87,7 +88,7 @@ def live_over_grpc(parts: RunningServer, ca: Path, own: Issued | None = None) ->
 
 
 def live_over_http(parts: RunningServer, ca: Path, own: Issued | None = None) -> bool:
-    context = ssl.create_default_context(cafile=ca)
+    context = client_context(ca)
     if own is not None:
         context.load_cert_chain(own.certificate, own.key)
     try:
@@ -146,7 +147,7 @@ def test_a_client_certificate_has_the_roles_of_its_name(
 def test_nothing_before_tls_1_2_is_spoken(
     wire: str, version: str, answered: bool, one_way: RunningServer, root: Authority
 ) -> None:
-    context = ssl.create_default_context(cafile=root.certificate)
+    context = client_context(root.certificate)
     context.set_alpn_protocols(["h2" if wire == "grpc" else "http/1.1"])
     context.set_ciphers("ALL:@SECLEVEL=0")  # otherwise the client itself would not offer the old one
     context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
@@ -175,7 +176,7 @@ def test_plain_text_on_the_tls_port_is_told_in_one_line_and_harms_nothing(
     assert len([line for line in lines if "plain text" in line["event"]]) == 1
     assert live_over_http(one_way, root.certificate)
     assert live_over_grpc(one_way, root.certificate)
-    context = ssl.create_default_context(cafile=root.certificate)
+    context = client_context(root.certificate)
     page = httpx.get(f"https://localhost:{one_way.server.http_port}/metrics", verify=context).text
     assert 'thalweg_requests_refused_total{reason="tls"}' in page
 
