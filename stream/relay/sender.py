@@ -161,7 +161,7 @@ class ModelSender:
         self._not_before = now + max(_PACE_SECONDS, 2 * self._sending.after(self._ticks() - now))
         self._local.sent()
         self._overtaken = self._moved = False
-        self._tell("")
+        self._tell(self._board.undeleted)
         self._tell_note(BEAT_SECONDS)
         return True
 
