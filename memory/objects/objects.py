@@ -6,25 +6,39 @@ object can be created on the condition that there is none of its name.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from posixpath import normpath
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+
+import structlog
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SCHEMES = ("file", "memory", "s3", "gs", "az")
 _TIMEOUT_SECONDS = 30.0  # of a request; a large object is sent in parts
 _RETRY_SECONDS = 3.0  # then whoever asked is told, and asks again
 _PROBE = "thalweg-probe"
+_LISTED_SECONDS = 1.0  # for so long a store that has listed something is taken to do so
 _LISTING = "listing needs a right of its own beside reading and writing, such as s3:ListBucket on the bucket"
-_ELSEWHERE = "region, endpoint and credentials come from variables, such as AWS_REGION and AWS_ENDPOINT_URL"
+_DELETING = "deleting needs a right of its own, such as s3:DeleteObject, and no lock on what is written"
+_VARIABLES = {
+    "gs": "GOOGLE_SERVICE_ACCOUNT",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 
 
 class ObjectsUnavailable(Exception):
@@ -59,6 +73,9 @@ class Objects:
 
     def __init__(self, url: str, *, retry_seconds: float = _RETRY_SECONDS) -> None:
         self.url, self._sound = url, False
+        self._listed_at = -math.inf
+        self.undeleted = ""
+        """Why what nobody needs any more piles up, as of the last try; empty: it does not."""
         self._store = _opened(url, retry_seconds)
 
     def create(self, name: str, content: bytes) -> bool:
@@ -117,22 +134,63 @@ class Objects:
 
     def names(self, prefix: str) -> list[Listed]:
         """All objects whose name begins with `PREFIX/`, by name. Raises ObjectsUnavailable."""
+        return sorted(self._whole(lambda: self._listed(prefix)), key=lambda one: one.name)
+
+    def folders(self) -> list[str]:
+        """The first parts of the names of all objects, up to their first `/`. Raises ObjectsUnavailable."""
+        return sorted(self._whole(lambda: self._top()[0]))
+
+    def _whole(self, listed: Callable[[], list[T]]) -> list[T]:
+        """A list; of one that is empty it is seen first that the store lists what is there. Raises ObjectsUnavailable.
+
+        A gateway that answers whatever is asked with a page of its own, or with an error and status 200, would read as
+        a store that was emptied.
+        """
+        if found := listed():
+            self._listed_at = monotonic()
+        elif monotonic() - self._listed_at >= _LISTED_SECONDS:
+            if self.get(_PROBE) is not None and _PROBE not in self._top()[1]:
+                raise ObjectsUnavailable(
+                    f"{self.url}: a list has nothing of what is there: expected a list of objects, got something else, "
+                    "perhaps of a gateway before the store"
+                )
+            self._listed_at = monotonic()
+            found = listed()
+        return found
+
+    def _listed(self, prefix: str) -> list[Listed]:
         import obstore
 
         with self._errors(_LISTING):
-            found = [
+            return [
                 Listed(one["path"], one["size"], one["last_modified"].timestamp())
                 for part in obstore.list(self._store, prefix=prefix)
                 for one in part
             ]
-        return sorted(found, key=lambda one: one.name)
 
-    def folders(self) -> list[str]:
-        """The first parts of the names of all objects, up to their first `/`. Raises ObjectsUnavailable."""
+    def _top(self) -> tuple[list[str], list[str]]:
+        """Folders and objects, as far as names go to their first `/`."""
         import obstore
 
         with self._errors(_LISTING):
-            return sorted(obstore.list_with_delimiter(self._store)["common_prefixes"])
+            there = obstore.list_with_delimiter(self._store)
+            return list(there["common_prefixes"]), [one["path"] for one in there["objects"]]
+
+    def discard(self, names: Iterable[str]) -> bool:
+        """Delete what nobody needs any more; False: some of it stays, as `undeleted` says."""
+        if not (unneeded := list(names)):
+            return True
+        try:
+            self.delete(unneeded)
+        except ObjectsUnavailable as error:
+            text = str(error).removeprefix(f"{self.url}: ")
+            problem = f"{self.url}: what nobody needs any more cannot be deleted and piles up: {text}; {_DELETING}"
+            if not self.undeleted:
+                log.warning("objects that nobody needs any more stay", problem=problem)
+            self.undeleted = problem
+            return False
+        self.undeleted = ""
+        return True
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; those that are not there are none the less gone. Raises ObjectsUnavailable."""
@@ -151,8 +209,13 @@ class Objects:
         again, for each shard that moves."""
         if self._sound:
             return
-        self.create(_PROBE, b"")
-        if self.create(_PROBE, b""):
+        try:
+            again = not self.create(_PROBE, b"") or not self.create(_PROBE, b"")
+        except ObjectsUnavailable as error:
+            if "501 Not Implemented" not in str(error):
+                raise
+            raise ObjectsUnusable(f"expected a store with conditional writes, got {error}") from error
+        if not again:
             raise ObjectsUnusable(
                 f"{self.url}: expected a store with conditional writes, got one that creates an object twice"
             )
@@ -188,11 +251,13 @@ def _scheme(url: str) -> str:
     parts = urlsplit(url)
     scheme = parts.scheme
     if "@" in parts.netloc:  # nothing of it is shown: it may be a password
-        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX, got a user in it: {_ELSEWHERE}")
+        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX, got a user in it: {_elsewhere(scheme)}")
     if scheme not in SCHEMES or url != url.strip():
         raise ObjectsUnusable(f"expected file:FOLDER, s3://, gs:// or az://, got {url!r}")
     if scheme != "file" and (parts.query or parts.fragment):
-        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX without ? and #, got {url!r}: {_ELSEWHERE}")
+        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX without ? and #, got {url!r}: {_elsewhere(scheme)}")
+    if scheme not in ("file", "memory") and ":" in parts.netloc:
+        raise ObjectsUnusable(f"expected {scheme}://BUCKET/PREFIX without a port, got {url!r}: {_elsewhere(scheme)}")
     if scheme == "file" and parts.netloc:
         raise ObjectsUnusable(f"expected file:FOLDER or file:///FOLDER, without a host, got {url!r}")
     if find_spec("obstore") is None:
@@ -202,8 +267,31 @@ def _scheme(url: str) -> str:
     return scheme
 
 
+def _elsewhere(scheme: str) -> str:
+    variables = _VARIABLES.get(scheme, "AWS_REGION and AWS_ENDPOINT_URL")
+    return f"region, endpoint and credentials come from variables, such as {variables}"
+
+
+def plain_url(url: str) -> str:
+    """The URL as the rest of the program reads it: its scheme may come in upper case."""
+    scheme, colon, rest = url.partition(":")
+    return f"{scheme.lower()}{colon}{rest}"
+
+
+def place_of(url: str) -> str:
+    """One text for all ways to write the URL of a place: with a slash at the end or none, by a link, with dots.
+
+    Raises ObjectsUnusable: The URL has another form.
+    """
+    scheme, parts = _scheme(url), urlsplit(url)
+    if scheme == "file":
+        return str(_folder(url).resolve())
+    prefix = normpath(f"/{parts.path.strip('/')}")
+    return f"{scheme}://{parts.netloc}{prefix}".rstrip("/")
+
+
 def _folder(url: str) -> Path:
-    return Path(url.removeprefix("file:").removeprefix("//"))
+    return Path(url.partition(":")[2].removeprefix("//"))
 
 
 def _opened(url: str, retry_seconds: float) -> ObjectStore:
@@ -229,4 +317,6 @@ def _opened(url: str, retry_seconds: float) -> ObjectStore:
         options: Any = {"timeout": f"{_TIMEOUT_SECONDS}s", "connect_timeout": "5s", "allow_http": True}
         return from_url(url, client_options=options, retry_config=retry)
     except (BaseError, ValueError, OSError) as error:
-        raise ObjectsUnusable(f"{url!r}: {str(error).partition(chr(10))[0]}") from error
+        text = str(error).partition("\n")[0]
+        hint = f": {_elsewhere(scheme)}" if "must be specified" in text else ""
+        raise ObjectsUnusable(f"{url!r}: {text}{hint}") from error

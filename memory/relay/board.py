@@ -61,6 +61,10 @@ class VersionBoard(Protocol):
     def notifies(self) -> bool:
         """Whether `listen` tells of new announcements; else they are looked for."""
 
+    @property
+    def undeleted(self) -> str:
+        """Why what nobody needs any more piles up; empty: it does not."""
+
     def newest(self, model: str) -> Order | None:
         """The order of the newest announcement; None: there is none that can be read. Raises BoardUnavailable."""
 
@@ -120,6 +124,7 @@ class InMemoryBoard:
 
     place = "memory:"
     notifies = True
+    undeleted = ""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -43,6 +43,10 @@ class ObjectBoard:
         self._swept: dict[str, float] = {}
         self._newest: dict[str, Order | None] = {}
 
+    @property
+    def undeleted(self) -> str:
+        return self._objects.undeleted
+
     def newest(self, model: str) -> Order | None:
         return max(self._heads(model), default=None)
 
@@ -61,7 +65,7 @@ class ObjectBoard:
             self._objects.put(_name(announced), put)
             heads = self._heads(model)
             self._must_be_newest(announced, heads)
-            self._objects.delete(_head(model, order) for order in sorted(heads)[:-_KEPT])
+            self._objects.discard(_head(model, order) for order in sorted(heads)[:-_KEPT])
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
         self._checked[model], self._newest[model] = time.monotonic(), max(heads)
@@ -113,7 +117,7 @@ class ObjectBoard:
                 self._swept[model] = time.monotonic()
                 there = self._objects.names(_hosts(model))
                 newest = max((one.modified for one in there), default=0.0)
-                self._objects.delete(one.name for one in there if newest - one.modified > _GONE_SECONDS)
+                self._objects.discard(one.name for one in there if newest - one.modified > _GONE_SECONDS)
         except ObjectsUnavailable as error:
             raise BoardUnavailable(str(error)) from error
 

@@ -50,6 +50,11 @@ class Pieces:
         self.sent_bytes = 0
         """Of pieces that were uploaded."""
 
+    @property
+    def undeleted(self) -> str:
+        """As of `Objects`."""
+        return self._objects.undeleted
+
     def put(self, announced: Announced, content: Callable[[], bytes], newest: Order | None = None) -> tuple[str, ...]:
         """Upload what is not there; the hash of each piece, in order. Raises BoardUnavailable.
 
@@ -93,12 +98,8 @@ class Pieces:
         self._delete(announced, own, own.there.difference(*own.announced))
 
     def _delete(self, announced: Announced, own: _Own, unused: Collection[str]) -> None:
-        try:
-            self._objects.delete(_name(announced, digest) for digest in unused)
-        except ObjectsUnavailable as error:  # the version is announced all the same
-            log.warning("what no version needs any more stays", model=announced.model, problem=str(error))
-            return
-        own.there.difference_update(unused)
+        if self._objects.discard(_name(announced, digest) for digest in unused):  # else it is announced all the same
+            own.there.difference_update(unused)
 
     def get(self, announced: Announced, number: int) -> bytes | None:
         """A piece; None if it is gone, or larger than any is. Raises BoardUnavailable."""
@@ -119,7 +120,7 @@ class Pieces:
                 and (int(found[1]), int(found[2])) < announced.order[:2]
                 and one.modified < newest - _OLD_SECONDS
             ]
-            self._objects.delete(old)
+            self._objects.discard(old)
         except ObjectsUnavailable as error:
             log.warning("what earlier senders have left stays", model=announced.model, problem=str(error))
 

@@ -95,6 +95,10 @@ class RedisBoard:
         self._client = RedisClient(url, _TIMEOUT_SECONDS, 2.0)
         self.place = self._client.place
 
+    @property
+    def undeleted(self) -> str:
+        return "" if self._pieces is None else self._pieces.undeleted
+
     def newest(self, model: str) -> Order | None:
         try:
             with self._calling(model, self._names.version(model)) as client:

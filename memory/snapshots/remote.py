@@ -88,6 +88,11 @@ class RemoteSnapshots:
         """Of this owner; 0: it has not claimed the model."""
         self._cluster = ""
 
+    @property
+    def undeleted(self) -> str:
+        """As of `Objects`."""
+        return self._objects.undeleted
+
     def check(self) -> None:
         """Raise ObjectsUnusable for a store in which nobody can be kept from writing, or ObjectsUnavailable."""
         self._objects.check()
@@ -142,7 +147,7 @@ class RemoteSnapshots:
                 )
             if created and newest == after:  # else so many others came meanwhile that it was deleted before
                 self.generation, self._there, self._averaged = after, None, set()
-                self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
+                self._objects.discard(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
                 return after
 
     def upload_anew(self) -> None:
@@ -345,21 +350,25 @@ class RemoteSnapshots:
         """Delete old heads, old blobs that no head names, and journals from before the oldest head."""
         heads = self.heads()
         oldest = min((version for _, version in heads), default=0)
-        self._objects.delete(
+        self._objects.discard(
             self._name("journal", f"{generation:010d}-{version:019d}")
             for generation, version in self._pairs("journal")
             if version < oldest
         )
-        there = [one.name for one in self._objects.names(self._name("averaged"))]
-        averaged = {name: _AVERAGED.fullmatch(name.rpartition("/")[2]) for name in there}
-        unneeded = [name for name, found in averaged.items() if found and int(found[1]) <= oldest]
-        self._objects.delete(unneeded)
+        there = (one.name for one in self._objects.names(self._name("averaged")))
+        unneeded = [
+            name
+            for name in there
+            if (found := _AVERAGED.fullmatch(name.rpartition("/")[2])) and int(found[1]) <= oldest
+        ]
+        self._objects.discard(unneeded)
         self._averaged.difference_update(unneeded)
         own = [head for head in heads if head[0] == self.generation]
         earlier = [head for head in heads if head[0] < self.generation]
         left = own[-self._keep :] + (earlier[-1:] if len(own) < self._keep else [])
         if gone := [head for head in own + earlier if head not in left]:
-            self._objects.delete(self._head_name(*head) for head in gone)
+            if not self._objects.discard(self._head_name(*head) for head in gone):
+                return
             try:
                 named = {digest for head in self.heads() for digest in self.head(*head).files.values()}
             except DamagedHead as error:
@@ -369,9 +378,22 @@ class RemoteSnapshots:
             newest = max((one.modified for one in blobs), default=0.0)
             unused = [one.name for one in blobs if one.name.rpartition("/")[2] not in named]
             old = {one.name for one in blobs if one.modified < newest - _YOUNG_SECONDS}
-            self._objects.delete(name for name in unused if name in old)
-            if self._there is not None:
-                self._there -= {name.rpartition("/")[2] for name in unused if name in old}
+            self._objects.discard(name for name in unused if name in old)
+            left_there = {one.name for one in blobs} - (old & set(unused))
+            self._see_lost({name.rpartition("/")[2] for name in left_there}, named)
+
+    def _see_lost(self, there: set[str], named: set[str]) -> None:
+        """What somebody else has deleted, although versions name it, is uploaded again with the next that needs it."""
+        before = self._there or set()
+        if lost := (before & named) - there:
+            log.error(
+                "objects that versions need were deleted by another, perhaps by a rule for the age of objects: "
+                "they are uploaded again with the next version",
+                model=self.model,
+                place=self._objects.url,
+                lost=len(lost),
+            )
+        self._there = before & there
 
     def _owners(self) -> list[int]:
         names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("owners")))

@@ -14,7 +14,7 @@ from thalweg.memory.audit import AuditLog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.open import is_redis
 from thalweg.memory.exchange.redis_names import PREFIX
-from thalweg.memory.objects.objects import ObjectsUnusable, check_url
+from thalweg.memory.objects.objects import ObjectsUnusable, check_url, plain_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
 from thalweg.ops.config.hosts.roles import ServiceRole
@@ -67,7 +67,7 @@ def _state_url(text: str) -> str:
             check_url(text)
         except ObjectsUnusable as error:
             raise ValueError(str(error)) from error
-    return text
+    return plain_url(text)
 
 
 class ServiceConfig(Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from time import time
 
@@ -28,8 +29,9 @@ def alarms_topic(model: str) -> str:
 class AlarmOutbox:
     """Appends one model's alarms and digests to the log, keyed by the model's name, and writes a log line for each.
 
-    While the log rejects them they wait, also over a restart, and learning continues. After a crash one may be sent
-    again with the same `id`, which is made of model, number and state.
+    While the log rejects them they wait, also over a restart. They are sent in the background: a log that is slow, or
+    creates their topic first, holds up no learning. After a crash one may be sent again with the same `id`, which is
+    made of model, number and state.
     """
 
     def __init__(self, log: Log, model: str, clock: Callable[[], float] = time, health: Health | None = None) -> None:
@@ -37,41 +39,76 @@ class AlarmOutbox:
         self._model = model
         self._clock = clock
         self._waiting: list[Alarm | Digest] = []
+        self._lock = threading.Lock()
+        self._sending: threading.Thread | None = None
+        self._told = ""
         self._health = health or Health("alarm_outbox", model)
         self._health.running()
 
     def send(self, alarms: Sequence[Alarm], digests: Sequence[Digest] = ()) -> None:
-        """Send these, and those that could not be sent before."""
+        """Send these, and those that could not be sent before. Does not wait for it."""
         for alarm in alarms:
             self._say(alarm)
         for digest in digests:
             self._say_digest(digest)
-        self._waiting = [*self._waiting, *alarms, *digests][-2 * ALARMS_KEPT :]
-        if not self._waiting:
-            return
-        messages = [
-            Message(json.dumps(_record(self._model, one)).encode(), self._model.encode(), time=self._clock())
-            for one in self._waiting
-        ]
-        try:
-            self._log.append(alarms_topic(self._model), messages)
-        except (LogError, OSError) as error:
-            if alarms or digests:
-                log.error("alarms cannot be sent: waiting", model=self._model, problem=str(error))
-            self._health.waiting(f"{len(self._waiting)} alarms cannot be sent: {error}")
-        else:
-            self._waiting = []
-            self._health.running()
+        with self._lock:
+            self._waiting = [*self._waiting, *alarms, *digests][-2 * ALARMS_KEPT :]
+            if not self._waiting or (self._sending is not None and self._sending.is_alive()):
+                return
+            self._sending = threading.Thread(target=self._send_all, name=f"alarms-{self._model}", daemon=True)
+            self._sending.start()
+
+    def settle(self, seconds: float) -> None:
+        """Wait at most so long for those that are being sent."""
+        if (sending := self._sending) is not None:
+            sending.join(seconds)
 
     def state(self) -> State:
         """The alarms that wait."""
-        waiting = {kind: [one.record() for one in self._waiting if isinstance(one, of)] for kind, of in _KINDS.items()}
-        return State({}, waiting)
+        waiting = list(self._waiting)
+        return State(
+            {}, {kind: [one.record() for one in waiting if isinstance(one, of)] for kind, of in _KINDS.items()}
+        )
 
     def restore(self, state: State) -> None:
         """Restore the alarms that waited at a `state()`."""
         self._waiting = [Alarm.of(record) for record in state.meta["waiting"]]
         self._waiting += [Digest.of(record) for record in state.meta.get("digests", ())]  # an older state has none
+
+    def _send_all(self) -> None:
+        while sent := self._next():
+            messages = [
+                Message(json.dumps(_record(self._model, one)).encode(), self._model.encode(), time=self._clock())
+                for one in sent
+            ]
+            try:
+                self._log.append(alarms_topic(self._model), messages)
+            except (LogError, OSError) as error:
+                problem = str(error)
+            else:
+                problem = ""
+            self._sent(sent, problem)
+            if problem:
+                return
+
+    def _next(self) -> list[Alarm | Digest]:
+        with self._lock:
+            if not self._waiting:
+                self._sending = None
+            return list(self._waiting)
+
+    def _sent(self, sent: list[Alarm | Digest], problem: str) -> None:
+        with self._lock:
+            if not problem:
+                self._waiting = [one for one in self._waiting if all(one is not other for other in sent)]
+                self._health.running()
+                self._told = ""
+                return
+            if problem != self._told:
+                log.error("alarms cannot be sent: waiting", model=self._model, problem=problem)
+                self._told = problem
+            self._health.waiting(f"{len(self._waiting)} alarms cannot be sent: {problem}")
+            self._sending = None
 
     def _say(self, alarm: Alarm) -> None:
         log.log(

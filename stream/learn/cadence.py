@@ -14,6 +14,7 @@ from thalweg.stream.exceptions import first_line
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.runtime import REAL, Runtime
+from thalweg.stream.usual_time import UsualTime
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class PublishCadence:
         self._share = share
         self._version = -1
         self._not_before = 0.0
+        self._flushing, self._publishing = UsualTime(), UsualTime()
         self._oldest_waiting: float | None = None
 
     def taken(self, oldest: float) -> None:
@@ -88,7 +90,10 @@ class PublishCadence:
             return
         self._health.running()
         done = self._ticks()
-        self._not_before = max(flushed + (done - flushed) / self._share, started + (flushed - started) / _DISK_SHARE)
+        self._not_before = max(
+            flushed + self._publishing.after(done - flushed) / self._share,
+            started + self._flushing.after(flushed - started) / _DISK_SHARE,
+        )
         self._version = fold.version
         self._tracker.published(fold.version, self._clock())
         self._observer.published(fold.version, done - started, self._oldest_waiting)

@@ -133,7 +133,10 @@ class AlarmSink(Protocol):
     """Receives drift alarms; implemented by `stream.alarms`."""
 
     def send(self, alarms: Sequence[Alarm], digests: Sequence[Digest] = ()) -> None:
-        """Send these alarms and digests and all pending ones; those that fail stay pending."""
+        """Send these alarms and digests and all pending ones; those that fail stay pending. Does not block."""
+
+    def settle(self, seconds: float) -> None:
+        """Wait at most so long for those that are being sent."""
 
     def state(self) -> State:
         """The pending alarms."""

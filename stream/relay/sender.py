@@ -23,6 +23,7 @@ from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.publication.announcement import Slot
 from thalweg.stream.relay.local import Content, LocalModel, published_models
 from thalweg.stream.shards.names import shard_of
+from thalweg.stream.usual_time import UsualTime
 from thalweg.stream.watching import Watching
 
 log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class ModelSender:
         self._order: Order | None = None
         self._number = self._version = -1
         self._sent_at = self._noted_at = -BEAT_SECONDS
-        self._not_before = 0.0
+        self._not_before, self._sending = 0.0, UsualTime()
         self._here = self._overtaken = self._moved = False
         self._problem = ""
         self._changed = threading.Event()
@@ -157,10 +158,10 @@ class ModelSender:
             self._overtaken = isinstance(error, Overtaken)
             return False
         self._order, self._version, self._number, self._sent_at = order, slot.info.version, slot.number, now
-        self._not_before = now + max(_PACE_SECONDS, 2 * (self._ticks() - now))
+        self._not_before = now + max(_PACE_SECONDS, 2 * self._sending.after(self._ticks() - now))
         self._local.sent()
         self._overtaken = self._moved = False
-        self._tell("")
+        self._tell(self._board.undeleted)
         self._tell_note(BEAT_SECONDS)
         return True
 

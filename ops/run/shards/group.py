@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from thalweg.memory.objects.objects import place_of
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.stream.health.probe import Probe
@@ -56,7 +57,7 @@ def member_name(config: Config, model: ModelConfig, process: int = 1) -> str:
 def service_of(config: Config, model: ModelConfig) -> str:
     """What learners that share a model have in common: its topic, and where its states are, hashed."""
     url = config.service.state_url
-    states = _folder(url) if url.startswith("file:") else url.rstrip("/") or _place(config)
+    states = place_of(url) if url else _place(config)
     return _short(f"{model.topic}\n{states}")
 
 
@@ -153,17 +154,13 @@ class OtherServices:
         return (
             f"group {self._group!r} has members of another service ({shown}), which learn topic {self._topic!r} into "
             f"other states or learn another topic, and would be given a part of the partitions each: expected another "
-            f"name of the model, or one service.state_url for both, written alike; got {self._states or 'none'} here"
+            f"name of the model, or one service.state_url for both; got {self._states or 'none'} here"
         )
 
 
 def _place(config: Config) -> str:
     host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:_MOST_LETTERS]
     return f"{host}-{_short(str(Path(config.service.state_dir).absolute()))}"
-
-
-def _folder(url: str) -> str:
-    return str(Path(url.removeprefix("file:").removeprefix("//")).absolute())
 
 
 def _short(text: str) -> str:

@@ -69,7 +69,7 @@ class CallThreads(ThreadPoolExecutor):
 
     def _adjust_thread_count(self) -> None:  # of `ThreadPoolExecutor`; the call is in its queue already
         try:
-            super()._adjust_thread_count()  # type: ignore[misc]
+            super()._adjust_thread_count()
         except (RuntimeError, MemoryError) as error:
             if (now := time.monotonic()) >= self._tell_after:
                 self._tell_after = now + _TELL_SECONDS

@@ -238,7 +238,10 @@ class Mirror:
                     self.upload()
                     self._upload_journal()
                 wait = _LOOK_SECONDS
-                self._health.running()
+                if self._remote.undeleted:
+                    self._health.degraded(self._remote.undeleted)
+                else:
+                    self._health.running()
             except (ObjectsUnavailable, LogError) as error:
                 self._health.waiting(f"version {self._uploaded} is the last one uploaded: {error}")
                 wait = min(2 * wait, _longest_wait(error))

@@ -17,6 +17,7 @@ _COMMIT_SECONDS = 1.0
 _AGAIN_SECONDS = 0.5  # what a restart may have to learn again, if saving is cheap …
 _AGAIN_SAVES = 50.0  # … or this many times what a save takes: 2 % of the time
 _LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
+_ALARM_SECONDS = 2.0  # for alarms on their way to the log: those that are not there are saved, and sent again
 
 
 class NotSaved(OSError):
@@ -96,6 +97,8 @@ class Saving:
 
     def save_last(self) -> None:
         """Save the last version of this run. Raises NotSaved."""
+        if self._alarms is not None:
+            self._alarms.settle(_ALARM_SECONDS)
         for _ in range(_LAST_SAVES):
             self.save(wait=True)
             if self._saver.version == self._fold.version:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.clouds import AzureServer, GoogleServer, azure, google
 from tests.services.object_store import S3Server, s3
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable, ObjectsUnusable, check_url
+from thalweg.ops.config.config import load
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +19,23 @@ def server() -> Iterator[S3Server]:
         yield found
 
 
-@pytest.fixture(params=["file", "memory", "s3"])
+@pytest.fixture(scope="module")
+def google_server() -> Iterator[GoogleServer]:
+    with google() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def azure_server() -> Iterator[AzureServer]:
+    with azure() as found:
+        yield found
+
+
+@pytest.fixture(params=["file", "memory", "s3", "gs", "az"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    if request.param == "s3":
-        server: S3Server = request.getfixturevalue("server")
+    servers = {"s3": "server", "gs": "google_server", "az": "azure_server"}
+    if request.param in servers:
+        server = request.getfixturevalue(servers[request.param])
         return Objects(f"{server.url}/{tmp_path.name}", retry_seconds=0.1)
     return Objects(f"file:{tmp_path / 'objects'}" if request.param == "file" else "memory:")
 
@@ -48,6 +63,18 @@ def test_one_of_many_creates_an_object(objects: Objects) -> None:
     assert objects.get("m/1") == b"first"
     objects.check()
     objects.check()
+
+
+def test_lists_are_whole_and_large_objects_too_whatever_the_names(objects: Objects) -> None:
+    names = [f"m~{number}/versions/x.y_z@2-{number:04d}" for number in range(7)]
+    for name in names:
+        objects.put(name, b"1")
+    objects.put("large", b"0123456789" * 1_200_000)  # in several parts
+
+    assert objects.folders() == [f"m~{number}" for number in range(7)]
+    assert [one.name for number in range(7) for one in objects.names(f"m~{number}")] == names
+    assert objects.get("large") == b"0123456789" * 1_200_000
+    assert objects.get("large", most_bytes=100) is None
 
 
 def test_a_file_that_is_not_there_is_no_fault_of_the_store(objects: Objects, tmp_path: Path) -> None:
@@ -96,6 +123,7 @@ def test_a_store_that_is_away_is_told_by_every_call_and_used_again_later() -> No
             "without ? and #, got 's3://bucket/states?region=eu-west-1': region",
         ),
         ("gs://bucket/states#v2", "without ? and #"),
+        ("s3://minio:9000/states", "without a port, got 's3://minio:9000/states': region, endpoint and credentials"),
         ("s3://key:geheim@bucket/states", "expected s3://BUCKET/PREFIX, got a user in it: region, endpoint and cred"),
         ("s3://bucket/states ", "got 's3://bucket/states '"),
         ("file://host/states", "without a host, got 'file://host/states'"),
@@ -108,6 +136,29 @@ def test_what_a_url_says_in_vain_is_refused(url: str, text: str) -> None:
 
     assert text in str(told.value)
     assert "geheim" not in str(told.value)
+
+
+def test_a_scheme_may_be_in_upper_case(tmp_path: Path) -> None:
+    Objects(f"FILE:{tmp_path}/states").put("m/1", b"one")
+
+    assert Objects(f"file:{tmp_path}/states").get("m/1") == b"one"
+    assert load(written(tmp_path, f"File:{tmp_path}/states"), {}).service.state_url == f"file:{tmp_path}/states"
+
+
+def written(folder: Path, url: str) -> Path:
+    path = folder / "thalweg.toml"
+    path.write_text(
+        f'[service]\nstate_url = "{url}"\n[[model]]\nname = "m"\ntopic = "t"\nlearner = "ridge"\n'
+        "inputs.features = { shape = [2] }\n"
+    )
+    return path
+
+
+def test_an_azure_account_that_is_missing_is_told_with_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_USE_EMULATOR", raising=False)
+
+    with pytest.raises(ObjectsUnusable, match="such as AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"):
+        check_url("az://container/states")
 
 
 @pytest.mark.parametrize("prefix", ["states", "states/", "my states", "zustände", "a%20b"])
@@ -150,3 +201,43 @@ def test_who_may_read_and_write_but_not_list_is_told_which_right_is_missing() ->
         assert objects.get("m/1") == b"one"
         with pytest.raises(ObjectsUnavailable, match=r"403 Forbidden: AccessDenied.*s3:ListBucket on the bucket"):
             objects.names("m")
+
+
+def test_a_gateway_that_answers_in_place_of_the_store_is_no_store_that_was_emptied() -> None:
+    with s3() as server:
+        objects = Objects(server.url, retry_seconds=0.1)
+        objects.check()
+        assert objects.names("m") == []  # nothing is there, and that is known
+        server.fault = "gateway"
+        fresh = Objects(server.url, retry_seconds=0.1)
+
+        for call in (lambda: fresh.names("m"), fresh.folders):
+            with pytest.raises(ObjectsUnavailable, match="a list has nothing of what is there"):
+                call()
+        server.fault = ""
+        assert fresh.names("m") == []
+
+
+def test_a_store_that_refuses_conditions_cannot_be_used() -> None:
+    with s3() as server:
+        server.fault = "refuses conditions"
+
+        with pytest.raises(
+            ObjectsUnusable, match=r"expected a store with conditional writes, got .*501 Not Implemented"
+        ):
+            Objects(server.url, retry_seconds=0.1).check()
+
+
+def test_what_a_store_does_not_delete_is_told_and_stays() -> None:
+    with s3() as server:
+        objects = Objects(server.url, retry_seconds=0.1)
+        objects.put("m/1", b"one")
+        server.fault = "locked"
+
+        assert not objects.discard(["m/1"])
+        assert objects.discard([])
+        assert "m/1: protected by object lock" in objects.undeleted
+        assert "s3:DeleteObject" in objects.undeleted
+        server.fault = ""
+        assert objects.discard(["m/1"])
+        assert (objects.undeleted, objects.names("m")) == ("", [])

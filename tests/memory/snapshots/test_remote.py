@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.memory.relay.test_boards import SMALL, announced
+from tests.services.object_store import s3
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
+from thalweg.memory.relay.announced import Order
+from thalweg.memory.relay.object_board import ObjectBoard
+from thalweg.memory.relay.pieces import Pieces
 from thalweg.memory.snapshots import remote
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import DamagedHead, OtherCluster, RemoteSnapshots, Superseded
@@ -347,3 +352,41 @@ def test_a_store_that_lists_late_is_told_and_claimed_once_its_lists_are_complete
 
     assert made.generation == 0
     assert made.claim("a test") == 3
+
+
+def test_where_nothing_may_be_deleted_versions_are_saved_claimed_and_announced_all_the_same(tmp_path: Path) -> None:
+    with s3() as server:
+        objects = Objects(server.url, retry_seconds=0.1)
+        server.fault = "locked"
+        for _ in range(12):
+            mine = owner(objects, keep=2)
+        for version in range(1, 5):
+            mine.save(saved(tmp_path / "m", version, float(version)), [])
+
+        assert (mine.generation, "piles up" in mine.undeleted) == (12, True)
+        newest = RemoteSnapshots(objects, "m").newest()
+        assert newest is not None
+        assert newest.version == 4
+        board = ObjectBoard(objects, Pieces(objects))
+        for sequence in range(6):
+            board.offer(announced(SMALL, 1, 1, sequence), lambda: SMALL)
+        assert board.newest("m") == Order(1, 1, 5)
+        assert "piles up" in board.undeleted
+
+
+def test_what_somebody_else_has_deleted_of_a_version_is_uploaded_again_with_a_later_one(
+    objects: Objects, tmp_path: Path
+) -> None:
+    mine = owner(objects, keep=1)
+    for version in (1, 2):
+        mine.save(saved(tmp_path / "m", version, float(version)), [])
+    objects.delete([one.name for one in objects.names("m/blobs")])  # as a rule for the age of objects does
+
+    for version in (3, 4):
+        mine.save(saved(tmp_path / "m", version, float(version)), [])
+
+    other = RemoteSnapshots(objects, "m")
+    head = other.newest()
+    assert head is not None
+    other.restore(head, tmp_path / "elsewhere")
+    assert FolderSnapshots(tmp_path / "elsewhere").verify(4) == []

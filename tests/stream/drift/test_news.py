@@ -213,6 +213,7 @@ def test_digests_that_the_log_refuses_wait_over_a_restart() -> None:
     other.restore(State({}, json.loads(json.dumps(box.state().meta))))
 
     other.send([])
+    other.settle(60.0)
 
     (record,) = (json.loads(v) for run in log.reader([alarms_topic("m")], {}).poll(1.0) for v in run.values if v)
     assert (record["id"], record["state"], record["features"]) == (

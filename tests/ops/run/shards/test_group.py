@@ -127,7 +127,11 @@ def test_states_are_the_same_however_a_store_is_written_and_others_otherwise(tmp
         return service_of(config, config.model[0])
 
     assert named("one", "s3://bucket/states") == named("other", "s3://bucket/states/")
-    assert named("one", f"file:{tmp_path}/states") == named("other", f"file://{tmp_path}/states/")
+    assert named("one", "S3://bucket/./states/") == named("other", "s3://bucket/states")
+    (tmp_path / "states").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "states")
+    for url in (f"file://{tmp_path}/states/", f"FILE:{tmp_path}/one/../states", f"file:{tmp_path}/linked"):
+        assert named("one", f"file:{tmp_path}/states") == named("other", url)
     assert (
         len({named("one", url) for url in ("s3://bucket/states", "s3://bucket/other", "gs://bucket/states", "")}) == 4
     )
@@ -161,7 +165,7 @@ def test_two_services_on_one_kafka_with_a_model_of_one_name(tmp_path: Path, kafk
         until("all to be learned", lambda: first.learned() == 100)
         second.start()
         until("the second to be refused", lambda: "has members of another service" in reason(second))
-        assert f"service.state_url for both, written alike; got file:{tmp_path}/second-states here" in reason(second)
+        assert f"service.state_url for both; got file:{tmp_path}/second-states here" in reason(second)
 
         first.send(100)
 
