@@ -104,7 +104,7 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     from thalweg.ops.run import heartbeat
     from thalweg.ops.run.learners.shares import ROLE_SETTING, several
-    from thalweg.ops.run.open_files import raise_limit
+    from thalweg.ops.run.resources.open_files import raise_limit
     from thalweg.ops.telemetry.process_health import learner_role
 
     raise_limit()
@@ -179,7 +179,7 @@ def check(
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.left_behind import states_left_behind
         from thalweg.ops.run.learners.shares import share_lines
-        from thalweg.ops.run.memory_estimate import memory_lines
+        from thalweg.ops.run.resources.memory_estimate import memory_lines
         from thalweg.ops.run.shards.known import all_passed_over
 
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):

@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from thalweg.ops.run.memory_estimate import COPIES
+from thalweg.ops.run.resources.memory_estimate import COPIES
 from thalweg.ops.scale.measure import Costs
 
 USED = 0.7

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.run.open_files import OpenFiles
+from thalweg.ops.run.resources.open_files import OpenFiles
 from thalweg.ops.run.shards.topic import TopicPartitions
 from thalweg.proto.records import Position
 from thalweg.stream.health.registry import Health

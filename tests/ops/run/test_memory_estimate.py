@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from thalweg.ops.config.config import load
 from thalweg.ops.config.effective import effective
-from thalweg.ops.run.memory_estimate import memory_lines
+from thalweg.ops.run.resources.memory_estimate import memory_lines
 
 
 @pytest.mark.parametrize(("features", "megabytes", "warned"), [(4, "435.9 kB, 1.7 MB", False), (3500, "323", True)])

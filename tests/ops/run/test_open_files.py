@@ -11,7 +11,7 @@ import pytest
 from tests.ops.run.shards.test_shards import Host, host
 from tests.services.processes import until
 from tests.stream.log.partitions import PartitionedLog
-from thalweg.ops.run.open_files import OpenFiles
+from thalweg.ops.run.resources.open_files import OpenFiles
 
 LIMITED = """
 import resource, runpy, sys

@@ -1,0 +1,1 @@
+"""What of its host a process takes: memory and open files."""
