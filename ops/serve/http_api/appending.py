@@ -43,8 +43,8 @@ from thalweg.stream.traces.context import NAME, parse
 _LONGEST_DETAIL = 300  # characters; of each of many rows
 MOST_RECORDS = 10_000
 """Records of one request: they are checked together, and appended together."""
-RESPONSES = ("ignore", "label")
-"""The option `responses`: what becomes of the responses that KServe's logger posts."""
+OPTIONS = {"responses": ("ignore", "label"), "ids": ("event", "body")}
+"""What becomes of the responses that KServe's logger posts, and which ids name what it logs."""
 _SERVICE = "/thalweg.v1.LearningService"
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -98,16 +98,16 @@ class AppendingRoutes:
 
     def _append_events(self, call: Call) -> Answer:
         model = self._models.find(call.model)
-        responses = _responses(call.query)
+        options = {name: _option(call.query, name) for name in OPTIONS}
         if is_logged(call.headers):
-            check_options([name for name, _ in call.query], ("responses",))
+            check_options([name for name, _ in call.query], OPTIONS)
             values, single = [bytes(call.body)], True
         else:
-            values, single = _records(call, ("responses",))
+            values, single = _records(call, OPTIONS)
         now, count = self._clock(), len(values)
         headers = record_headers(call.headers, single=single)
         if (logged := logged_events(values, headers)) is not None:
-            return self._append_logged(model, call, logged, responses == "label", single)
+            return self._append_logged(model, call, logged, options, single)
         run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [headers] * count)
         decoded = self._decoders[model.answering.name].decode(run)
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
@@ -122,15 +122,18 @@ class AppendingRoutes:
         return self._append(model.topic, messages, ids, single, bare)
 
     def _append_logged(
-        self, model: ServedModel, call: Call, logged: Sequence[LoggedEvent], learn_responses: bool, single: bool
+        self, model: ServedModel, call: Call, logged: Sequence[LoggedEvent], options: Mapping[str, str], single: bool
     ) -> Answer:
         """Append what KServe's logger saw: requests as events, responses perhaps as their labels."""
+        learn_responses = options["responses"] == "label"
         if learn_responses and not model.labels_topic:
             raise FailedPrecondition(f"model {model.name!r} has no labels_topic: responses=label has nowhere to go")
         reader = self._logged[model.answering.name]
         trace = REQUEST.get() or parse(call.headers.get(NAME))
         headers = () if trace is None else ((NAME, trace.header.encode()),)
-        found = reader.read(logged, learn_responses=learn_responses, headers=headers)
+        found = reader.read(
+            logged, learn_responses=learn_responses, ids_of_bodies=options["ids"] == "body", headers=headers
+        )
         if (count := len(found.events) + len(found.labels)) > MOST_RECORDS:
             raise TooLarge(f"expected at most {MOST_RECORDS} rows, got {count}")
         bare = _needing_labels(model, found.unlabelled)
@@ -207,13 +210,13 @@ class AppendingRoutes:
         return acks
 
 
-def _responses(query: Sequence[tuple[str, str]]) -> str:
-    """What becomes of responses of KServe's logger. Raises InputError."""
-    given = [value for name, value in query if name == "responses"] or [RESPONSES[0]]
+def _option(query: Sequence[tuple[str, str]], name: str) -> str:
+    """What an option of logged requests and responses says; the first of its values by default. Raises InputError."""
+    given = [value for key, value in query if key == name] or [OPTIONS[name][0]]
     if len(given) > 1:
-        raise InputError("option 'responses': given twice")
-    if given[0] not in RESPONSES:
-        raise InputError(f"option 'responses': expected {' or '.join(RESPONSES)}, got {given[0]!r:.80}")
+        raise InputError(f"option {name!r}: given twice")
+    if given[0] not in OPTIONS[name]:
+        raise InputError(f"option {name!r}: expected {' or '.join(OPTIONS[name])}, got {given[0]!r:.80}")
     return given[0]
 
 

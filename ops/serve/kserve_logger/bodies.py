@@ -31,32 +31,51 @@ class Rows(list[Any]):
 
     tensors: bool = False
     """Whether they were tensors."""
+    id: str = ""
+    """The `id` in the body, which version 2 has."""
+
+
+class Answers(list[Any]):
+    """The answer for each row of a request."""
+
+    id: str = ""
+    """The `id` in the body, which is that of the request's body."""
 
 
 def rows_of(data: bytes) -> Rows:
     """The rows of a request. Raises InputError, with what was expected, and TooLarge."""
     body, raw = contents_of(data, _REQUEST)
     if isinstance(instances := body.get("instances"), list):
-        return Rows(_bounded(instances))
-    if isinstance(tensors := body.get("inputs"), list):
+        rows = Rows(_bounded(instances))
+    elif isinstance(tensors := body.get("inputs"), list):
         rows = Rows(_by_row(_tensors(tensors, "an input", raw)))
         rows.tensors = True
-        return rows
-    if isinstance(table := body.get("data"), dict):
-        return Rows(_named(_bounded(_seldon_rows(table)), table.get("names")))
-    raise InputError(f"expected {_REQUEST}, got {_shown(body)}")
+    elif isinstance(table := body.get("data"), dict):
+        rows = Rows(_named(_bounded(_seldon_rows(table)), table.get("names")))
+    else:
+        raise InputError(f"expected {_REQUEST}, got {_shown(body)}")
+    rows.id = _id_of(body)
+    return rows
 
 
-def labels_of(data: bytes) -> list[Any]:
+def labels_of(data: bytes) -> Answers:
     """The answer for each row of a response. Raises InputError, with what was expected, and TooLarge."""
     body, raw = contents_of(data, _RESPONSE)
     if isinstance(predictions := body.get("predictions"), list):
-        return [_label(one, place) for place, one in enumerate(_bounded(predictions))]
-    if isinstance(tensors := body.get("outputs"), list):
-        return [_label(row, place) for place, row in enumerate(_by_row(_tensors(tensors, "an output", raw)))]
-    if isinstance(table := body.get("data"), dict):
-        return [_label(one, place) for place, one in enumerate(_bounded(_seldon_rows(table)))]
-    raise InputError(f"expected {_RESPONSE}, got {_shown(body)}")
+        rows = _bounded(predictions)
+    elif isinstance(tensors := body.get("outputs"), list):
+        rows = _by_row(_tensors(tensors, "an output", raw))
+    elif isinstance(table := body.get("data"), dict):
+        rows = _bounded(_seldon_rows(table))
+    else:
+        raise InputError(f"expected {_RESPONSE}, got {_shown(body)}")
+    answers = Answers(_label(one, place) for place, one in enumerate(rows))
+    answers.id = _id_of(body)
+    return answers
+
+
+def _id_of(body: Mapping[str, Any]) -> str:
+    return found if isinstance(found := body.get("id"), str) else ""
 
 
 def _seldon_rows(table: Mapping[str, Any]) -> list[Any]:

@@ -67,12 +67,20 @@ class LoggedReader:
         self._lock = threading.Lock()
         self._records = RecordRows(model) if schema.columns or schema.fields is not None else None
 
-    def read(self, logged: Sequence[LoggedEvent], *, learn_responses: bool, headers: Headers = ()) -> LoggedRecords:
+    def read(
+        self,
+        logged: Sequence[LoggedEvent],
+        *,
+        learn_responses: bool,
+        ids_of_bodies: bool = False,
+        headers: Headers = (),
+    ) -> LoggedRecords:
         """The records of these events.
 
         Args:
             logged: Requests and responses, in any order.
             learn_responses: Whether responses are the labels of their requests.
+            ids_of_bodies: Whether the `id` in a body names its request, and not the event that logged it.
             headers: To be appended to those of each event.
 
         Raises:
@@ -83,10 +91,10 @@ class LoggedReader:
             try:
                 if not one.response:
                     before = len(found.events)
-                    self._add_request(found, one, headers, own_ids=not learn_responses)
+                    self._add_request(found, one, headers, own_ids=not learn_responses, of_body=ids_of_bodies)
                     rows[one.id] = len(found.events) - before
                 elif learn_responses:
-                    self._add_response(found, one, rows)
+                    self._add_response(found, one, rows, of_body=ids_of_bodies)
                 else:
                     found.dropped.append(one.id)
             except (InputError, Refused) as error:
@@ -101,8 +109,11 @@ class LoggedReader:
             while len(self._rows_of) > _REQUESTS_KNOWN:
                 self._rows_of.popitem(last=False)
 
-    def _add_request(self, found: LoggedRecords, one: LoggedEvent, headers: Headers, *, own_ids: bool) -> None:
-        batch = self._batch(one, rows_of(one.data), own_ids)
+    def _add_request(
+        self, found: LoggedRecords, one: LoggedEvent, headers: Headers, *, own_ids: bool, of_body: bool
+    ) -> None:
+        rows = rows_of(one.data)
+        batch = self._batch(one, rows, own_ids, _named(one, rows.id, of_body))
         present = None if batch.labels is None else batch.labels.present
         for row, value in enumerate(to_events(batch)):
             if present is None or not present[row]:
@@ -111,7 +122,7 @@ class LoggedReader:
             found.events.append(Message(value, key, (*EVENT_HEADERS, *headers), self._clock()))
         found.event_ids += [str(id) for id in batch.ids or ()]
 
-    def _batch(self, one: LoggedEvent, rows: Rows, own_ids: bool) -> Batch:
+    def _batch(self, one: LoggedEvent, rows: Rows, own_ids: bool, name: str) -> Batch:
         now, count = self._clock(), len(rows)
         (at,) = time_column([one.time], [now], latest_times([now], self._model.max_future_seconds)).tolist()
         values = [
@@ -130,7 +141,7 @@ class LoggedReader:
             first = min(decoded.rejected, key=lambda refused: refused.row)
             raise InputError(f"{_place(first.row, count)}{first.detail}")
         given = decoded.batch.ids if own_ids and decoded.batch.ids is not None else [None] * count
-        ids = [id or name for id, name in zip(given, ids_of(one.id, count))]
+        ids = [id or made for id, made in zip(given, ids_of(name, count))]
         check_ids(ids)
         return replace(decoded.batch, ids=ids)
 
@@ -156,8 +167,9 @@ class LoggedReader:
         parts = {name: value for name, value in row.items() if name not in schema.inputs}
         return {**parts, "inputs": {name: value for name, value in row.items() if name in schema.inputs}}
 
-    def _add_response(self, found: LoggedRecords, one: LoggedEvent, rows: Mapping[str, int]) -> None:
+    def _add_response(self, found: LoggedRecords, one: LoggedEvent, rows: Mapping[str, int], *, of_body: bool) -> None:
         labels = labels_of(one.data)
+        name = _named(one, labels.id, of_body)
         with self._lock:
             known = rows.get(one.id, self._rows_of.get(one.id))
         if known is not None and known != len(labels):
@@ -165,7 +177,7 @@ class LoggedReader:
                 f"expected an answer for each of {counted(known, 'row')} of its request, got {len(labels)}"
             )
         fields = self._model.schema.fields or FieldMapping()
-        for row, (id, label) in enumerate(zip(ids_of(one.id, len(labels)), labels)):
+        for row, (id, label) in enumerate(zip(ids_of(name, len(labels)), labels)):
             value = json.dumps({fields.id or "id": id, fields.label or "label": label}, ensure_ascii=False).encode()
             try:
                 label_of(value, self._model.schema)
@@ -173,6 +185,13 @@ class LoggedReader:
                 raise InputError(f"{_place(row, len(labels))}{error}") from error
             found.labels.append(Message(value, id.encode(), (), self._clock()))
             found.label_ids.append(id)
+
+
+def _named(one: LoggedEvent, of_body: str, wanted: bool) -> str:
+    """The id of a request and of its response: of the event, or where wanted of the body. Raises InputError."""
+    if wanted and not of_body:
+        raise InputError("expected an id in the body, as ids=body says, and as version 2 has it")
+    return of_body if wanted else one.id
 
 
 def ids_of(id: str, rows: int) -> list[str]:

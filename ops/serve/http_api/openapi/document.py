@@ -242,6 +242,11 @@ _EVENT_OPTIONS = (
         "Responses that KServe's request logger posts: ignored, or the labels of their requests.",
         {"type": "string", "enum": ["ignore", "label"], "default": "ignore"},
     ),
+    _option(
+        "ids",
+        "What names the requests that it posts: the events, or the `id` in their bodies.",
+        {"type": "string", "enum": ["event", "body"], "default": "event"},
+    ),
 )
 _KEY = {"type": ["string", "integer"], "description": "The key of all rows; its shard answers."}
 _KEY_OPTION = _option("key", "The key of all rows that have none of their own; its shard answers.", {"type": "string"})

@@ -132,6 +132,22 @@ def test_seldons_request_and_its_response_have_the_id_of_the_request(service: Si
     assert post(service, body, response).json() == {"id": "r-7", "ignored": "response"}
 
 
+def test_the_id_in_the_body_names_a_request_where_the_address_says_so(service: Since) -> None:
+    both = "?ids=body&responses=label"
+    answer = {"id": "a1", "outputs": [{"name": "predict", "shape": [1], "datatype": "INT64", "data": [1]}]}
+
+    asked = post(service, MLSERVER, binary(), both)
+    answered = post(service, answer, binary(RESPONSE), both)
+
+    assert (asked.json()["id"], answered.json()["id"]) == ("a1", "a1")
+    assert [one["id"] for one in post(service, [structured({**MLSERVER, "id": "a2"})], BATCH, both).json()] == ["a2"]
+    assert post(service, MLSERVER, binary(id="e-9")).json()["id"] == "e-9"
+    refused = post(service, {"instances": [ROW]}, binary(), both)
+    assert (refused.status_code, "expected an id in the body" in refused.json()["error"]) == (400, True)
+    unknown = post(service, MLSERVER, binary(), "?ids=header")
+    assert "option 'ids': expected event or body, got 'header'" in unknown.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
