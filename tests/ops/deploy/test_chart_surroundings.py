@@ -22,6 +22,7 @@ from tests.ops.deploy.test_chart import (
     environment,
     rendered,
 )
+from tests.ops.deploy.test_kserve import pod as kserve_pod
 from tests.services.helm import helm
 from tests.services.processes import required_or_skipped
 from thalweg.ops.config.environment import SECRETS_DIR
@@ -118,6 +119,27 @@ def test_pods_of_a_kind_are_spread_over_nodes_and_zones(tmp_path: Path) -> None:
             assert one["labelSelector"]["matchLabels"].items() <= labels.items()
         (one,) = pod(chosen, place)["topologySpreadConstraints"]
         assert one["whenUnsatisfiable"] == "DoNotSchedule"
+
+
+def test_every_pod_keeps_the_restricted_pod_security_standard(tmp_path: Path) -> None:
+    standby = {**SPLIT["split"], "standby": {"replicas": 1}}
+    apart = rendered(tmp_path, {**EVERYTHING, **SPLIT, "split": standby, "secretFiles": {"existingSecret": "p"}})
+    specs = [
+        one["spec"]["template"]["spec"] for (kind, _), one in apart.items() if kind in ("StatefulSet", "Deployment")
+    ]
+    specs += [pod(rendered(tmp_path, {})), kserve_pod()["spec"]]
+
+    assert len(specs) == 5
+    for spec in specs:
+        (one,) = spec["containers"]
+        merged = {**spec.get("securityContext", {}), **one["securityContext"]}
+        assert merged["runAsNonRoot"] is True
+        assert merged["allowPrivilegeEscalation"] is False
+        assert merged["capabilities"] == {"drop": ["ALL"]}
+        assert merged["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
 
 
 def test_a_user_may_be_left_to_the_cluster(tmp_path: Path) -> None:
