@@ -15,7 +15,7 @@ from tests.ops.deploy.test_compose import DOCKERFILE
 from thalweg.ops.cli.main import app
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.serve.access.roles import row_of
-from thalweg.ops.serve.http_api.appending import RESPONSES
+from thalweg.ops.serve.http_api.appending import OPTIONS
 
 FOLDER = Path(__file__).parents[3] / "ops" / "kserve"
 
@@ -122,4 +122,4 @@ def test_the_logger_posts_to_the_events_of_a_model_that_gets_labels(tmp_path: Pa
     assert url.hostname == f"{SERVICE['InferenceService']['metadata']['name']}-predictor"
     assert logger["mode"] in ("all", "request", "response")
     assert "responses=label" in (FOLDER / "logged-service.yaml").read_text()
-    assert "label" in RESPONSES
+    assert "label" in OPTIONS["responses"]
