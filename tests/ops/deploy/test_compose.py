@@ -177,7 +177,7 @@ def test_grafana_is_of_the_release_that_the_dashboards_are_held_against() -> Non
 def test_the_image_runs_as_nobody_special_and_asks_the_service_how_it_is() -> None:
     last = DOCKERFILE.rpartition("\nFROM ")[2]
     user = re.search(r"^USER (\w+)$", last, re.MULTILINE)
-    health = re.search(r"http://127\.0\.0\.1:(\d+)/healthz", last)
+    script = re.search(r"^HEALTHCHECK .*/opt/thalweg/(\S+\.py)\"\]$", last, re.MULTILINE)
     exposed = re.search(r"^EXPOSE (.*)$", last, re.MULTILINE)
 
     assert user is not None
@@ -185,6 +185,9 @@ def test_the_image_runs_as_nobody_special_and_asks_the_service_how_it_is() -> No
     assert last.index("useradd") < last.index("\nUSER ") < last.index("\nENTRYPOINT ")
     # -m 0700: what it learns from events is none of others' on its machine
     assert f"install -d -m 0700 -o {user[1]} {SERVICES['thalweg']['environment']['THALWEG_SERVICE__STATE_DIR']}" in last
+    assert script is not None
+    assert f"\nCOPY ops/docker/{script[1]} /opt/thalweg/\n" in last
+    health = re.search(r"THALWEG_SERVICE__HTTP\", \":(\d+)\"", (ROOT / "ops" / "docker" / script[1]).read_text())
     assert health is not None
     assert exposed is not None
     assert set(exposed[1].split()) == {port.split(":")[2] for port in SERVICES["thalweg"]["ports"]}
