@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from thalweg.proto.bounds.counted import counted
 
 _ROWS, _TIMES = 20, 4
 """Rows from which on a column may be told to say the label, if labels come so often on average."""
+_LIST = re.compile(r"\[.*\]", re.DOTALL)
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
 
 
@@ -24,6 +26,11 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     given = [value for value in column if not missing_label(value)]
     if not given:
         raise Failed("the label's column is always empty in the sample")
+    if (one := next((value for value in given if isinstance(value, list)), None)) is not None:
+        raise Failed(
+            f"the label's values are lists, such as {shown(one)}: a row has one class or number. Write a column of "
+            "0 and 1 for each class, and a model for each; or name another --label"
+        )
     gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
     if markers := markers_in(given, is_number):
         values = [value for value in given if is_number(value)]
@@ -47,6 +54,8 @@ def label_doubt(column: Sequence[Any]) -> str:
     """What may be wrong with labels; empty: nothing."""
     given = [value for value in column if not missing_label(value)]
     written = numbers_written([value for value in given if not is_marker(value)])
+    if given and all(isinstance(value, str) and _LIST.fullmatch(value.strip()) for value in given):
+        return f"each list, such as {shown(given[0])}, is a class of its own; a row has one class"
     if written is None:
         codes = numbers_of(given) is not None
         return "" if codes else slips_told(map(text_of, given))

@@ -107,9 +107,9 @@ def _from_local(column: Column, text: str) -> float | None:
 def _of_units(column: Column, text: str) -> str:
     """What a number of another unit needs, for a message."""
     unit, own = unit_of(text), parted_format(column.format)[1]
-    known = " ".join(f"or in {one}," for one, _ in column.units)
+    known = "".join(f" or in {one}" for one, _ in column.units)
     ask = f"how many {own} one {unit} is" if own else f"how much one {unit} is"
-    return f" {known} (units = {{ {unit} = … }} says {ask})" if unit and unit != own else ""
+    return f"{known} (units = {{ {unit} = … }} says {ask})" if unit and unit != own else known
 
 
 def _number(column: Column, value: Any) -> float:

@@ -67,7 +67,8 @@ def test_a_kind_alone_is_a_column_with_the_usual_options() -> None:
         ({"columns": {"a": 5}}, "columns.a: expected a table, got 5"),
         (
             {"columns": {"a": {"kind": "numeric", "buckets": 64}}},
-            "columns.a: buckets: no option of kind numeric; its options: field, missing, missing_values, scale, format",
+            "columns.a: buckets: no option of kind numeric; its options: field, missing, missing_values, "
+            "scale, format, units",
         ),
         (
             {"columns": {"a": {"kind": "list", "length": 2, "buckets": 3}}},

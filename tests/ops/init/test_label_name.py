@@ -161,3 +161,11 @@ def test_users_items_and_ratings_are_a_regression_over_ids(tmp_path: Path, head:
     assert done.model.params["task"] == "regression"
     assert {one.kind for one in done.model.columns.values()} == {"categorical"}
     assert (done.labelled, done.unusable) == (150, 0)
+
+
+def test_labels_that_are_lists_are_refused_and_texts_that_are_such_told() -> None:
+    with pytest.raises(Failed, match=r'are lists, such as \["red"\]: a row has one class'):
+        label(amount=amount, labels=lambda i: [["red", "blue"][i % 2]])
+
+    told = "each list, such as \"['red']\", is a class of its own"
+    assert told in label(amount=amount, label=lambda i: f"['{['red', 'blue'][i % 2]}']")[2]

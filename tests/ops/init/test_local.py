@@ -235,7 +235,7 @@ def test_a_column_of_units_is_written_so_that_it_is_read(tmp_path: Path, capsys:
     assert (done.events, done.unusable) == (99, 1)
     with pytest.raises(Refused) as refused:
         column_array(load(config, {}).model[0].named_columns()["weight"], ["3 lb"])
-    assert "or in g, (units = { lb = … } says how many kg one lb is), got the text '3 lb'" in str(refused.value)
+    assert "or in g (units = { lb = … } says how many kg one lb is), got the text '3 lb'" in str(refused.value)
 
 
 @pytest.mark.parametrize(
