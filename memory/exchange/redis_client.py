@@ -63,6 +63,7 @@ class RedisClient:
     def __init__(self, url: str, timeout_seconds: float, connect_seconds: float, *, retried: bool = False) -> None:
         self.place = masked(url)
         options: dict[str, Any] = {"socket_timeout": timeout_seconds, "socket_connect_timeout": connect_seconds}
+        options["protocol"] = 2  # that of all servers and proxies: nothing of the next one is used
         if not retried:
             options["retry"] = None
         try:
@@ -178,6 +179,9 @@ def _told(error: Exception, key: str) -> str:
         return f"{text}: it is a node of a cluster; expected redis+cluster://HOST:PORT as store.url"
     if isinstance(error, ReadOnlyError):
         return f"{text}: it is a replica now, and is looked up anew"
-    if isinstance(error, redis.ResponseError) and "unknown command" in text:
-        return f"{text}: is it a Sentinel? expected redis+sentinel://HOST:PORT/NAME as store.url"
+    if isinstance(error, redis.ResponseError) and "unknown" in text.lower() and "command" in text:
+        return (
+            f"{text}: a Redis without that command (rename-command, or a service that leaves it out) is not enough; if "
+            "it is a Sentinel, expected redis+sentinel://HOST:PORT/NAME as store.url"
+        )
     return text

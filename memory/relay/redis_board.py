@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from time import monotonic
 from typing import Any
+
+from redis import ResponseError
 
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.redis_client import RedisClient, WrongType
@@ -27,6 +30,9 @@ MOST_ALONE_BYTES = 64 << 20
 """Without an object store, contents up to this size go by Redis, too."""
 _TIMEOUT_SECONDS = 5.0
 _LISTEN_SECONDS = 0.5
+_PING_SECONDS, _SILENT_SECONDS = 1.0, 4.0
+"""Who listens asks so often whether the connection lives, and takes it for dead without an answer for so long: one that
+something on the way has forgotten ends by no error."""
 _NOTE_SECONDS = 86_400
 
 _OFFER = """
@@ -92,6 +98,8 @@ class RedisBoard:
     def __init__(self, url: str, pieces: Pieces | None = None, names: RedisNames | None = None) -> None:
         self._names, self._pieces = names or RedisNames(), pieces
         self._most = INLINE_BYTES if pieces is not None else MOST_ALONE_BYTES
+        self._sent: dict[str, str] = {}
+        """SHA-256 of the content of each model that was sent last."""
         self._client = RedisClient(url, _TIMEOUT_SECONDS, 2.0)
         self.place = self._client.place
 
@@ -121,8 +129,11 @@ class RedisBoard:
             placed = replace(announced, pieces=self._pieces.put(announced, content, newest))
             self._announce(placed, b"", "pieces")
             self._pieces.prune(placed)
-        elif not self._announce(announced, b"", "content"):
+            return
+        there = self._sent.get(announced.model) == announced.sha256  # else one request more, in which it waits
+        if not there or not self._announce(announced, b"", "content"):
             self._announce(announced, content(), "")
+        self._sent[announced.model] = announced.sha256
 
     def read(self, model: str, after: Order | None, known: Collection[str] = ()) -> Found | None:
         order = ("", "", "") if after is None else tuple(map(str, after))
@@ -182,9 +193,24 @@ class RedisBoard:
                 client.pubsub(ignore_subscribe_messages=True) as heard,
             ):
                 heard.subscribe(self._names.channel)
+                lived = asked = monotonic()
                 while not stopped():
-                    message: Any = heard.get_message(timeout=_LISTEN_SECONDS)
-                    if message is not None and isinstance(message["data"], bytes):
+                    if monotonic() - asked >= _PING_SECONDS:
+                        asked = monotonic()
+                        heard.ping()
+                    try:
+                        message: Any = heard.get_message(timeout=_LISTEN_SECONDS)
+                    except ResponseError as error:
+                        if "ping" not in str(error).lower():
+                            raise
+                        # it may not ask that, and listens all the same
+                        asked, lived, message = math.inf, math.inf, None
+                        continue
+                    if message is not None:
+                        lived = max(lived, monotonic())
+                    elif monotonic() - lived > _SILENT_SECONDS:
+                        raise BoardUnavailable(f"store {self.place}: the connection that tells what is new has died")
+                    if message is not None and message["type"] == "message" and isinstance(message["data"], bytes):
                         told(message["data"].decode("utf-8", "replace"))
         except StoreError as error:
             raise BoardUnavailable(str(error)) from error

@@ -35,6 +35,8 @@ _LOOK_SECONDS = 1.0
 """Between two looks where the store tells of what is new …"""
 _QUICK_SECONDS, _QUIET_SECONDS, _QUIET_AFTER_SECONDS = 0.03, 0.5, 5.0
 """… and where it does not: quickly while there was a new version lately."""
+_UNTOLD = 3
+"""So many new versions in turn were found of which the store has not told: it is not relied upon until it does."""
 _LONGEST_WAIT_SECONDS = 2.0
 _AGAIN_SECONDS = 10.0
 """A refused announcement is not looked at again for so long."""
@@ -82,12 +84,14 @@ class ModelReceiver:
         """SHA-256 of a content that was refused, when, and why."""
         self._behind = Behind(model, ticks)
         self._told = ""
+        self._untold = 0
+        """New versions found in turn of which nothing was heard."""
         self._changed = threading.Event()
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Receive until `stop`."""
-        wait, changed_at = _QUICK_SECONDS, self._ticks()
+        wait, changed_at, told = _QUICK_SECONDS, self._ticks(), True
         try:
             while not self._stopping.is_set():
                 try:
@@ -95,18 +99,22 @@ class ModelReceiver:
                         version = self._served()
                         if self.look() and self._served() != version:
                             changed_at = self._ticks()
+                            self._untold = 0 if told else self._untold + 1
                     wait = _QUICK_SECONDS
                     lately = self._ticks() - changed_at < _QUIET_AFTER_SECONDS
-                    pause = _LOOK_SECONDS if self._board.notifies else _QUICK_SECONDS if lately else _QUIET_SECONDS
+                    pause = _LOOK_SECONDS if self._is_told() else _QUICK_SECONDS if lately else _QUIET_SECONDS
                 except BoardUnavailable as error:
                     self._health.waiting(f"{self._served()} is served: {error}")
                     pause = wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-                self._changed.wait(pause)
+                told = self._changed.wait(pause)
                 self._changed.clear()
         finally:
             landing, self._landing = self._landing, None  # run again, it opens the folder again
             if landing is not None:
                 landing.close()
+
+    def _is_told(self) -> bool:
+        return self._board.notifies and self._untold < _UNTOLD
 
     def stop(self) -> None:
         """Ask `run` to return."""
@@ -264,6 +272,11 @@ class ModelReceiver:
         elif silent is None or silent > SILENT_SECONDS:
             since = "" if silent is None else f" for {silent:.0f} s"
             self._health.degraded(f"{self._served()} is served: nothing is heard of its learner's host{since}")
+        elif self._board.notifies and not self._is_told():
+            self._health.degraded(
+                f"{self._served()} is served: {self._board.place} does not pass on that there are new versions "
+                "(PUBLISH to those who SUBSCRIBE): they are looked for"
+            )
         elif why := self._behind.reason(SILENT_SECONDS):
             self._health.degraded(f"{self._served()} is served: {why}")
         else:

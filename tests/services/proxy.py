@@ -22,12 +22,17 @@ class Proxy:
         self.cuts = 0
         """Connections cut so far."""
         self._open: set[socket.socket] = set()
+        self._forgotten: set[socket.socket] = set()
         self._begin()
 
     def close(self) -> None:
         """Take no more connections, and end those that are open: connecting to it is refused."""
         for one in [self._listener, *self._open]:
             _end(one)
+
+    def forget(self) -> None:
+        """Pass on nothing more of the connections that are open, and do not end them: as a router that is restarted."""
+        self._forgotten |= self._open
 
     def reopen(self) -> None:
         """Take connections again at the same port."""
@@ -56,6 +61,8 @@ class Proxy:
         passed = 0
         try:
             while piece := source.recv(16384):
+                if source in self._forgotten:
+                    continue
                 if from_target:
                     time.sleep(self.delay_seconds)
                     passed += len(piece)

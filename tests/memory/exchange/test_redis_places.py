@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.memory.relay.test_boards import announced
+from tests.memory.relay.test_boards import SMALL, announced
 from tests.services.processes import required_or_skipped, until
 from tests.services.redis import RedisServer
 from tests.services.redis_groups import Watched, redis_cluster
@@ -20,6 +23,7 @@ from thalweg.memory.exchange.open import open_commands, open_pending
 from thalweg.memory.exchange.pending import Limits
 from thalweg.memory.exchange.redis_client import check_redis_url
 from thalweg.memory.exchange.redis_names import RedisNames
+from thalweg.memory.relay import redis_board
 from thalweg.memory.relay.board import BoardUnavailable
 from thalweg.memory.relay.redis_board import RedisBoard
 
@@ -223,3 +227,42 @@ def _done(call: Callable[[], None]) -> Callable[[], bool]:
         return True
 
     return tried
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [("HELLO", ""), ("PING", ""), ("CLIENT", ""), ("SUBSCRIBE", "'SUBSCRIBE'"), ("PUBLISH", ""), ("EVAL", "'EVAL'")],
+)
+def test_a_redis_without_some_command_does_or_says_which_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, told: str
+) -> None:
+    monkeypatch.setattr(redis_board, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(redis_board, "_SILENT_SECONDS", 1.5)
+    server = RedisServer(tmp_path, "--rename-command", missing, "")
+    server.start()
+    board, heard, problems, ended = RedisBoard(server.url), list[str](), list[str](), threading.Event()
+
+    def use() -> bool:
+        try:
+            board.offer(announced(SMALL, 1, 1, next(numbers)), lambda: SMALL)
+        except BoardUnavailable as error:
+            problems.append(str(error))
+        return bool(heard or problems)
+
+    numbers = itertools.count()
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(board.listen, heard.append, ended.is_set)
+        try:
+            until("an answer", lambda: use() or listening.done())
+            until("a connection that is asked whether it lives", lambda: listening.done() or wait([listening], 2.0))
+        finally:
+            ended.set()
+        if (problem := listening.exception(60)) is not None:
+            problems.append(str(problem))
+    if missing in ("HELLO", "PING", "CLIENT"):
+        assert (heard[:1], problems) == (["m"], [])
+    else:
+        assert problems
+        assert told in problems[0]
+        assert "a Redis without that command" in problems[0]
+    server.stop()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import redis
 
 from tests.services.object_store import s3
 from tests.services.processes import until
+from tests.services.proxy import Proxy
 from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.relay import object_board
 from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order, Poisoned, decode
@@ -239,6 +242,46 @@ def test_listeners_are_told_of_what_is_announced(board: VersionBoard) -> None:
         listening.result(60)
 
     assert set(heard) == {"other"}
+
+
+def test_a_connection_that_was_forgotten_on_the_way_is_told_and_listening_goes_on_by_another(empty_redis: str) -> None:
+    proxy = Proxy(int(empty_redis.rpartition(":")[2].partition("/")[0]))
+    there = RedisBoard(f"redis://127.0.0.1:{proxy.port}/0")
+    here, heard, ended, numbers = RedisBoard(empty_redis), list[str](), threading.Event(), itertools.count()
+
+    def listen(pool: ThreadPoolExecutor) -> Future[None]:
+        heard.clear()
+        listening = pool.submit(there.listen, heard.append, ended.is_set)
+        until("it to be heard", lambda: (here.offer(announced(SMALL, 1, 1, next(numbers)), lambda: SMALL), heard)[1])
+        return listening
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            listening = listen(pool)
+            proxy.forget()
+            with pytest.raises(BoardUnavailable, match="the connection that tells what is new has died"):
+                listening.result(60)
+            listen(pool)
+        finally:
+            ended.set()
+    proxy.close()
+
+
+def test_a_new_content_is_sent_at_once_and_one_that_is_there_not_again(empty_redis: str) -> None:
+    board = RedisBoard(empty_redis)
+    calls: list[str] = []
+    run = board._run
+    board._run = lambda *args: (calls.append(args[-3]), run(*args))[1]  # type: ignore[method-assign]
+
+    board.offer(announced(SMALL, 1, 1, 1), lambda: SMALL)
+    board.offer(announced(SMALL, 1, 1, 2), lambda: SMALL)
+    redis.Redis.from_url(empty_redis).flushdb()
+    board.offer(announced(SMALL, 1, 1, 3), lambda: SMALL)
+
+    assert calls == [SMALL, b"", b"", SMALL]
+    found = board.read("m", None)
+    assert found is not None
+    assert found.content == SMALL
 
 
 def test_a_redis_that_is_away_is_named_without_its_password() -> None:

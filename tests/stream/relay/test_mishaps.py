@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.services.processes import until
-from tests.stream.relay.test_relay import Pair, in_real_time, offered
+from tests.stream.relay.test_relay import Pair, in_real_time, offered, part, running
 from thalweg.memory.objects.objects import Objects
 from thalweg.memory.relay import pieces
 from thalweg.memory.relay.announced import PIECE_BYTES, Announced, Order
@@ -249,3 +251,36 @@ def moving_sender(pair: Pair) -> ModelSender:
         ticks=lambda: pair.here.ticks,
         moves=True,
     )
+
+
+class Mute(InMemoryBoard):
+    """A store that takes PUBLISH and tells nobody, as where a balancer has each connection end at another server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mute = True
+
+    def listen(self, told: Callable[[str], None], stopped: Callable[[], bool]) -> None:
+        while self.mute and not stopped():
+            time.sleep(0.01)
+        super().listen(told, stopped)
+
+
+def test_a_store_that_tells_nobody_of_new_versions_is_not_relied_upon_and_that_is_told(tmp_path: Path) -> None:
+    pair, board = in_real_time(tmp_path), Mute()
+
+    def arrives(version: int) -> float:
+        began = time.monotonic()
+        pair.publish(version)
+        until("it to arrive", lambda: pair.version == version)
+        return time.monotonic() - began
+
+    with running(pair, lambda: board) as (_, there):
+        for version in range(1, 6):
+            arrives(version)
+        assert min(arrives(version) for version in range(6, 12)) < 0.5
+        until("it to be told", lambda: "does not pass on that there are new versions" in part(there).reason)
+
+        board.mute = False
+        numbers = itertools.count(12)
+        until("it to be relied upon again", lambda: (arrives(next(numbers)), part(there).well)[1])
