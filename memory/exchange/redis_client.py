@@ -32,6 +32,8 @@ _sentinels: Any = Sentinel
 _parsed: Any = parse_url
 _OF_PIPELINE = re.compile(r"^Command # \d+ .* of pipeline caused error: ", re.DOTALL)
 """It tells what was to be written, which may be of persons."""
+REFUSAL: type[Exception] = redis.ResponseError
+"""What the library raises where a server answers with an error."""
 _OF_REDIS = (redis.RedisError, RedisClusterException, OSError)
 
 

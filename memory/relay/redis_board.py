@@ -9,10 +9,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-from redis import ResponseError
-
 from thalweg.memory.exchange.commands import StoreError
-from thalweg.memory.exchange.redis_client import RedisClient, WrongType
+from thalweg.memory.exchange.redis_client import REFUSAL, RedisClient, WrongType
 from thalweg.memory.exchange.redis_names import RedisNames
 from thalweg.memory.relay.announced import MOST_RECORD_BYTES, Announced, Order, Poisoned, decode
 from thalweg.memory.relay.board import (
@@ -200,7 +198,7 @@ class RedisBoard:
                         heard.ping()
                     try:
                         message: Any = heard.get_message(timeout=_LISTEN_SECONDS)
-                    except ResponseError as error:
+                    except REFUSAL as error:
                         if "ping" not in str(error).lower():
                             raise
                         # it may not ask that, and listens all the same

@@ -32,6 +32,7 @@ import structlog
 from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
 from thalweg.memory.objects.objects import Listed, Objects, ObjectsUnavailable
 from thalweg.memory.objects.together import together
+from thalweg.memory.snapshots.blobs import averages_upto, digest_of, still_there, unneeded
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 
@@ -39,11 +40,8 @@ log = structlog.get_logger(__name__)
 
 _OWNER = re.compile(r"([0-9]{10})", re.ASCII)
 _HEAD = re.compile(r"([0-9]{10})-([0-9]{19})", re.ASCII)
-_AVERAGED = re.compile(r"([0-9]{19})-[0-9a-f]{64}", re.ASCII)
 _FILE = re.compile(r"(\.\./)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 _KEPT_OWNERS = 10
-_YOUNG_SECONDS = 3600.0
-"""A blob that nobody names is deleted when it is older: whoever uploads it may not have named it yet."""
 
 
 class Superseded(Exception):
@@ -355,14 +353,9 @@ class RemoteSnapshots:
             for generation, version in self._pairs("journal")
             if version < oldest
         )
-        there = (one.name for one in self._objects.names(self._name("averaged")))
-        unneeded = [
-            name
-            for name in there
-            if (found := _AVERAGED.fullmatch(name.rpartition("/")[2])) and int(found[1]) <= oldest
-        ]
-        self._objects.discard(unneeded)
-        self._averaged.difference_update(unneeded)
+        passed = averages_upto(self._objects.names(self._name("averaged")), oldest)
+        self._objects.discard(passed)
+        self._averaged.difference_update(passed)
         own = [head for head in heads if head[0] == self.generation]
         earlier = [head for head in heads if head[0] < self.generation]
         left = own[-self._keep :] + (earlier[-1:] if len(own) < self._keep else [])
@@ -375,25 +368,10 @@ class RemoteSnapshots:
                 log.warning("unused blobs stay: a head cannot be read", problem=str(error))
                 return
             blobs = self._objects.names(self._name("blobs"))
-            newest = max((one.modified for one in blobs), default=0.0)
-            unused = [one.name for one in blobs if one.name.rpartition("/")[2] not in named]
-            old = {one.name for one in blobs if one.modified < newest - _YOUNG_SECONDS}
-            self._objects.discard(name for name in unused if name in old)
-            left_there = {one.name for one in blobs} - (old & set(unused))
-            self._see_lost({name.rpartition("/")[2] for name in left_there}, named)
-
-    def _see_lost(self, there: set[str], named: set[str]) -> None:
-        """What somebody else has deleted, although versions name it, is uploaded again with the next that needs it."""
-        before = self._there or set()
-        if lost := (before & named) - there:
-            log.error(
-                "objects that versions need were deleted by another, perhaps by a rule for the age of objects: "
-                "they are uploaded again with the next version",
-                model=self.model,
-                place=self._objects.url,
-                lost=len(lost),
-            )
-        self._there = before & there
+            gone_now = unneeded(blobs, named)
+            self._objects.discard(gone_now)
+            there = {digest_of(one.name) for one in blobs}.difference(map(digest_of, gone_now))
+            self._there = still_there(self._there or set(), there, named, self.model, self._objects.url)
 
     def _owners(self) -> list[int]:
         names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("owners")))

@@ -20,7 +20,7 @@ from thalweg.memory.objects.objects import Objects, ObjectsUnavailable
 from thalweg.memory.relay.announced import Order
 from thalweg.memory.relay.object_board import ObjectBoard
 from thalweg.memory.relay.pieces import Pieces
-from thalweg.memory.snapshots import remote
+from thalweg.memory.snapshots import blobs as blob_rules
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import DamagedHead, OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
@@ -208,7 +208,7 @@ def test_a_store_that_was_emptied_gets_everything_again(objects: Objects, tmp_pa
 def test_old_versions_and_what_only_they_need_are_deleted(
     objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_YOUNG_SECONDS", -1.0)
+    monkeypatch.setattr(blob_rules, "_YOUNG_SECONDS", -1.0)
     mine = owner(objects, keep=2)
     for version in range(1, 7):
         mine.save(saved(tmp_path / "m", version, float(version)))
