@@ -339,7 +339,7 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
 def _unnamed_file() -> IO[bytes]:
     """In memory where the system can: a host may have no folder to write to but the state's."""
     if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("thalweg-check"), "w+b")
+        return os.fdopen(os.memfd_create("thalweg-check"), "w+b")
     return tempfile.TemporaryFile()
 
 
