@@ -96,8 +96,10 @@ def claim(service: Mapping[str, Any], role: str, stop: Signal) -> None:
                 break
             except AddressInUse:
                 looks -= 1
-                if looks < 0 or not ending or stop.wait(_LOOK_SECONDS):
+                if looks < 0 or not ending:
                     raise
+                if stop.wait(_LOOK_SECONDS):
+                    return
                 if not told:
                     log.warning("processes of a supervisor that was killed are ending: wait for the addresses")
                     told = True

@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import structlog
 
@@ -314,7 +314,7 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
         SystemExit: The configuration is invalid; the other process has reported why, and this is its exit code.
     """
     command = ["check", *arguments, "--role", "supervisor"]
-    with tempfile.TemporaryFile() as output:
+    with _unnamed_file() as output:
         process: Process | None = None if standby is None else standby.start(command, stdout=output.fileno())
         if process is None:
             process = subprocess.Popen([*_THALWEG, *command], stdout=output, env=children_environment())
@@ -334,6 +334,13 @@ def checked_service(arguments: list[str], stop: Signal, standby: Standby | None 
         model.get("scale", {}).get("by") == "partition" for model in table["model"]
     )
     return service | {"learners": process_count(service["learners"], len(table["model"]), scaled=scaled)}
+
+
+def _unnamed_file() -> IO[bytes]:
+    """In memory where the system can: a host may have no folder to write to but the state's."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("thalweg-check"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def die_with_supervisor() -> None:

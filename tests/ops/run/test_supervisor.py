@@ -100,6 +100,19 @@ def test_what_it_learns_of_the_service_is_what_is_in_effect(tmp_path: Path, monk
     assert (found["state_dir"], found["drain_seconds"]) == ("kept", 2.5)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
+def test_it_needs_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    path = tmp_path / "thalweg.toml"
+    path.write_text(MINIMAL)
+
+    found = checked_service([str(path)], threading.Event())
+
+    assert found is not None
+    assert found["learners"] == 1
+
+
 def test_a_process_that_has_worked_is_restarted_whatever_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
