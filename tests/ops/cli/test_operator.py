@@ -48,7 +48,10 @@ def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("thalweg.ops.run.app.make_learner", lambda *arguments: Fragile(make_learner(*arguments)))
-    config = load(configured(tmp_path, None), {})
+    one_block = (
+        "batch_events = 70\nbatch_seconds = 10\n"  # on a busy machine it would end sooner, and there were several
+    )
+    config = load(configured(tmp_path, None, one_block), {})
     (model,) = config.model
     log = open_configured_log(config)
     x = [*range(30), *(-i for i in range(1, 31)), *range(30, 40)]
