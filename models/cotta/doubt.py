@@ -1,0 +1,59 @@
+"""Are the statistics that follow the stream worse than the source's? Told without labels, by how sure the network is.
+
+Where only one class comes, whatever is taken for another fills that one's place behind the statistics with more of the
+same. By such statistics the network spreads the class over all others: it is less sure than by those of the source,
+which is right. Where the stream is of another domain it is the other way round: the statistics of the stream are those
+by which the network is sure (the entropy that TENT minimises, Wang et al., ICLR 2021). So while the mean entropy of
+predictions by the target's statistics is above that by the source's, the source is served and nothing is learned; the
+target's statistics go on beside it, and return when they are as sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from thalweg.models.cotta.class_prior import entropy
+from thalweg.proto.schema import Array
+
+_HALF_LIFE = 50.0
+"""In rows, of the mean difference."""
+_BEGINS, _ENDS = 0.04, 0.0
+"""The difference, as a share of the largest entropy, at which the source is served, and at which it is no longer."""
+
+
+class Doubt:
+    """One thread uses it."""
+
+    def __init__(self) -> None:
+        self._excess, self._holds = 0.0, False
+        self._overruled = False  # labels have shown that the target's statistics are better
+
+    @property
+    def holds(self) -> bool:
+        """Whether the source ought to be served."""
+        return self._holds and not self._overruled
+
+    def note(self, target: Array, source: Array) -> bool:
+        """Probabilities (N, K) by either; whether `holds` has changed."""
+        before = self.holds
+        if np.isfinite(target).all() and np.isfinite(source).all():
+            kept = 0.5 ** (len(target) / _HALF_LIFE)
+            now = np.mean([entropy(row) for row in target]) - np.mean([entropy(row) for row in source])
+            self._excess = kept * self._excess + (1.0 - kept) * float(now)
+            self._holds = self._excess > (_ENDS if self._holds else _BEGINS)
+        return self.holds != before
+
+    def overrule(self, *, by_labels: bool) -> None:
+        """Labels say that the target's statistics are better, or, False, that the source is."""
+        self._overruled = by_labels
+
+    def tensors(self) -> dict[str, Array]:
+        """Everything, for a snapshot."""
+        return {"state": np.array([self._excess, float(self._holds), float(self._overruled)])}
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `tensors()` these are; of an earlier version that had none, begin."""
+        excess, holds, overruled = tensors["state"].tolist() if "state" in tensors else (0.0, 0.0, 0.0)
+        self._excess, self._holds, self._overruled = excess, bool(holds), bool(overruled)
