@@ -2,10 +2,11 @@
 
 Where only one class comes, whatever is taken for another fills that one's place behind the statistics with more of the
 same. By such statistics the network spreads the class over all others: it is less sure than by those of the source,
-which is right. Where the stream is of another domain it is the other way round: the statistics of the stream are those
-by which the network is sure (the entropy that TENT minimises, Wang et al., ICLR 2021). So while the mean entropy of
-predictions by the target's statistics is above that by the source's, the source is served and nothing is learned; the
-target's statistics go on beside it, and return when they are as sure.
+which is right. Where the stream is of another domain it is the other way round: by the statistics of the stream the
+network is sure (the entropy that TENT minimises, Wang et al., ICLR 2021), or sure of many classes where the source is
+sure of one. So while the mean entropy of predictions by the target's statistics is above that by the source's, and
+large for how many classes they name, the source is served and nothing is learned; the target's statistics go on beside
+it, and return.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from thalweg.proto.schema import Array
 
 _HALF_LIFE = 50.0
 """In rows, of the mean difference."""
-_BEGINS, _ENDS = 0.04, 0.0
+_BEGINS, _ENDS = 0.04, 0.01
 """The difference, as a share of the largest entropy, at which the source is served, and at which it is no longer."""
+
+_UNSURE = 0.25
+"""Mean entropy, as a share of that of the mean prediction, from which on nothing speaks for the target's statistics:
+of one class spread over others 0.4 to 0.6; of shuffled classes mostly 0.1 to 0.2, also where the source is sure of all
+inputs, and wrong."""
 
 
 class Doubt:
@@ -40,8 +46,9 @@ class Doubt:
         before = self.holds
         if np.isfinite(target).all() and np.isfinite(source).all():
             kept = 0.5 ** (len(target) / _HALF_LIFE)
-            now = np.mean([entropy(row) for row in target]) - np.mean([entropy(row) for row in source])
-            self._excess = kept * self._excess + (1.0 - kept) * float(now)
+            own, other = (float(np.mean([entropy(row) for row in shares])) for shares in (target, source))
+            unsure = own > _UNSURE * entropy(target.mean(axis=0))
+            self._excess = kept * self._excess + (1.0 - kept) * (own - other if unsure else 0.0)
             self._holds = self._excess > (_ENDS if self._holds else _BEGINS)
         return self.holds != before
 
