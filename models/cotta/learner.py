@@ -21,9 +21,8 @@ from thalweg.models.contract.gauges import CLASSES, LEFT_OUT_STEPS, SKIPPED_EVEN
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.class_prior import ClassPrior
-from thalweg.models.cotta.doubt import Doubt
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard, labelled
-from thalweg.models.cotta.new_domain import is_new, teaches
+from thalweg.models.cotta.new_domain import Doubt, is_new, teaches
 from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.cotta.source import adapting, check, names_of, outputs_of

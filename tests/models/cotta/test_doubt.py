@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thalweg.models.cotta.doubt import Doubt
+from thalweg.models.cotta.new_domain import Doubt
 from thalweg.proto.schema import Array
 
 
