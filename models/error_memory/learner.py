@@ -36,13 +36,12 @@ from thalweg.models.contract.gauges import (
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.error_memory.guard import Guard
-from thalweg.models.error_memory.identity import differences, identity
 from thalweg.models.error_memory.inputs import INPUT_NAMES, RecommenderInputs
 from thalweg.models.error_memory.intake import PLACE, Columns, Intake, part_of
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
-from thalweg.models.error_memory.reading import Reading, Remembered, read_numbers
+from thalweg.models.error_memory.reading import Reading, Remembered, differences, identity, read_numbers
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
 from thalweg.models.error_memory.sharing.averaging import average, mix
 from thalweg.models.error_memory.sharing.merged import merge_mistakes, merged
