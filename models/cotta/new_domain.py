@@ -8,12 +8,12 @@ mutual information between inputs and predictions, the entropy of the mean predi
 Heading and MacKay, NeurIPS 1991).
 
 Are they worse than the source's? Where only one class comes, whatever is taken for another fills that one's place
-behind the statistics with more of the same. By such statistics the network spreads the class over all others: it is less sure than by those of the source,
-which is right. Where the stream is of another domain it is the other way round: by the statistics of the stream the
-network is sure (the entropy that TENT minimises, Wang et al., ICLR 2021), or sure of many classes where the source is
-sure of one. So while the mean entropy of predictions by the target's statistics is above that by the source's, and
-large for how many classes they name, the source is served and nothing is learned; the target's statistics go on beside
-it, and return.
+behind the statistics with more of the same. By such statistics the network spreads the class over all others: it is
+less sure than by those of the source, which is right. Where the stream is of another domain it is the other way round:
+by the statistics of the stream the network is sure (the entropy that TENT minimises, Wang et al., ICLR 2021), or sure
+of many classes where the source is sure of one. So while the mean entropy of predictions by the target's statistics is
+above that by the source's, and large for how many classes they name, the source is served and nothing is learned; the
+target's statistics go on beside it, and return.
 """
 
 from __future__ import annotations
