@@ -69,6 +69,10 @@ class ClassPrior:
         total = float(self._recent.sum())
         return entropy(self._recent / total) if total else 1.0
 
+    def few(self, least_diversity: float) -> bool:
+        """Whether few classes come: in runs, or by a mean recent prediction of less entropy than this."""
+        return self._open or self.diversity < least_diversity
+
     def _floored(self) -> Floats:
         return (1 - _FLOOR) * self._priors + _FLOOR / len(self._recent)
 

@@ -7,12 +7,13 @@ some events have labels, served predictions are also compared with those of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -131,6 +132,16 @@ class Guard:
         if self._canaries.shape[1] != 3:  # of an earlier version: without the statistics alone
             self._canaries = np.zeros((0, 3))
         self.counts = dict(counts)
+
+
+def labelled(batch: Batch, usable: NDArray[np.bool_], classes: Sequence[str]) -> tuple[NDArray[np.int64], Array]:
+    """The usable rows of a batch with labels of known classes, and the index of each one's class."""
+    labels = batch.labels
+    assert isinstance(labels, ClassLabels)
+    rows = np.flatnonzero(usable & (labels.codes >= 0))
+    names = [labels.names[labels.codes[row]] for row in rows]
+    known = np.isin(names, classes)
+    return rows[known], np.array([classes.index(name) for name in names if name in classes], dtype=np.int64)
 
 
 def _entropy(shares: Floats) -> float:

@@ -9,7 +9,6 @@ student with its optimizer, teacher, statistics, prior, windows, waiting inputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar
 
@@ -22,13 +21,13 @@ from thalweg.models.contract.gauges import CLASSES, LEFT_OUT_STEPS, SKIPPED_EVEN
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.class_prior import ClassPrior
-from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
-from thalweg.models.cotta.new_domain import is_new, teaches
+from thalweg.models.cotta.guard import CAUSES, MISLED, Guard, labelled
+from thalweg.models.cotta.new_domain import Doubt, is_new, teaches
 from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
-from thalweg.models.cotta.source import adapting, names_of, outputs_of
+from thalweg.models.cotta.source import adapting, check, names_of, outputs_of
 from thalweg.models.cotta.spread import Spread
-from thalweg.models.cotta.target_norm import normalised_by, replace_batch_norms, target_norms
+from thalweg.models.cotta.target_norm import normalised_by, replace_batch_norms, target_norms, with_moments
 from thalweg.models.cotta.target_statistics import TargetStatistics
 from thalweg.models.cotta.views import EVERY, KeptViews, find_views
 from thalweg.models.cotta.windows import CallerColumn, Window, features_of
@@ -55,7 +54,7 @@ class Cotta:
 
     least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS, CORRELATED)
-    params_type, state_version, state_revision, learns_from = Params, 1, 2, "finite inputs within their range"
+    params_type, state_version, state_revision, learns_from = Params, 1, 3, "finite inputs within their range"
     takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
 
     def __init__(self, context: LearnerContext) -> None:
@@ -67,18 +66,17 @@ class Cotta:
             beside = f" beside {p.caller!r}" if p.caller else ""
             raise ParamsError({"inputs": f"expected one input{beside}, got {list(shown)}"})
         self._views, self._seed = find_views(p.views), context.seed
-        self._kept_views, self._spread = KeptViews(p.view_count), Spread(self._shape)
+        self._kept_views, self._spread, self._doubt = KeptViews(p.view_count), Spread(self._shape), Doubt()
         self._device = Device.open(context.device, context.device_bytes)
         self.computed_on = self._device.described()
         self._model = self._device.place(replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict)))
         self._weights_sha256 = weights_sha256(p.weights)
         for _, layer in target_norms(self._model):
             layer.step_own = p.step_own
-        outputs = outputs_of(p.model, self._model, self._shape, self._device, learns=p.learning_rate > 0)
+        outputs, self._ends = outputs_of(p.model, self._model, self._shape, self._device, learns=p.learning_rate > 0)
         self._classes = names_of(p, outputs)
         self._adapting = adapting(self._model, p)
-        self._boost = LearningRateBoost()
-        self._student_bytes = 0
+        self._boost, self._student_bytes = LearningRateBoost(), 0
         self._adaptation = self._fresh()
         self._prior = self._new_prior()
         share = 3 * p.statistics_rows / (2 * min(outputs, max(p.statistics_rows, 1)))
@@ -91,8 +89,7 @@ class Cotta:
         self._followed = 0  # how many of the waiting ones are in the statistics already
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0, "restarts": 0}
         self._guard = Guard(p.limits, p.belt_window, outputs)
-        self._good = self._adaptation.copy()
-        self._offending = self._waiting
+        self._good, self._offending = self._adaptation.copy(), self._waiting
         self._predictor: CottaPredictor | None = None
         self._deployed: CottaPredictor | None = None
         self._aside = False  # whether the source's statistics are served, and the target's only kept
@@ -111,7 +108,7 @@ class Cotta:
 
     @property
     def _serving_source(self) -> bool:
-        return self._guard.holds and self._aside
+        return (self._guard.holds and self._aside) or self._doubt.holds
 
     def _new_prior(self) -> ClassPrior:
         return ClassPrior(len(self._classes), careful=not any(target_norms(self._model)))
@@ -156,7 +153,7 @@ class Cotta:
                 if self._guard.holds:
                     if self._guard.passed_over():
                         self._serve_target()
-                elif (p.class_prior and (self._prior.open or self._prior.diversity < p.least_diversity)) or not taught:
+                elif not taught or (p.class_prior and self._prior.few(p.least_diversity)):
                     self._counts["left_out"] += p.learning_rate > 0  # a batch of few classes has misleading statistics
                 else:
                     self._guarded(first)
@@ -187,20 +184,23 @@ class Cotta:
             self._adaptation = self._good.copy()
         if cause == "canary":
             self._prior, self._window = self._new_prior(), self._new_window()
+            self._doubt.overrule(by_labels=best == "statistics")
         if cause in MISLED and best == "source":  # the statistics may be wrong, too: until steps resume, not served
             self._target.clear()
             self._statistics, self._aside = self._source_statistics(), True
         self._predictor = None
 
     def _serve_target(self) -> None:
-        self._statistics, self._aside, self._predictor = self._target.moments, False, None
+        self._aside = False
+        self._serve()
+
+    def _serve(self) -> None:
+        self._statistics = self._source_statistics() if self._serving_source else self._target.moments
+        self._predictor = None
 
     def _note_canaries(self, batch: Batch, usable: NDArray[np.bool_]) -> None:
         """Compare what is served with the source, and with its weights under the target's statistics."""
-        labels = batch.labels
-        assert isinstance(labels, ClassLabels)
-        rows = np.flatnonzero(usable & (labels.codes >= 0))
-        rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
+        rows, wanted = labelled(batch, usable, self._classes)
         if not len(rows) or (self._serving_source and not self._target.follows):
             return
         source, own = self._adaptation.anchor, self.params.own
@@ -210,13 +210,13 @@ class Cotta:
             factors = self._prior.factors if self._prior.open and not self._serving_source else None
             alone = self._predictor_of(source, self._target.moments, own, factors)
         some = batch.take(rows)
-        wanted = np.array([self._classes.index(labels.names[labels.codes[row]]) for row in rows])
         known = {id(one): one.predict(some.inputs)["label"] == wanted for one in (served, self._deployed, alone)}
         best = self._guard.canary(known[id(served)], known[id(self._deployed)], known[id(alone)])
         if best is not None and not self._serving_source:
             self._go_back("canary", as_pictures(self._columns, self._caller.split(some.inputs)[1]), best)
         elif best == "statistics":
             self._guard.forget_canaries()
+            self._doubt.overrule(by_labels=True)
             self._serve_target()
 
     def _judge(self, x: Tensor, shown: Array) -> bool:
@@ -226,7 +226,18 @@ class Cotta:
         shares = self._begin_again(x)
         if self._target.follows and (sample := self._spread.take(shown)) is not None:
             self._begin_again(self._device.put(sample))
-        return teaches(shares)
+        if self._target.follows and self.params.belt:
+            self._compare(x)
+        return teaches(shares) and not self._doubt.holds
+
+    def _compare(self, x: Tensor) -> None:
+        """Serve the source while the deployed weights are surer of inputs (B, …) by its statistics."""
+        run = partial(self._adaptation.logits, {}, x)
+        by = ((self._target.moments, self.params.own), (self._source_statistics(), 0.0))
+        if self._doubt.note(*(self._shares(normalised_by(*one, self._model, run)[0]) for one in by)):
+            self._adaptation = self._fresh()
+            self._good = self._adaptation.copy()
+            self._serve()
 
     def _begin_again(self, x: Tensor) -> NDArray[np.float64]:
         """Begin statistics again if inputs (B, …) are of another domain; what they say (B, K) by those of their own."""
@@ -238,9 +249,8 @@ class Cotta:
             if is_new(shares, self._shares(served), self.params.least_information):
                 self._target.clear()
                 self._target.take(rows, shares.argmax(axis=1).tolist())
-                self._prior, self._window = self._new_prior(), self._new_window()
-                if not self._serving_source:
-                    self._serve_target()
+                self._prior, self._window, self._doubt = self._new_prior(), self._new_window(), Doubt()
+                self._serve()
                 self._spread.clear()
                 self._counts["restarts"] += 1
         return shares
@@ -313,13 +323,9 @@ class Cotta:
         factors: Array | None = None,
         window: Window | None = None,
     ) -> CottaPredictor:
-        p, model = self.params, deepcopy(self._model)
-        tensors = dict(teacher)
-        for name, (mean, square) in statistics.items():
-            tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
-        model.load_state_dict(tensors, strict=False)
+        p, model = self.params, with_moments(self._model, teacher, statistics)
         settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": own}
-        settings |= {"caller": p.caller} if p.caller else {}
+        settings |= self._ends | ({"caller": p.caller} if p.caller else {})
         return CottaPredictor(self._columns, model, settings, self._classes, factors, window, self._device)
 
     @classmethod
@@ -341,11 +347,16 @@ class Cotta:
             "correlated_traffic": float(self._prior.open),
         }
 
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What has tensors of its own, by the beginning of their names."""
+        found = {"target": self._target, "prior": self._prior, "views": self._kept_views}
+        return found | {"spread": self._spread, "doubt": self._doubt}
+
     def state(self) -> State:
         tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
         tensors |= {f"good.{name}": array for name, array in self._good.state().items()}
-        parts: dict[str, Any] = {"belt": self._guard, "target": self._target, "prior": self._prior}
-        for part, one in {**parts, "views": self._kept_views, "spread": self._spread}.items():
+        for part, one in {"belt": self._guard, **self._parts}.items():
             tensors |= {f"{part}.{name}": array for name, array in one.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
         if self._window is not None:
@@ -356,11 +367,7 @@ class Cotta:
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
-        if meta.get("identity") != self._identity():
-            raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
-        mine, theirs = _sizes(self.state()), _sizes(state)  # a network may take inputs of any size
-        if mine != theirs:
-            raise ValueError(f"state of other parameters: expected {mine}, got {theirs}")
+        check(self.state(), state)
 
         def below(prefix: str) -> dict[str, Array]:
             return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
@@ -370,14 +377,11 @@ class Cotta:
         self._good.restore(below("good."))
         self._guard.restore(below("belt."), meta["belt"])
         self._offending = np.array(tensors["offending"])
-        self._target.restore(below("target."))
+        self._prior, self._kept_views = self._new_prior(), KeptViews(self.params.view_count)
+        for part, one in self._parts.items():
+            one.restore(below(f"{part}."))
         self._aside = meta.get("aside", self._guard.holds and self._target.empty)
-        self._statistics = self._source_statistics() if self._serving_source else self._target.moments
-        self._prior = self._new_prior()
-        self._prior.restore(below("prior."))
-        self._spread.restore(below("spread."))
-        self._kept_views = KeptViews(self.params.view_count)
-        self._kept_views.restore(below("views."))
+        self._serve()
         self._waiting = np.array(tensors["waiting"])
         self._callers = np.array(tensors.get("waiting_callers", np.zeros(len(self._waiting), dtype=np.int64)))
         self._window = self._new_window()
@@ -385,7 +389,6 @@ class Cotta:
             self._window.restore(below("window."))
         self._counts, self._followed = {"restarts": 0, **meta["counts"]}, meta["followed"]
         self._boost.restore(meta)
-        self._predictor = None
 
     def _shares(self, logits: Tensor) -> NDArray[np.float64]:
         found: NDArray[np.float64] = self._device.fetch(logits.double().softmax(1))
@@ -394,7 +397,3 @@ class Cotta:
     def _identity(self) -> dict[str, Any]:
         p = self.params
         return {"model": p.model, "weights_sha256": self._weights_sha256, "adapt": p.adapt, "optimizer": p.optimizer}
-
-
-def _sizes(state: State) -> dict[str, Any]:
-    return {"inputs": list(state.tensors["waiting"].shape[1:]), "statistics_rows": len(state.tensors["target.classes"])}

@@ -14,6 +14,7 @@ from thalweg.memory.devices.device import Device
 from thalweg.memory.devices.recorded import Recorded, recorded
 from thalweg.memory.snapshots.state import State
 from thalweg.models.cotta.lame import corrected
+from thalweg.models.cotta.source import with_logits
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.views import served
 from thalweg.models.cotta.windows import Before, CallerColumn, Window, features_of
@@ -37,7 +38,8 @@ class CottaPredictor:
     Args:
         columns: The one input that the network takes.
         model: With the teacher's weights and the target's statistics, its norms in serving mode; not shared.
-        settings: `model`, `largest`, `serve_views`, `own`; with a window also `caller`, its input.
+        settings: `model`, `largest`, `serve_views`, `own`; with a window also `caller`, its input; of a model that ends
+            in a softmax also `probabilities`.
         classes: Names of its outputs; empty: their indices.
         factors: What probabilities are multiplied by, (K,), before they are normalised; None: ones.
         window: The latest inputs of each caller, which predictions are corrected by; None: no correction.
@@ -173,6 +175,8 @@ class CottaPredictor:
         prefix = "network."
         tensors = {name.removeprefix(prefix): array for name, array in state.tensors.items() if name.startswith(prefix)}
         model = filled(meta["settings"]["model"], replace_batch_norms, tensors)
+        if meta["settings"].get("probabilities"):
+            with_logits(model)
         model = model if device is None else device.upload(model)
         spec = TensorSpec(meta["input"]["name"], meta["input"]["dtype"], tuple(meta["input"]["shape"]))
         columns, window = InputColumns({spec.name: spec}), None

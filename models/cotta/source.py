@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.memory.devices.device import Device
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.params import Params
 from thalweg.models.cotta.target_norm import target_norms
 from thalweg.models.parts.torch_setup import Tensor, torch
 
+_LEAST = 1e-12  # of a probability, before its logarithm
+_ROUNDED = 1e-3  # by which a sum of probabilities may miss 1
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
 
 
-def outputs_of(name: str, model: torch.nn.Module, shape: tuple[int, ...], device: Device, *, learns: bool) -> int:
-    """How many outputs a model of this name has for inputs (N, *shape).
+def outputs_of(
+    name: str, model: torch.nn.Module, shape: tuple[int, ...], device: Device, *, learns: bool
+) -> tuple[int, dict[str, bool]]:
+    """How many outputs a model of this name has for inputs (N, *shape), and what its predictor must know of them.
+
+    One that ends in a softmax answers with logits from now on (`with_logits`).
 
     Raises:
-        ParamsError: It cannot take them, gives no logits, or could not learn on this device; keys `inputs`, `model`.
+        ParamsError: It cannot take them, gives no logits of classes, or could not learn on this device; keys `inputs`,
+            `model`.
     """
     try:
-        x = device.put(np.zeros((2, *shape), dtype=np.float32))
+        x = device.put(_tried(shape))
         with torch.no_grad():
             found = model(x)
     except (RuntimeError, ValueError) as error:
@@ -29,7 +40,33 @@ def outputs_of(name: str, model: torch.nn.Module, shape: tuple[int, ...], device
         refuse_what_cannot_repeat(name, model, x)
     if found.ndim != 2:
         raise ParamsError({"model": f"expected logits (N, K), got {list(found.shape)} from {name}"})
-    return int(found.shape[1])
+    if (outputs := int(found.shape[1])) < 2:
+        text = f"expected logits (N, K) of two classes or more, got one number per input from {name}"
+        raise ParamsError({"model": f"{text}; of one logit z make two: torch.cat([torch.zeros_like(z), z], dim=1)"})
+    if not _are_probabilities(found):
+        return outputs, {}
+    with_logits(model)
+    return outputs, {"probabilities": True}
+
+
+def _are_probabilities(found: Tensor) -> bool:
+    """Whether outputs (N, K) of several inputs are at least 0 and sum to 1."""
+    sums = found.double().sum(dim=1)
+    return bool((found >= 0).all() and ((sums - 1.0).abs() < _ROUNDED).all())
+
+
+def with_logits(model: torch.nn.Module) -> torch.nn.Module:
+    """The model whose probabilities are answered as their logarithms, in place: the softmax of these are they."""
+    model.register_forward_hook(lambda _, __, found: found.clamp(min=_LEAST).log())
+    return model
+
+
+def _tried(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A few inputs that differ, within 0 … 1, (N, *shape); the first are zeros."""
+    found: NDArray[np.float32] = np.zeros((4, *shape), dtype=np.float32)
+    drawn = np.random.default_rng(0).random((2, *shape))
+    found[2], found[3] = drawn[0], drawn[1]
+    return found
 
 
 def names_of(params: Params, outputs: int) -> list[str]:
@@ -67,3 +104,15 @@ def refuse_what_cannot_repeat(name: str, model: torch.nn.Module, x: Tensor) -> N
         what = str(error).partition(" does not have")[0]
         text = f'{what} of {name} gives other bits in each run on a GPU; set device = "cpu"'
         raise ParamsError({"model": text}) from error
+
+
+def check(mine: State, theirs: State) -> None:
+    """Raises ValueError if two states are of other networks, or of other sizes: a network may take inputs of any."""
+    for one, other in zip(_fixed(mine), _fixed(theirs)):
+        if one != other:
+            raise ValueError(f"state of other parameters: expected {one}, got {other}")
+
+
+def _fixed(state: State) -> Iterator[object]:
+    yield state.meta.get("identity")
+    yield {"inputs": list(state.tensors["waiting"].shape[1:]), "statistics_rows": len(state.tensors["target.classes"])}

@@ -9,6 +9,7 @@ blended likewise: a prediction never depends on the other rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
@@ -109,3 +110,12 @@ def normalised_by(
         layer.own, layer.keeps, layer.rows = None, False, None
         layer.mean, layer.square = before[name]
     return found, rows
+
+
+def with_moments(model: torch.nn.Module, weights: Mapping[str, Tensor], moments: Moments) -> torch.nn.Module:
+    """A copy of the model with other weights, by name, and these moments in its layers."""
+    tensors, made = dict(weights), deepcopy(model)
+    for name, (mean, square) in moments.items():
+        tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
+    made.load_state_dict(tensors, strict=False)
+    return made

@@ -35,16 +35,17 @@ from thalweg.models.contract.gauges import (
     GaugeValue,
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
+from thalweg.models.error_memory.guard import Guard
 from thalweg.models.error_memory.inputs import INPUT_NAMES, RecommenderInputs
 from thalweg.models.error_memory.intake import PLACE, Columns, Intake, part_of
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
-from thalweg.models.error_memory.reading import Reading, Remembered, read_numbers
+from thalweg.models.error_memory.reading import Reading, Remembered, differences, identity, read_numbers
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
 from thalweg.models.error_memory.sharing.averaging import average, mix
 from thalweg.models.error_memory.sharing.merged import merge_mistakes, merged
-from thalweg.models.error_memory.slow_model import SlowModel, below, gains_from_gpu
+from thalweg.models.error_memory.slow_model import SlowModel, below, gains_from_gpu, is_another
 from thalweg.models.error_memory.turns import TurnFilter
 from thalweg.models.error_memory.views import logit
 from thalweg.proto.event import Batch
@@ -79,7 +80,7 @@ class ErrorMemory:
     """
 
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
-    params_type, state_version, state_revision = Params, 1, 1
+    params_type, state_version, state_revision = Params, 1, 2
     input_names, learns_from = INPUT_NAMES, "labels from 0 (no click, not liked) to 1 and finite numbers"
     takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
     defaults_behind_columns: ClassVar = {"number_weights": "zero"}
@@ -108,6 +109,7 @@ class ErrorMemory:
         self._combination, self._unturned = (
             RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory) for _ in range(2)
         )
+        self._guard = Guard(len(self._reading.numbers), p.combine_memory)
         self._ring = self._new_ring() if p.memory == "neighbours" else None
         there = self._ring is not None and "key" in p.view_names and p.search == "auto" and not device.is_processor
         self._resident = ResidentVectors(device, "vector") if there else None
@@ -140,11 +142,16 @@ class ErrorMemory:
 
     def _learn(self, events: Columns) -> None:
         self._remember(events, self._score(events))
+        scale = self._slow.scale
         for step in self._slow.wait(events):
             if self.params.slot_events:
                 self._train_slot(step)
             else:
                 self._slow.train(step)
+        if self._reading.numbers and is_another(self._slow.scale, scale):
+            self._combination.forget(len(self._reading.numbers))
+            self._unturned.forget(len(self._reading.numbers))
+            self._guard.forget_numbers()
         self._learned += len(events["label"])
         if self._turns is not None and self._learned % self.params.turn_events == 0:
             assert self._ring is not None
@@ -161,8 +168,9 @@ class ErrorMemory:
             return Scored(known.base, known.hidden, nothing, nothing)
         label, evidence, turned = events["label"].astype(np.float64), nothing, nothing
         self._combination.learn(recalled.features, label, events["weight"])
+        answers = now.answers(recalled)
+        self._guard.learn(now.mixed(answers), known.base, recalled.features, label, events["weight"])
         if self._turns is not None:
-            answers = now.answers(recalled)
             self._turns.compare(answers.turned, answers.plain, label)
             evidence = (2.0 * label - 1.0) * logit(answers.unturned)
             turned = self._turns.learn(recalled.agreement, events["ids"][:, 1], evidence)
@@ -269,8 +277,8 @@ class ErrorMemory:
         """United by the time of events, the network averaged: see `sharing/merging.py`."""
         if mistakes := merge_mistakes(self.params):
             raise ValueError("cannot merge: " + "; ".join(f"{key}: {text}" for key, text in mistakes.items()))
-        if differences := _differences(self._identity(), other.meta.get("identity") or {}):
-            raise ValueError(f"cannot merge a state of other parameters: {'; '.join(differences)}")
+        if found := differences(self._identity(), other.meta.get("identity") or {}):
+            raise ValueError(f"cannot merge a state of other parameters: {'; '.join(found)}")
         ring = None if self._ring is None else self._new_ring()
         self.restore(merged(self.state(), other, self.params, ring))
 
@@ -313,8 +321,9 @@ class ErrorMemory:
         weights = {"plain": self._combination.weights.copy()}
         if self._turns is not None:
             weights["unturned"] = self._unturned.weights.copy()
+        trust = self._guard.reading()
         return ErrorMemoryPredictor(
-            self._inputs, network, scale, remembered, self._reading, weights, self._slow.trained
+            self._inputs, network, scale, remembered, self._reading, weights, trust, self._slow.trained
         )
 
     @classmethod
@@ -342,6 +351,7 @@ class ErrorMemory:
     def state(self) -> State:
         tensors = self._slow.tensors()
         tensors |= {f"combination.{name}": array for name, array in self._combination.tensors().items()}
+        tensors |= {f"guard.{name}": array for name, array in self._guard.tensors().items()}
         if self._turns is not None:
             tensors |= {f"turns.{name}": array for name, array in self._turns.tensors().items()}
             tensors |= {f"unturned.{name}": array for name, array in self._unturned.tensors().items()}
@@ -364,10 +374,12 @@ class ErrorMemory:
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
-        if differences := _differences(self._identity(), meta.get("identity") or {}):
-            raise ValueError(f"state of other parameters: {'; '.join(differences)}")
+        if found := differences(self._identity(), meta.get("identity") or {}):
+            raise ValueError(f"state of other parameters: {'; '.join(found)}")
         self._slow.restore(tensors, meta)
         self._combination.restore(below(tensors, "combination."))
+        self._guard = Guard(len(self._reading.numbers), self.params.combine_memory)
+        self._guard.restore(below(tensors, "guard."))
         if self._turns is not None:
             self._turns.restore(below(tensors, "turns."))
             self._unturned.restore(below(tensors, "unturned."))
@@ -398,21 +410,5 @@ class ErrorMemory:
         return Sketch(planes, generation_events=p.sketch_events, half_life_seconds=p.half_life_seconds)
 
     def _identity(self) -> dict[str, Any]:
-        p = self.params
-        found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
-        found |= {"fields": self._inputs.fields, "numeric": self._inputs.numeric, "views": list(self._reading.views)}
-        found["features"] = self._reading.features - len(self._reading.numbers)  # states without their weights are read
-        found["cells"] = p.cells if p.search == "cells" else 0
-        if p.memory == "sketch":
-            found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}
-        if self._ring is not None:
-            found["entries"] = self._ring.capacity
-        if p.turns:
-            found["turn_events"] = p.turn_events
-        return found
-
-
-def _differences(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
-    """What two identities do not have in common, with both values."""
-    names = [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]
-    return [f"{name}: expected {wanted.get(name, 'none')}, got {got.get(name, 'none')}" for name in names]
+        entries = None if self._ring is None else self._ring.capacity
+        return identity(self.params, self._inputs, self._reading, entries)

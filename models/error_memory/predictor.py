@@ -18,6 +18,7 @@ from thalweg.memory.vectors.slots import Seqs
 from thalweg.memory.vectors.window import Window
 from thalweg.models.error_memory.compensation import compensation
 from thalweg.models.error_memory.ctr_network import FrozenNetwork, Shape, sigmoid
+from thalweg.models.error_memory.guard import Trust
 from thalweg.models.error_memory.inputs import Ids, Numbers, RecommenderInputs
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.reading import Reading, Recalled, Remembered, scaled_numbers
@@ -67,11 +68,13 @@ class ErrorMemoryPredictor:
         remembered: Remembered,
         reading: Reading,
         weights: Mapping[str, Floats],
+        trust: Trust,
         events: int,
     ) -> None:
         self._inputs, self._network, self._scale = inputs, network, scale
         self._remembered, self._reading, self._weights, self._events = remembered, reading, weights, events
         """`weights` are those of the combinations, `plain` and, with hypotheses of a turn, `unturned`."""
+        self._trust = trust
         self._latest: tuple[tuple[bytes, bytes], Known] | None = None
 
     @property
@@ -138,7 +141,8 @@ class ErrorMemoryPredictor:
         if known.recalled is None:
             near, _ = self._remembered.neighbourhood(known.hidden, self._reading)
             return known.base + compensation(known.base, near, self._reading.gamma, self._reading.strength)
-        return self.mixed(self.answers(known.recalled))
+        own = self.mixed(self.answers(known.recalled))
+        return self._trust.mixed(own, known.base, known.recalled.features)
 
     def answers(self, recalled: Recalled) -> Answers:
         """By the learned combination; a row's bits do not depend on the others."""
@@ -149,7 +153,7 @@ class ErrorMemoryPredictor:
         return Answers(plain, unturned, unturned + turns.turned(recalled.agreement) * (1.0 - 2.0 * unturned))
 
     def mixed(self, answers: Answers) -> Floats:
-        """Scores (N,)."""
+        """Scores (N,) with the memory, before they are held against what else is known (`guard`)."""
         turns = self._remembered.turns
         return answers.plain if turns is None else answers.plain + turns.trust * (answers.turned - answers.plain)
 
@@ -188,6 +192,7 @@ class ErrorMemoryPredictor:
     def state(self) -> State:
         tensors = {f"network.{name}": array for name, array in self._network.tensors().items()}
         tensors |= {f"weights.{name}": weights for name, weights in self._weights.items()}
+        tensors |= {f"trust.{name}": array for name, array in self._trust.tensors().items()}
         tensors |= {"shift": self._scale[0], "factor": self._scale[1]}
         held, turns = self._remembered, self._remembered.turns
         meta: dict[str, Any] = {
@@ -236,7 +241,8 @@ class ErrorMemoryPredictor:
         network = FrozenNetwork.of(shape, _below(tensors, "network."))
         scale = tensors["shift"], tensors["factor"]
         weights = _below(tensors, "weights.")
-        return cls(inputs, network, scale, remembered, reading, weights, meta["events"])
+        trust = Trust.of(_below(tensors, "trust."))
+        return cls(inputs, network, scale, remembered, reading, weights, trust, meta["events"])
 
 
 def _told(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from thalweg.memory.vectors.sketch import FrozenSketch
 from thalweg.memory.vectors.slots import Columns, Seqs
 from thalweg.memory.vectors.window import Window
 from thalweg.models.error_memory.compensation import Neighbourhood, attend
-from thalweg.models.error_memory.inputs import Ids, Numbers
+from thalweg.models.error_memory.inputs import Ids, Numbers, RecommenderInputs
 from thalweg.models.error_memory.key_space import KeySpace
+from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.turns import Turns
 from thalweg.models.error_memory.views import FIGURES, logit, read_entries, view
 from thalweg.models.parts.standardise import scaled
@@ -174,3 +175,25 @@ def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, fa
         moved = scaled(numbers, shift, factor, _CLIP)
     moved[~sound] = 0.0
     return moved.astype(np.float32)
+
+
+def identity(params: Params, inputs: RecommenderInputs, reading: Reading, entries: int | None) -> dict[str, Any]:
+    """By name; `entries`: how many the memory has room for, None if it holds none."""
+    p = params
+    found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
+    found |= {"fields": inputs.fields, "numeric": inputs.numeric, "views": list(reading.views)}
+    found["features"] = reading.features - len(reading.numbers)  # states without their weights are read
+    found["cells"] = p.cells if p.search == "cells" else 0
+    if p.memory == "sketch":
+        found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}
+    if entries is not None:
+        found["entries"] = entries
+    if p.turns:
+        found["turn_events"] = p.turn_events
+    return found
+
+
+def differences(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """What two identities do not have in common, with both values."""
+    names = [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]
+    return [f"{name}: expected {wanted.get(name, 'none')}, got {got.get(name, 'none')}" for name in names]

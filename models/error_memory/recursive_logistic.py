@@ -46,6 +46,13 @@ class RecursiveLogistic:
         step = np.linalg.solve(self._curvature, rows.T @ (importance * (labels - given)))
         self.weights = (self.weights + step).clip(-_FURTHEST, _FURTHEST)
 
+    def forget(self, last: int) -> None:
+        """What was learned of the last so many features, which mean something else from now on."""
+        if last:
+            self.weights[-last:] = self._start[-last:]
+            self._curvature[-last:], self._curvature[:, -last:] = 0.0, 0.0
+            self._curvature[range(-last, 0), range(-last, 0)] = self._prior
+
     def tensors(self) -> dict[str, Array]:
         """Everything, for a snapshot."""
         return {"weights": self.weights, "curvature": self._curvature}

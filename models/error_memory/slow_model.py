@@ -25,6 +25,7 @@ GPU_EVENTS = 1024
 GPU_MEMORY_BYTES = 256 << 20
 """Of a memory with keys, from which on a search on a GPU is: 5 GB were a hundred times; the crossing was not measured.
 """
+_FAR = 2.0  # deviations between two scales under which numbers mean something else
 _REACH = 10.0  # deviations to which a numeric feature is clipped
 
 
@@ -55,10 +56,14 @@ class SlowModel:
         """Whether the network has learned all that it may (`freeze_after`)."""
         return bool(self._params.freeze_after) and self.trained >= self._params.freeze_after
 
+    @property
+    def scale(self) -> tuple[Floats, Floats]:
+        """Shift and factor of the numbers; copies."""
+        return self._standardiser.shift.copy(), self._standardiser.factor.copy()
+
     def answering(self) -> tuple[FrozenNetwork, tuple[Floats, Floats]]:
         """The network as it predicts now, and the shift and factor of its numbers."""
-        scale = self._standardiser.shift.copy(), self._standardiser.factor.copy()
-        return self._network.frozen(), scale
+        return self._network.frozen(), self.scale
 
     def wait(self, events: Columns) -> Iterator[Columns]:
         """Add events to the waiting ones; yields the events of each step that is due, which the caller has trained."""
@@ -132,6 +137,15 @@ def gains_from_gpu(context: LearnerContext) -> bool:
         return False
     keys = p.memory == "neighbours" and "key" in p.view_names and p.search == "auto"
     return p.step_events >= GPU_EVENTS or (keys and p.memory_bytes >= GPU_MEMORY_BYTES)
+
+
+def is_another(scale: tuple[Floats, Floats], before: tuple[Floats, Floats]) -> bool:
+    """Whether a scale is so far from the one before that what was learned of numbers under that is worth nothing."""
+    (shift, factor), (old_shift, old_factor) = scale, before
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        wider = np.abs(np.log2(factor / old_factor)) > 1.0
+        moved = np.abs(shift - old_shift) * factor > _FAR
+    return bool((wider | moved).any())
 
 
 def below(tensors: Mapping[str, Array], prefix: str) -> Columns:

@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 _IN_A_ROW = 3  # late events of a key, in order, that prove its newest ones wrong rather than themselves
 _MOST_SUSPECTS = 1024  # keys
+_NO_GAPS = 1.0  # seconds, the unit that answers where all events of each key have come at one time
 _SILENCE = -1  # the type of a sample of silence
 _COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
 _OF_EXPERTS = ("base", "experts", "prompted")
@@ -259,10 +260,10 @@ class PromptTpp:
     def predictor(self) -> PromptTppPredictor:
         if self._predictor is None:
             p, counts, reading = self.params, self._counts, self._experts.reading()
-            guessing = self._unit is None and bool(reading.counting) and len(self._gaps) > 0
+            guessing = self._unit is None and bool(reading.counting) and counts["events"] > 0
             settings = {
                 "unit": self._unit,
-                "guess": float(np.median(self._gaps)) if guessing else None,
+                "guess": (float(np.median(self._gaps)) if len(self._gaps) else _NO_GAPS) if guessing else None,
                 "horizon": p.horizon,
                 "forecast_nodes": p.forecast_nodes,
                 "window": p.window,

@@ -113,3 +113,14 @@ def layered_digits() -> nn.Module:
     """With layer norm, on (N, 64), ten classes."""
     torch.manual_seed(9)
     return nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def with_probabilities() -> nn.Module:
+    """`vectors`, ended by a softmax."""
+    return nn.Sequential(*vectors(), nn.Softmax(dim=1))
+
+
+def one_logit() -> nn.Module:
+    """Of two classes with one output, on (N, 12)."""
+    torch.manual_seed(6)
+    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 1))

@@ -8,6 +8,7 @@ import numpy as np
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.ring import Ring
+from thalweg.models.error_memory.guard import joined, prior_of
 from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.sharing.merging import (
     averaged_network,
@@ -69,6 +70,12 @@ def merged(mine: State, other: State, params: Params, ring: Ring | None) -> Stat
         if f"{name}.weights" in one:
             both = combined(below(one, f"{name}."), below(two, f"{name}."), start, params.combine_prior)
             found |= {f"{name}.{part}": array for part, array in both.items()}
+    guards = below(one, "guard."), below(two, "guard.")
+    found |= {f"guard.{name}": array for name, array in joined(*guards).items()}
+    if all("alone.weights" in guard for guard in guards):
+        first, prior = prior_of(len(guards[0]["alone.weights"]) - 1)
+        both = combined(below(one, "guard.alone."), below(two, "guard.alone."), first, prior)
+        found |= {f"guard.alone.{part}": array for part, array in both.items()}
     if ring is not None:
         found |= _memory(mine, other, ring, topics, codes)
     return State({**one, **found}, meta)

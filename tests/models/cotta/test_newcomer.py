@@ -227,3 +227,32 @@ def test_labels_take_spoilt_weights_back_and_leave_the_statistics(trained: Mappi
     assert samples(deployed.learner.gauges()["rollbacks"])[("canary",)] > 0
     assert not deployed.learner.state().meta["aside"]
     assert found[1000:].mean() > 0.9
+
+
+@pytest.mark.parametrize("only", [3, 4, 9])
+@pytest.mark.parametrize("network", ["digits", "digit_vectors"])
+def test_a_stream_of_one_class_alone_is_answered_as_well_as_by_the_source(
+    trained: Mapping[str, Path], network: str, only: int
+) -> None:
+    shown = stream("clean", 1500, only=only)
+    source = Deployed(network, trained[network], **FROZEN).right(shown)
+
+    found = Deployed(network, trained[network]).right(shown)
+
+    excess = np.cumsum(np.concatenate([[0.0], source - found]))
+    assert (excess[500:] - excess[:-500]).max() <= 10  # of 500 answers: two points
+
+
+def test_what_was_doubted_goes_on_the_same_after_a_restart(trained: Mapping[str, Path]) -> None:
+    x, y = stream("clean", 800, only=9)
+    made, other = (Deployed("digit_vectors", trained["digit_vectors"]) for _ in range(2))
+    made.right((x[:400], y[:400]))
+    assert made.learner.state().tensors["doubt.state"][1] == 1  # it holds
+    state = made.learner.state()
+    other.learner.restore(State({name: np.array(array) for name, array in state.tensors.items()}, state.meta))
+
+    made.right((x[400:], y[400:]))
+    other.right((x[400:], y[400:]))
+
+    mine, theirs = made.learner.state().tensors, other.learner.state().tensors
+    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)

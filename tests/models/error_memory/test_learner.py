@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
@@ -158,6 +159,11 @@ def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.mean(labels * np.log(held) + (1 - labels) * np.log(1 - held)))
 
 
+def auc(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    ones, zeros = scores[labels > 0.5], scores[labels <= 0.5]
+    return float((ones[:, None] > zeros).mean() + 0.5 * (ones[:, None] == zeros).mean())
+
+
 def test_a_taste_that_flips_is_followed_by_the_memory_before_the_network_follows() -> None:
     made = learner(combine_memory=500.0, view_events=20, view_prior=2.0)
     run(made, [events(16, start=16 * number) for number in range(120)])
@@ -184,14 +190,16 @@ def clicks(count: int, start: int, turned: bool = False, items: int = 60, shift:
 def test_an_item_table_turned_over_is_followed_sooner_by_hypotheses_and_as_well_once_the_network_has_learned_it() -> (
     None
 ):
-    losses = {}
+    losses, ranks = {}, {}
     for every in (50, 0):
         made = learner(turn_events=every, row_rate=0.3)
         run(made, [clicks(50, start) for start in range(0, 3000, 50)])
         scores, _, labels = run(made, [clicks(50, start, turned=True) for start in range(3000, 4000, 50)])
         losses[every] = [log_loss(scores[part], labels[part]) for part in (slice(0, 400), slice(600, 1000))]
+        ranks[every] = auc(scores[:400], labels[:400])  # the log loss of either is held by the rate
 
-    assert losses[50][0] < 0.9 * losses[0][0]
+    assert ranks[50] > ranks[0] + 0.08
+    assert losses[50][0] < losses[0][0]
     assert losses[50][1] < losses[0][1] + 0.01
 
 

@@ -227,6 +227,19 @@ def _order(batch: Batch) -> list[int]:
     return list(dict.fromkeys(batch.labels.codes.tolist()))
 
 
+def test_types_are_answered_where_all_events_of_each_key_come_at_one_time() -> None:
+    made = PromptTpp(LearnerContext(inputs=KEY, params={}, seed=0))
+    keys = np.array([b"a", b"b"] * 60, dtype=object)
+    kinds = ClassLabels((np.arange(120) // 2 % 3).astype(np.int32), NAMES)
+    made.learn(Batch({"key": keys}, kinds, np.ones(120), np.full(120, 1.7e9)))
+
+    found = made.predictor().predict({"key": np.array([b"a"], dtype=object)})
+
+    assert made.predictor().classes[found["next_type"][0]] == NAMES[60 % 3]
+    assert found["type_scores"].sum() == pytest.approx(1.0, abs=1e-5)
+    assert found["next_time"].tolist() == pytest.approx([1.7e9])
+
+
 def test_the_longest_silent_key_goes_and_its_silence_is_learned() -> None:
     made = learner(keys=2)
     made.learn(events(60, keys=5))
