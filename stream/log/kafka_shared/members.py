@@ -28,6 +28,17 @@ LOOK_SECONDS = 2
 """Between two looks for new partitions."""
 
 
+STANDBY_CLIENT = "thalweg-standby"
+"""`client.id` of a member without a name: a standby is no learner, and no stranger either."""
+
+
+def listed_as(name: str | None, client: str) -> str | None:
+    """How a member of a group is listed: by its name; without one by its client; a standby not at all."""
+    if name:
+        return name
+    return None if client == STANDBY_CLIENT else f"client {client}"
+
+
 class Attention:
     """Whether a member looks more often for a rebalance. Partitions that move have no owner between two rebalances.
 
