@@ -210,6 +210,18 @@ def test_a_consumer_that_is_none_of_ours_is_listed_by_its_client(log: Log, topic
     first.close()
 
 
+def test_a_consumer_that_shares_partitions_out_in_another_way_is_told_and_waited_for(
+    log: Log, topic: str, kafka_servers: str
+) -> None:
+    consumer = KafkaConsumer(topic, bootstrap_servers=kafka_servers, group_id=f"g-{topic}")
+    until("it to have all", lambda: (consumer.poll(100), len(consumer.assignment()) == 4)[1])
+    first = Polling(log, topic, "first", [])
+    until("it to be told", lambda: (consumer.poll(100), "a consumer that is no learner" in str(first.error))[1])
+    consumer.close()
+    until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
+    first.close()
+
+
 def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(
     log: Log, topic: str, open_kafka: Opener, kafka_servers: str
 ) -> None:
