@@ -25,6 +25,7 @@ from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
+from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
@@ -128,7 +129,10 @@ class KafkaLog:
         problem = found.get("error")
         if problem is not None and GroupIdNotFoundError.__name__ not in problem:
             raise LogError(f"group {group!r}: its members cannot be read from {self._clients.where}: {problem}")
-        return [name for one in found.get("members") or () if (name := one.get("group_instance_id"))]
+        listed = (
+            listed_as(one.get("group_instance_id"), one.get("client_id", "")) for one in found.get("members") or ()
+        )
+        return [name for name in listed if name is not None]
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(looker: Any) -> Mapping[Partition, tuple[int, int]]:

@@ -225,7 +225,9 @@ class Log(Protocol):
         """
 
     def named_members(self, group: str) -> Sequence[str]:
-        """The names of a group's members that have one; none where the log has no groups. Raises LogError."""
+        """The names of a group's members that have one, and `client CLIENT_ID` of those that have none and are not ours
+        (see `member`); none where the log has no groups. Raises LogError.
+        """
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         """Earliest offset and next offset per partition; {} if there is no topic."""

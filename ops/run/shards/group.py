@@ -28,6 +28,7 @@ from thalweg.stream.standby.member import StandbyMember
 log = structlog.get_logger(__name__)
 
 _OURS = re.compile(r"(?P<place>.+-[0-9a-f]{8})(-[0-9]+)?\.(?P<service>[0-9a-f]{8})", re.ASCII | re.DOTALL)
+_LEARNER = re.compile(r".+-[0-9a-f]{8}(-[0-9]+)?(\.[0-9a-f]{8})?", re.ASCII | re.DOTALL)  # of earlier versions, too
 _EVERY_SECONDS = 15.0
 _FIRST_SECONDS = 3.0
 _MOST_LETTERS = 200  # of a host's name: Kafka takes 249 for a member's
@@ -96,6 +97,8 @@ class OtherServices:
         self._known = threading.Event()
         self.reason = ""
         """Who is there, as far as is known; empty: nobody."""
+        self.strangers = ""
+        """Members that are no learners, as far as is known; empty: none."""
         # in no registry: whoever takes part in the group tells it
         self._probe = Probe(f"group {self._group!r}", self._ask, Health("group", model.name), _EVERY_SECONDS)
         self._unanswered = 0
@@ -112,7 +115,11 @@ class OtherServices:
     def look(self) -> None:
         """Ask once. Raises LogError; what was known stays so."""
         try:
-            found = self._told(self._names(self._group))
+            names = self._names(self._group)
+            strangers, self.strangers = self.strangers, self._no_learners(names)
+            if self.strangers and not strangers:
+                log.error(self.strangers)
+            found = self._told(names)
             if found and not self.reason:
                 log.error(f"another service is in the group: {found}")
             elif self.reason and not found:
@@ -140,7 +147,16 @@ class OtherServices:
         names = self._names(self._group)
         if found := self._told(names):
             raise PermanentLogError(found)
-        return len(names)
+        return sum(_LEARNER.fullmatch(name) is not None for name in names)
+
+    def _no_learners(self, names: Iterable[str]) -> str:
+        found = sorted({name for name in names if _LEARNER.fullmatch(name) is None})
+        if not found:
+            return ""
+        return (
+            f"group {self._group!r} has members that are no learners ({', '.join(found[:_SHOWN])}): what they are "
+            f"assigned of topic {self._topic!r} is learned by nobody; let them read it under a group of their own"
+        )
 
     def _told(self, names: Iterable[str]) -> str:
         others = [

@@ -49,6 +49,10 @@ class Others(Protocol):
     def reason(self) -> str:
         """Who is there, as far as is known; empty: nobody."""
 
+    @property
+    def strangers(self) -> str:
+        """Members that learn nothing, as far as is known; empty: none."""
+
     def start(self) -> None:
         """Start to ask, and wait a little for the first answer."""
 
@@ -163,6 +167,8 @@ class Shards:
         else:
             if self._others.reason:
                 self._health.degraded(self._others.reason)
+            elif self._others.strangers:
+                self._health.degraded(self._others.strangers)
             elif reason := self._idle():
                 self._health.waiting(reason)
             elif reason := self._files.nearly_out(len(self.owned)):
@@ -237,7 +243,8 @@ class Shards:
                 del self._ending[number]
         for number in ended:
             self._forget(number)
-            self._collect_at = time.monotonic() + _COLLECT_SECONDS
+            if self._collect_at is None:  # else shards that come and go would put it off for ever
+                self._collect_at = time.monotonic() + _COLLECT_SECONDS
 
     def _collect(self) -> None:
         """Release the memory and the files of shards that have ended. They refer to themselves, and the collector goes

@@ -26,7 +26,13 @@ from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import DEBUG, ClientLog
 from thalweg.stream.log.confluent_client.properties import Properties
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, ClientError, Topic
-from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, LOOK_SECONDS, SESSION_SECONDS
+from thalweg.stream.log.kafka_shared.members import (
+    ATTENTIVE_MS,
+    LOOK_SECONDS,
+    SESSION_SECONDS,
+    STANDBY_CLIENT,
+    listed_as,
+)
 from thalweg.stream.log.log import PermanentLogError, Problem
 
 T = TypeVar("T")
@@ -110,7 +116,7 @@ class Clients:
         fixed: dict[str, Any] = {
             "statistics.interval.ms": "1000",
             "stats_cb": stats,
-            **({"group.instance.id": instance} if instance else {}),
+            **({"group.instance.id": instance} if instance else {"client.id": STANDBY_CLIENT}),
             "group.id": group,
             "partition.assignment.strategy": "cooperative-sticky",
             "auto.offset.reset": "latest",  # it reads nothing
@@ -220,7 +226,7 @@ class Cluster:
         return found
 
     def named_members(self, group: str) -> list[str]:
-        """The names of the members of a group that have one of their own.
+        """How the members of a group are listed, see `listed_as`.
 
         By the call that asks every broker: those that ask a group's coordinator may abort the process when a broker
         goes away (librdkafka issue 4605). It does not tell names, but a member's id begins with its name, or, if it
@@ -234,8 +240,9 @@ class Cluster:
         except KafkaException as error:
             self._answered = False
             raise ClientError(self._causes.problem(error.args[0])) from error
-        names = (_name(one.id) for here in found for one in here.members if _named(one.id, one.client_id))
-        return [*names]
+        members = (one for here in found for one in here.members)
+        listed = (listed_as(_name(one.id) if _named(one.id, one.client_id) else None, one.client_id) for one in members)
+        return [name for name in listed if name is not None]
 
     def largest_batch(self, topic: str) -> int:
         """`max.message.bytes` of a topic; for one that does not exist, what the cluster would give it."""

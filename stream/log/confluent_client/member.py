@@ -15,7 +15,7 @@ from thalweg.stream.log.confluent_client.clients import Clients
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import ClientLog
 from thalweg.stream.log.groups import GroupListener
-from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, unauthorized
+from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, foreign, unauthorized
 from thalweg.stream.log.log import LogError, PermanentLogError
 
 _FENCED = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL)
@@ -131,6 +131,8 @@ class ConfluentMember:
             return fenced(self._group, self._instance)
         if error.code() in _FORBIDDEN:
             return unauthorized(self._group)
+        if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            return foreign(self._group)
         problem = self._causes.problem(error)
         kind = PermanentLogError if problem.permanent else LogError
         return kind(f"group {self._group!r}: {problem.reason}")

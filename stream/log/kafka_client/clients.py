@@ -13,7 +13,7 @@ from kafka.serializer import Serializer
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS
-from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS
+from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS, STANDBY_CLIENT
 from thalweg.stream.log.log import PermanentLogError
 
 _CONSUMER = {
@@ -166,6 +166,7 @@ class Clients:
             },
             group_id=group,
             group_instance_id=instance or None,
+            **({} if instance else {"client_id": STANDBY_CLIENT}),
             auto_offset_reset="latest",  # it reads nothing
             most_bytes=self._most_bytes,
             **more,

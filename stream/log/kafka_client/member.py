@@ -7,14 +7,19 @@ from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, GroupAuthorizationFailedError, KafkaError
+from kafka.errors import (
+    FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    KafkaError,
+)
 from kafka.structs import OffsetAndMetadata
 
 from thalweg.proto.records import Position
 from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.errors import log_error
-from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, unauthorized
+from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, foreign, unauthorized
 from thalweg.stream.log.log import LogError
 
 _JOIN_SECONDS = 5.0
@@ -59,6 +64,8 @@ class PythonMember:
                 raise LogError(f"group {self._group!r}: {self._clients.where} does not answer")
         except FencedInstanceIdError as error:
             raise fenced(self._group, self._instance) from error
+        except InconsistentGroupProtocolError as error:
+            raise foreign(self._group) from error
         except GroupAuthorizationFailedError as error:
             raise unauthorized(self._group) from error
         except KafkaError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from thalweg.stream.log.log import PermanentLogError
+from thalweg.stream.log.log import LogError, PermanentLogError
 
 SESSION_SECONDS = 10.0
 """A member that is not heard of for this long loses its partitions, unless `session.timeout.ms` says otherwise."""
@@ -26,6 +26,17 @@ NO_HOST = "no such host; check log.url, and advertised.listeners of the brokers,
 """What to do about a name that cannot be resolved."""
 LOOK_SECONDS = 2
 """Between two looks for new partitions."""
+
+
+STANDBY_CLIENT = "thalweg-standby"
+"""`client.id` of a member without a name: a standby is no learner, and no stranger either."""
+
+
+def listed_as(name: str | None, client: str) -> str | None:
+    """How a member of a group is listed: by its name; without one by its client; a standby not at all."""
+    if name:
+        return name
+    return None if client == STANDBY_CLIENT else f"client {client}"
 
 
 class Attention:
@@ -57,6 +68,14 @@ def fenced(group: str, instance: str) -> Fenced:
     return Fenced(
         f"group {group!r}: another process has joined it as {instance!r}: two processes of one host name and state_dir "
         f"learn the same model; stop one of them, or give each host a name of its own (the hostname of its container)"
+    )
+
+
+def foreign(group: str) -> LogError:
+    """The error of a member that finds others in the group with which it cannot share partitions out."""
+    return LogError(
+        f"group {group!r}: a consumer that is no learner is in it, and shares partitions out in another way; stop it, "
+        f"or let it read under a group of its own"
     )
 
 

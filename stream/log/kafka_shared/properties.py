@@ -40,6 +40,11 @@ def check(key: str, value: Any) -> None:
     name = keyword(key)
     if name in _OURS:
         raise LogError(f"log.kafka.{key}: cannot be set; the service manages its offsets itself")
+    if name == "group_protocol" and str(value).lower() != "classic":
+        raise LogError(
+            f"log.kafka.{key}: expected 'classic', got {value!r}: learners have a session of their own length, "
+            "and release partitions before they move, which that protocol leaves to the broker's settings"
+        )
     if name == "partitioner":
         raise LogError(f"log.kafka.{key}: cannot be set; equal keys share a partition, by murmur2, whoever writes")
     if name == "security_protocol" and value not in _PROTOCOLS:

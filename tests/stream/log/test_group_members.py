@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewPartitions
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from tests.conftest import Opener
 from tests.services.kafka import Broker
@@ -189,6 +190,36 @@ def test_who_joins_under_a_name_that_is_taken_fences_the_other(log: Log, topic: 
     assert "another process has joined it as 'same'" in str(first.error)
     first.close()
     second.close()
+
+
+def test_a_consumer_that_is_none_of_ours_is_listed_by_its_client(log: Log, topic: str, kafka_servers: str) -> None:
+    first = Polling(log, topic, "first", [])
+    until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
+    consumer = KafkaConsumer(
+        topic,
+        bootstrap_servers=kafka_servers,
+        group_id=f"g-{topic}",
+        client_id="console-consumer",
+        partition_assignment_strategy=[CooperativeStickyAssignor],
+    )
+    until("half of them each", lambda: (consumer.poll(100), len(first.told.owned) == 2)[1])
+    assert sorted(log.named_members(f"g-{topic}")) == ["client console-consumer", "first"]
+    if isinstance(log, ConfluentLog):
+        assert sorted(log._cluster().named_members(f"g-{topic}")) == ["client console-consumer", "first"]
+    consumer.close()
+    first.close()
+
+
+def test_a_consumer_that_shares_partitions_out_in_another_way_is_told_and_waited_for(
+    log: Log, topic: str, kafka_servers: str
+) -> None:
+    consumer = KafkaConsumer(topic, bootstrap_servers=kafka_servers, group_id=f"g-{topic}")
+    until("it to have all", lambda: (consumer.poll(100), len(consumer.assignment()) == 4)[1])
+    first = Polling(log, topic, "first", [])
+    until("it to be told", lambda: (consumer.poll(100), "a consumer that is no learner" in str(first.error))[1])
+    consumer.close()
+    until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
+    first.close()
 
 
 def test_a_member_without_a_name_is_not_counted_and_leaves_at_once(

@@ -477,6 +477,10 @@ def test_a_name_that_is_none_for_a_topic_is_refused(log: Log, name: str) -> None
         ({"security.protocl": "SSL"}, r"log\.kafka\.security\.protocl: .* did you mean security\.protocol\?"),
         ({"group.id": "mine"}, r"log\.kafka\.group\.id: cannot be set"),
         ({"partitioner": "random"}, r"log\.kafka\.partitioner: cannot be set; equal keys share a partition"),
+        (
+            {"group.protocol": "consumer"},
+            r"log\.kafka\.group\.protocol: expected .classic., got .consumer.: learners have a session",
+        ),
         ({"security.protocol": "TLS"}, r"log\.kafka\.security\.protocol: expected one of PLAINTEXT, SSL, .*'TLS'"),
         ({"ssl.ca.location": "/no/such.pem"}, r"log\.kafka\.ssl\.ca\.location: no such file: /no/such\.pem"),
     ],

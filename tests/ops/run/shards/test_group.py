@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,6 +108,28 @@ def test_a_standby_counts_no_learners_of_another_service_and_does_not_join_them(
         others.learners()
     ours = OtherServices(third.config, third.config.model[0], lambda name: ["of-old-0123abcd", second.member[:-9]])
     assert ours.learners() == 2  # of a version before, whose names say nothing
+
+
+def test_a_member_that_is_no_learner_is_told_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """Somebody reads the topic under the group's name, and is assigned a part of it."""
+    log = PartitionedLog(2)
+    others = log.member(TOPIC, GROUP, "client console-consumer", _Quiet())
+    others.poll(0.0)
+    with host(tmp_path, "first", log) as first:
+        until("its share", lambda: (others.poll(0.0), len(first.owned()) == 1)[1])
+        until("it to be told", lambda: state_of(first) == "degraded")
+        assert "members that are no learners (client console-consumer)" in told(first, "clicks")
+    counted = OtherServices(first.config, first.config.model[0], lambda name: ["client x", "my-app", first.member])
+    assert counted.learners() == 1
+
+
+class _Quiet:
+    """A listener that does nothing."""
+
+    def assigned(self, numbers: Collection[int]) -> None:
+        """Not told on."""
+
+    revoked = lost = assigned
 
 
 def test_who_is_not_told_the_members_takes_part_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
