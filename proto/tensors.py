@@ -208,14 +208,15 @@ def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -
         array = inputs.get(name)
         if array is None:
             raise InputError(f"input {name!r:.80}: missing; got {', '.join(map(repr, inputs))[:200] or 'no inputs'}")
-        shape = array.shape
-        if array.dtype != (object if spec.dtype == "bytes" else spec.dtype):
-            raise InputError(
-                f"input {name!r:.80}: expected {datatype(spec.dtype)}, got {_NAMES.get(array.dtype.name, 'BYTES')}"
-            )
+        shape, texts = array.shape, spec.dtype == "bytes"
+        of_dtype = f"input {name!r:.80}: expected {datatype(spec.dtype)}, got {_NAMES.get(array.dtype.name, 'BYTES')}"
+        if texts != (array.dtype == object):
+            raise InputError(of_dtype)
         if len(shape) != len(spec.shape) + 1 or any(want not in (-1, got) for want, got in zip(spec.shape, shape[1:])):
             wanted = ", ".join(["N", *("any" if size == -1 else str(size) for size in spec.shape)])
             raise InputError(f"input {name!r:.80}: expected shape ({wanted}), got {shape}")
+        if not texts and array.dtype != spec.dtype:  # after the shape: where that is right, other numbers are converted
+            raise InputError(of_dtype)
         if rows not in (-1, shape[0]):
             raise InputError(
                 f"input {name!r:.80}: expected {counted(rows, 'row')} as in the input before, got {shape[0]}"

@@ -148,6 +148,9 @@ def _doubt_of_texts(given: Sequence[Any], numbers: Sequence[Any]) -> str:
         return ""  # of places, articles, telephones
     if 2 * len(numbers) >= len(given):
         odd = next(value for value in given if numbers_of([value]) is None)
+        if isinstance(odd, bool):
+            share = f"{len(numbers) / len(given):.0%} are numbers"
+            return f'{share}: kind = "numeric", if rows with {shown(odd)} may be refused'
         share, named = f"{len(numbers) / len(given):.0%} are numbers", f"missing_values = [{shown(odd)}]"
         return f'{share} and some are none, such as {shown(odd)}: kind = "numeric" with {named}, if these are missing'
     unknown = "numbers or times in a form that is not known? They are texts here" if looks_written(given) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from thalweg.ops.init.local import numbers_written
@@ -18,6 +19,7 @@ from thalweg.proto.bounds.counted import counted
 _ROWS, _TIMES = 20, 4
 """Rows from which on a column may be told to say the label, if labels come so often on average."""
 _LIST = re.compile(r"\[.*\]", re.DOTALL)
+_RUN = 10  # rows of each label from which on an order by labels is no chance
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
 
 
@@ -41,7 +43,7 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     numbers = numbers_of(given)
     if numbers is not None and _regression(given):
         return "regression", joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
-    often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
+    often = ", ".join(f"{text} {_percent(count / len(given))}" for text, count in texts.most_common(4))
     if numbers_written(given) is not None and len(texts) > max(20, _FEW * len(given)):
         raise Failed(
             f"the label's texts, such as {shown(given[0])}, are numbers as people write them, {len(texts):,} different "
@@ -53,6 +55,24 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
 def label_doubt(column: Sequence[Any]) -> str:
     """What may be wrong with labels; empty: nothing."""
     given = [value for value in column if not missing_label(value)]
+    return joined(_sorted(given), _doubt_of_form(given))
+
+
+def _sorted(given: Sequence[Any]) -> str:
+    """Told where rows stand in the order of their labels: a file was sorted, and no stream comes so."""
+    runs = [(label, sum(1 for _ in run)) for label, run in groupby(map(text_of, given))]
+    of_classes = len({label for label, _ in runs}) == len(runs) and all(count >= _RUN for _, count in runs)
+    numbers = numbers_of(given) if len(given) >= 2 * _RUN else None
+    upward = numbers is not None and (numbers == sorted(numbers) or numbers == sorted(numbers, reverse=True))
+    if not (len(runs) > 1 and (of_classes or (upward and len(set(numbers or ())) > 2))):
+        return ""
+    return (
+        "the rows are sorted by it, so that a replay grades no more than that: put them in the order in which they "
+        "came, or shuffle them if they came in none"
+    )
+
+
+def _doubt_of_form(given: Sequence[Any]) -> str:
     written = numbers_written([value for value in given if not is_marker(value)])
     if given and all(isinstance(value, str) and _LIST.fullmatch(value.strip()) for value in given):
         return f"each list, such as {shown(given[0])}, is a class of its own; a row has one class"
@@ -88,6 +108,11 @@ def are_likings(column: Sequence[Any]) -> bool:
     given = [float(value) if isinstance(value, bool) else value for value in column if not missing_label(value)]
     numbers = numbers_of(given)
     return bool(numbers) and all(0 <= number <= 1 for number in numbers or ())
+
+
+def _percent(share: float) -> str:
+    """Of a class, so that a rare one is not none and its other not all."""
+    return f"{share:.0%}" if 0.01 <= share <= 0.99 or share == 1.0 else f"{100 * share:.3g}%"
 
 
 def _regression(given: Sequence[Any]) -> bool:

@@ -74,7 +74,7 @@ def other_learners(columns: Iterable[str], label: str, time: str, ratings: str =
         if ratings:
             yield f"# Here it is {ratings}, and error_memory skips what is not from 0 to 1. Append a liking, such as"
             yield "# (rating - lowest) / (highest - lowest), or 1 for the ratings that you call good, else 0."
-        yield "# Write above, instead of the learner and of these two columns:"
+        yield f"# Write above, instead of the learner{' and its task' if ratings else ''} and of these two columns:"
         yield '# learner = "error_memory"'
         yield f"# user = {column_of(user)}"
         yield f"# item = {column_of(item)}"

@@ -110,7 +110,7 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     yield _noted('# batch_events = "auto"', usual if least == 1 else f"of this learner always {least} events at once")
     if key is not None:
         yield from _params_of_types(guessed.classes)
-    if guessed.task == "regression":
+    if guessed.task == "regression" and clicks is None:
         yield ""
         yield "[model.params]"
         yield 'task = "regression"                    # the label is a number'

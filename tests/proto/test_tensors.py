@@ -171,6 +171,7 @@ def test_inputs_that_fit_are_counted() -> None:
         ({"x": np.zeros((3, 2))}, "input 'x': expected FP32, got FP64"),
         ({"x": np.array([b""] * 3, dtype=object)}, "input 'x': expected FP32, got BYTES"),
         ({"x": np.zeros((3, 4), np.float32)}, r"input 'x': expected shape \(N, 2\), got \(3, 4\)"),
+        ({"x": np.zeros((3, 4))}, r"input 'x': expected shape \(N, 2\), got \(3, 4\)"),
         ({"t": np.zeros(3)}, r"input 't': expected shape \(N, any\), got \(3,\)"),
         ({"t": np.zeros((2, 7))}, "input 't': expected 3 rows as in the input before, got 2"),
         ({"z": np.zeros(3)}, "input 'z': no such input; known: 'x', 't', 's'"),

@@ -169,3 +169,13 @@ def test_labels_that_are_lists_are_refused_and_texts_that_are_such_told() -> Non
 
     told = "each list, such as \"['red']\", is a class of its own"
     assert told in label(amount=amount, label=lambda i: f"['{['red', 'blue'][i % 2]}']")[2]
+
+
+def test_likings_between_0_and_1_are_learned_by_the_recommender_that_init_chooses(tmp_path: Path) -> None:
+    rows = lines_of("user,item,liking", lambda i: (f"u{i % 15}", f"i{i % 70}", (i * 7 % 5) / 4))
+
+    done, text = made(tmp_path, "l.csv", rows)
+
+    assert done.model.learner == "error_memory"
+    assert "task" not in text
+    assert (done.events, done.labelled, done.unusable) == (150, 150, 0)

@@ -59,3 +59,29 @@ def test_a_column_without_a_name_is_left_out(name: str) -> None:
 
     assert list(found.columns) == ["x"]
     assert found.left_out == {name: "it has no name to ask for it by"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [sorted(LABELS), sorted(LABELS, reverse=True), sorted(NUMBERS), [f"c{i // 12}" for i in range(ROWS)]],
+    ids=["classes", "backwards", "numbers", "many classes"],
+)
+def test_rows_in_the_order_of_their_labels_are_told(labels: list[Any]) -> None:
+    shuffled = [labels[(17 * i) % ROWS] for i in range(ROWS)]
+
+    assert "sorted by it" in guessed(x=NUMBERS, y=labels).label_doubt
+    assert "sorted by it" not in guessed(x=NUMBERS, y=shuffled).label_doubt
+
+
+def test_a_rare_class_is_not_shown_as_none() -> None:
+    note = guessed(x=[*NUMBERS] * 5, y=["no"] * (5 * ROWS - 1) + ["yes"]).label_note
+
+    assert "no 99.8%, yes 0.167%" in note
+
+
+def test_truth_values_among_numbers_are_not_called_markers_which_they_cannot_be() -> None:
+    found = guessed(x=[True if i % 20 == 0 else NUMBERS[i] + i for i in range(ROWS)], y=LABELS).columns["x"]
+
+    assert found.kind == "hashed"
+    assert 'kind = "numeric", if rows with true may be refused' in found.doubt
+    assert "missing_values" not in found.doubt
