@@ -212,7 +212,10 @@ class SqliteLog:
         found = file_id(self._path)
         if found != self._file:
             what = "deleted" if found is None else "replaced"
-            raise LogReplaced(f"log {self._path}: the file was {what} while it was open; restart the service")
+            raise LogReplaced(
+                f"log {self._path}: the file was {what} or moved away while it was open: stop the service, put its "
+                "folder back where it was, and start it; a start without it takes what is there, or begins a new log"
+            )
 
     def _topic(self, topic: str) -> tuple[int, int]:
         """Number of the topic and the offset of its next record; creates a new topic."""
