@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +44,16 @@ def outputs_of(
     if (outputs := int(found.shape[1])) < 2:
         text = f"expected logits (N, K) of two classes or more, got one number per input from {name}"
         raise ParamsError({"model": f"{text}; of one logit z make two: torch.cat([torch.zeros_like(z), z], dim=1)"})
-    if not _are_probabilities(found):
+    if not _are_probabilities(device.fetch(found)):
         return outputs, {}
     with_logits(model)
     return outputs, {"probabilities": True}
 
 
-def _are_probabilities(found: Tensor) -> bool:
+def _are_probabilities(found: NDArray[np.floating[Any]]) -> bool:
     """Whether outputs (N, K) of several inputs are at least 0 and sum to 1."""
-    sums = found.double().sum(dim=1)
-    return bool((found >= 0).all() and ((sums - 1.0).abs() < _ROUNDED).all())
+    sums = found.sum(axis=1, dtype=np.float64)
+    return bool((found >= 0).all() and (np.abs(sums - 1.0) < _ROUNDED).all())
 
 
 def with_logits(model: torch.nn.Module) -> torch.nn.Module:

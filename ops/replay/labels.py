@@ -48,8 +48,8 @@ def why_nothing_graded(done: Replayed) -> str:
     """Why there is no figure although there were labels, and what to set."""
     if done.unanswered < done.labelled and done.learner.schema.label == "class":
         return (
-            "nothing was graded: each event was the first of its key, or older than its key's newest, or all were "
-            "at one time; a key needs events that follow each other. Is `key` the column of who or what they belong to?"
+            "nothing was graded: each event was the first of its key, or older than its key's newest; a key needs "
+            "events that follow each other. Is `key` the column of who or what they belong to?"
         )
     if 1 < done.batch_events >= done.events:
         rows, fewer = counted(done.events, "row"), max(1, done.events // 8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -97,8 +96,10 @@ class ConfluentMember:
         """Have the client notice a rebalance now. By itself it sends a heartbeat when something else wakes it, every
         half second, and joins again no sooner than a second after it last did. Any answer about the topic ends both.
         """
-        with suppress(KafkaException):  # there is none: what is wrong is told by `poll`
+        try:
             consumer.list_topics(self._topic, _ANSWER_SECONDS)
+        except KafkaException:  # what is wrong is told by `poll`; who joins early then may be taken for a second member
+            self._attention.end()
 
     def _stats(self, told: str) -> None:
         """The client says in its statistics alone that it has lost the group's coordinator, and looks for it."""
@@ -107,6 +108,7 @@ class ConfluentMember:
             self._causes.clear()
         elif self._away_since is None:
             self._away_since = time.monotonic()
+            self._attention.end()
 
     def _assigned(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
         self._attention.begin()  # told of each rebalance, also where nothing is added
@@ -127,6 +129,7 @@ class ConfluentMember:
             consumer.incremental_unassign(list(parts))
 
     def _error(self, error: Any) -> LogError:
+        self._attention.end()
         if error.code() in _FENCED:
             return fenced(self._group, self._instance)
         if error.code() in _FORBIDDEN:

@@ -53,6 +53,10 @@ class Attention:
         """There was a rebalance."""
         self._until = self._ticks() + ATTENTIVE_SECONDS
 
+    def end(self) -> None:
+        """Something is wrong: the usual pace is the safer one."""
+        self._until = -1.0
+
     @property
     def on(self) -> bool:
         """Whether there may be another one soon."""

@@ -141,7 +141,8 @@ def test_what_is_no_file_of_labels_is_refused(config: str, tmp_path: Path) -> No
 
     assert (
         table.returncode,
-        "labels.csv: expected .jsonl, .ndjson or .json (those of text also with .gz, .bz2 or .xz)" in table.stderr,
+        "labels.csv: expected .jsonl, .ndjson or .json (those of text also with .gz, .bz2, .xz or .zip)"
+        in table.stderr,
     ) == (1, True)
     assert (several.returncode, "--batch: expected 1 for the labels topic" in several.stderr) == (2, True)
 

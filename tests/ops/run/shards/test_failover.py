@@ -64,7 +64,7 @@ def test_a_host_that_is_killed_or_stopped_is_followed_by_another_with_its_state(
         until("one of them to learn all", lambda: 300 in map(shared.learned_by, hosts))
         first = max(hosts, key=shared.generation)
         (second,) = hosts.keys() - {first}
-        assert shared.learned_by(second) == 0
+        assert shared.learned_by(second) < 300  # it may have had the model first
         until("it to be uploaded", lambda: _uploaded(shared, first))
         before = shared.kept(first)
         hosts[first].kill()
