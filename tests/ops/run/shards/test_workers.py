@@ -27,6 +27,7 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import new_learner
 from thalweg.proto.event import Batch, ClassLabels
+from thalweg.stream.log.log import LogError
 from thalweg.stream.log.open import open_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
@@ -95,13 +96,19 @@ class Fleet:
         assert isinstance(rows.labels, ClassLabels)
         labels = replace(rows.labels, codes=np.maximum(rows.labels.codes, 0))  # all have one: what has none counts not
         rows = replace(rows, labels=labels, keys=keys)
+        for topic, batch in (("numbers", numbers), ("rows", rows)):
+            until("Kafka to take them", partial(self._taken, topic, batch))  # twice where a broker goes meanwhile
+            self.appended[topic].append(batch)
+
+    def _taken(self, topic: str, batch: Batch) -> bool:
         log = open_log(f"kafka://{self.servers}")
         try:
-            for topic, batch in (("numbers", numbers), ("rows", rows)):
-                log.append(topic, messages(batch, 1))
-                self.appended[topic].append(batch)
+            log.append(topic, messages(batch, 1))
+        except LogError:
+            return False
         finally:
             log.close()
+        return True
 
     def partitions(self, topic: str) -> int:
         log = open_log(f"kafka://{self.servers}")
