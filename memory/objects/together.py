@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,14 +14,35 @@ AT_ONCE = 4
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:
     """What each call returns, in their order. Those that have not begun when one raises are left out; it returns, or
-    raises, when none is under way any more.
+    raises, when none is under way any more. The caller's thread takes part, so that nothing is lost but time where no
+    further thread can be started.
     """
-    if len(calls) < 2:
-        return [call() for call in calls]
-    with ThreadPoolExecutor(min(len(calls), AT_ONCE), thread_name_prefix="objects") as pool:
-        futures = [pool.submit(call) for call in calls]
+    waiting, found = iter(range(len(calls))), dict[int, T]()
+    failed: list[BaseException] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        while not failed:
+            with lock:
+                number = next(waiting, None)
+            if number is None:
+                return
+            try:
+                found[number] = calls[number]()
+            except BaseException as error:
+                failed.append(error)
+
+    others: list[threading.Thread] = []
+    for _ in range(min(len(calls), AT_ONCE) - 1):
+        other = threading.Thread(target=work, name="objects", daemon=True)
         try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            other.start()
+        except RuntimeError:
+            break
+        others.append(other)
+    work()
+    for other in others:
+        other.join()
+    if failed:
+        raise failed[0]
+    return [found[number] for number in range(len(calls))]

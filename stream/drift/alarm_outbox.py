@@ -55,8 +55,13 @@ class AlarmOutbox:
             self._waiting = [*self._waiting, *alarms, *digests][-2 * ALARMS_KEPT :]
             if not self._waiting or (self._sending is not None and self._sending.is_alive()):
                 return
-            self._sending = threading.Thread(target=self._send_all, name=f"alarms-{self._model}", daemon=True)
-            self._sending.start()
+            sending = threading.Thread(target=self._send_all, name=f"alarms-{self._model}", daemon=True)
+            self._sending = sending
+            try:
+                sending.start()
+            except RuntimeError as error:  # the system lets this process start no further thread: the next turn tries
+                self._sending = None
+                self._health.waiting(f"{len(self._waiting)} alarms cannot be sent: {error}")
 
     def settle(self, seconds: float) -> None:
         """Wait at most so long for those that are being sent."""

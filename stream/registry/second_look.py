@@ -66,7 +66,11 @@ class SecondLook:
         if not self._looking and self._clock() >= self._after:
             self._looking = True
             self._after = self._clock() + (_CHANGED_SECONDS if self._changed else _EVERY_SECONDS)
-            self._start(self._look)
+            try:
+                self._start(self._look)
+            except RuntimeError as error:  # no further thread can be started
+                self._looking = False
+                log.warning("whether the schema registry is the same cannot be looked at", problem=str(error))
         if self._changed:
             named = ", ".join(map(str, self._changed))
             raise PermanentLogError(

@@ -24,4 +24,5 @@ def begin(model: ModelConfig, source: Log, objects: Objects | None) -> None:
             with suppress(ObjectsUnavailable, ObjectsUnusable):
                 objects.check()
 
-    threading.Thread(target=run, name=f"beforehand-{model.name}", daemon=True).start()
+    with suppress(RuntimeError):  # no further thread can be started: it is done when it is needed
+        threading.Thread(target=run, name=f"beforehand-{model.name}", daemon=True).start()

@@ -40,3 +40,14 @@ def test_after_an_error_no_request_is_begun_and_none_is_under_way() -> None:
         together(calls)
     assert len(under_way) < 20
     assert sorted(ended) == sorted(under_way)
+
+
+def test_where_no_further_thread_can_be_started_the_caller_asks_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+
+    assert together([partial(pow, 2, number) for number in range(9)]) == [2**number for number in range(9)]

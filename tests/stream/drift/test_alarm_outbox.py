@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.stream.drift.test_news import ended
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
 from thalweg.stream.drift.digest import Digest, Digests
+from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import LogError, Message
 
@@ -74,3 +76,22 @@ def test_what_a_log_has_refused_late_is_sent_with_the_next_turn() -> None:
     box.settle(PATIENCE)
 
     assert sent(log) == ["m-1-digest"]
+
+
+def test_alarms_wait_where_no_further_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, registry = InMemoryLog(), HealthRegistry()
+    box = AlarmOutbox(log, "m", health=registry.register("alarm_outbox", "m"))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        box.send([], [digest()])
+    box.settle(PATIENCE)
+
+    assert "can't start new thread" in registry.report()[0].reason
+    assert len(box.state().meta["digests"]) == 1
+    box.send([])
+    box.settle(PATIENCE)
+    assert sent(log) == ["m-1-digest"]
+
+
+def no_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
