@@ -104,9 +104,8 @@ def pattern_fault(pattern: str) -> str | None:
     """Why a pattern cannot be one of times; None if it can."""
     try:
         written, other = (datetime(year, 12, 31, 13, 45, 59, tzinfo=UTC).strftime(pattern) for year in _ALIKE)
-        year = (
-            "" if written != other else " %Y"
-        )  # a day is read with a year alone: since Python 3.13 there is a warning
+        # a day is read with a year alone: since Python 3.13 there is a warning
+        year = "" if written != other else " %Y"
         read = datetime.strptime(written + year.replace("%Y", str(_ALIKE[0])), pattern + year)
     except ValueError as error:
         return str(error)

@@ -36,7 +36,8 @@ def json_lines(path: Path, lines: Iterator[bytes]) -> Iterator[bytes]:
     lines = chain([first] if first else [], [second] if second else [], lines)
     if begun.startswith(b"[") and (not begun.endswith(b"]") or b"{" in begun):
         return _of_list(path, b"".join(lines))
-    if begun.startswith(b"{") and not second.strip().startswith(b"{"):
+    of_lines = second.strip().startswith(b"{") or (second.strip() and _is_object(begun))  # the second may be garbage
+    if begun.startswith(b"{") and not of_lines:
         whole = b"".join(lines)
         found = None
         with suppress(ValueError, RecursionError):
@@ -46,6 +47,12 @@ def json_lines(path: Path, lines: Iterator[bytes]) -> Iterator[bytes]:
         rows = _rows_of(path, found)
         return iter([whole.replace(b"\n", b" ")]) if rows is None else _written(rows)
     return lines
+
+
+def _is_object(text: bytes) -> bool:
+    with suppress(ValueError, RecursionError):
+        return not too_deep(text) and isinstance(json.loads(text), dict)
+    return False
 
 
 def _of_list(path: Path, whole: bytes) -> Iterator[bytes]:

@@ -145,3 +145,14 @@ def test_a_header_may_begin_with_the_sign_of_comments(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("# made today\n#n,x,label\n1,2.5,a\n")
 
     assert file_sample(tmp_path / "f.csv", 9).names == ["#n", "x", "label"]
+
+
+def test_lines_of_which_the_second_is_garbage_are_not_read_whole() -> None:
+    def lines() -> Iterator[bytes]:
+        yield b'{"x": 1}\n'
+        yield b"garbage\n"
+        raise AssertionError("a third line was asked for")
+
+    found = json_lines(Path("f.jsonl"), lines())
+
+    assert [next(found), next(found)] == [b'{"x": 1}\n', b"garbage\n"]
