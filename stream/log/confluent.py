@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from thalweg.proto.records import Partition, Position
@@ -24,6 +25,7 @@ from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
+from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
 from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
@@ -102,7 +104,7 @@ class ConfluentLog:
         return latest_known(reader, topics) if start == "latest" else reader
 
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
-        return ConfluentMember(self._clients, topic, group, instance, listener)
+        return RejoiningMember(partial(ConfluentMember, self._clients, topic, group, instance), listener)
 
     def named_members(self, group: str) -> Sequence[str]:
         try:

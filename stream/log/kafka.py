@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
@@ -27,6 +28,7 @@ from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
+from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
 from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
@@ -114,7 +116,7 @@ class KafkaLog:
         return PythonConsumer(self._clients, group)
 
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
-        return PythonMember(self._clients, topic, group, instance, listener)
+        return RejoiningMember(partial(PythonMember, self._clients, topic, group, instance), listener)
 
     def named_members(self, group: str) -> Sequence[str]:
         with self._asking:

@@ -274,7 +274,7 @@ class Cluster:
         """Its result, or the error if it is an expected one. Raises ClientError; one that no waiting mends at once."""
         began = time.monotonic()
         deadline = began + seconds + ANSWER_SECONDS
-        self._causes.forget_lasting()  # it may be mended
+        self._causes.forget()
         while True:
             try:
                 found = future.result(_STEP_SECONDS)
@@ -283,7 +283,7 @@ class Cluster:
                 if (problem := self._causes.lasting()) is not None:
                     self._answered = False
                     raise ClientError(problem) from None
-                if not self._answered and self._causes.refused and time.monotonic() > began + _REFUSED_SECONDS:
+                if not self._answered and self._causes.all_failed and time.monotonic() > began + _REFUSED_SECONDS:
                     # a request would wait on; whoever asks retries himself, and must notice a stop
                     raise ClientError(self._causes.problem(KafkaError(KafkaError._TRANSPORT))) from None
                 if time.monotonic() > deadline:

@@ -106,6 +106,8 @@ class ConfluentConsumer:
             raise OffsetGone
         if any(one.error() is not None for one in found):
             found = self._sound(found)
+        if found:
+            self._causes.clear()
         return self._runs(found)
 
     def _assign(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
@@ -48,7 +49,8 @@ _WORDS = (  # what a code does not tell
     ("SSL handshake failed", _ADVICE[KafkaError._SSL]),
 )
 _DISCONNECTED = "Disconnected"
-_CONNECT = "Connect to "
+_SERVER = re.compile(r"(\S+)/(?:bootstrap|\d+): ")
+"""How the client names a server whose connection fails."""
 _CLOSES = 3  # so often before anything was answered: it is no accident
 _CLOSED = "closes each connection: its listener may expect TLS or SASL; check security.protocol in log.kafka"
 
@@ -56,44 +58,62 @@ _CLOSED = "closes each connection: its listener may expect TLS or SASL; check se
 class Causes:
     """Why a client has no connection, by what it reports beside its answers; its `error_cb`.
 
+    A server that cannot be reached, or refuses the client, is no reason to give up while another may answer: a name
+    of a list may have no address while its broker starts. Only what each of them meets is the cluster's.
+
     Args:
-        servers: Where it looks.
+        servers: Where it looks: `HOST:PORT[,HOST:PORT]`.
     """
 
     def __init__(self, servers: str) -> None:
-        self._where = f"Kafka at {servers}"
-        self._last, self._closed = "", 0
+        self._where, self._count = f"Kafka at {servers}", len(servers.split(","))
+        self._last, self._closed, self._answered = "", 0, False
         self._permanent: Problem | None = None
-        self.refused = False
-        """A connection could not be opened lately."""
+        self._failed: dict[str, bool] = {}  # servers, and whether waiting does not mend it
 
     def add(self, error: KafkaError) -> None:
         """An error of the client that belongs to no request."""
         told = _told(error)
         advice = next((advice for words, advice in _WORDS if words in told), _ADVICE.get(error.code()))
-        if advice is not None and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+        permanent = advice is not None and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED
+        self._note(told, permanent)
+        if permanent:
             self._permanent = Problem(f"{self._where}: {advice} ({told})", permanent=True)
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last = told
 
     def failed(self, line: str) -> None:
-        """What the client logs of a connection that failed; that a listener closes each is no error to it."""
+        """What the client logs of a connection that failed; that a listener closes each is no error to it. One that
+        has answered speaks the same protocol as the client: its broker ends, or starts.
+        """
         self._closed = self._closed + 1 if _DISCONNECTED in line else 0
-        self.refused = self.refused or _CONNECT in line
-        if self._closed >= _CLOSES and not self._last and self._permanent is None:
+        closes = self._closed >= _CLOSES and not (self._last or self._answered)
+        self._note(line, closes)
+        if closes and self._permanent is None:
             self._permanent = Problem(f"{self._where} {_CLOSED}", permanent=True)
+
+    def _note(self, told: str, permanent: bool) -> None:
+        if (server := _SERVER.search(told)) is not None:
+            self._failed[server[1]] = permanent or self._failed.get(server[1], False)
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether no connection could be opened to as many servers as there are."""
+        return len(self._failed) >= self._count
 
     def lasting(self) -> Problem | None:
         """What no waiting mends."""
-        return self._permanent
+        return self._permanent if self.all_failed and all(self._failed.values()) else None
 
-    def forget_lasting(self) -> None:
-        """Count only what is reported from now on."""
-        self._permanent, self.refused = None, False
+    def forget(self) -> None:
+        """Count only what is reported from now on: what was wrong may be mended."""
+        self._permanent = None
+        self._failed.clear()
 
     def clear(self) -> None:
         """A broker answered."""
-        self._last, self._closed, self._permanent = "", 0, None
+        self.forget()
+        self._last, self._closed, self._answered = "", 0, True
 
     def problem(self, error: KafkaError) -> Problem:
         """What the error of a request means."""
@@ -101,8 +121,8 @@ class Causes:
             return Problem(f"{advice} ({_told(error)})", permanent=True)
         if error.code() not in _NO_CONNECTION:
             return Problem(_told(error))
-        if self._permanent is not None:
-            return self._permanent
+        if (lasting := self.lasting()) is not None:
+            return lasting
         return Problem(
             f"{self._where} is out of reach: {self._last}" if self._last else f"{self._where} does not answer"
         )

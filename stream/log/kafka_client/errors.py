@@ -85,15 +85,15 @@ def no_connection(servers: Sequence[str], causes: Sequence[BaseException], sasl:
     """
     where = f"Kafka at {', '.join(servers)}"
     problems = [problem_of(cause) for cause in causes if isinstance(cause, Exception)]
-    for problem in problems:
-        if problem.permanent:
-            return NotConnected(Problem(f"{where}: {problem.reason}", permanent=True))
     if not problems:
         return NotConnected(Problem(f"{where} does not answer"))
-    if all(_CLOSED in problem.reason for problem in problems):
-        # a broker says why and closes the connection; the client may see only that it is closed
+    # a broker says why and closes the connection; the client may see only that it is closed
+    told = [problem for problem in problems if _CLOSED not in problem.reason]
+    if told and all(problem.permanent for problem in told):  # else one of several may be back soon
+        return NotConnected(Problem(f"{where}: {told[0].reason}", permanent=True))
+    if not told:
         return NotConnected(Problem(f"{where} closes each connection: {_CLOSED_SASL if sasl else _CLOSED_PLAIN}", True))
-    return NotConnected(Problem(f"{where} is out of reach: {problems[-1].reason}"))
+    return NotConnected(Problem(f"{where} is out of reach: {told[-1].reason}"))
 
 
 def client_error(error: Exception, where: str) -> ClientError:

@@ -188,8 +188,32 @@ def test_who_joins_under_a_name_that_is_taken_fences_the_other(log: Log, topic: 
     until("the first is told", lambda: first.error is not None)
     assert isinstance(first.error, Fenced)
     assert "another process has joined it as 'same'" in str(first.error)
+    until("it owns them still", lambda: second.told.owned == {0, 1, 2, 3})
+    assert second.error is None
     first.close()
     second.close()
+
+
+def test_a_member_that_is_put_out_joins_again(log: Log, topic: str, kafka_servers: str) -> None:
+    """As one is by its own commit of a session ago, here by another process that took its name and is gone again."""
+    order: list[tuple[str, str, int]] = []
+    member = Polling(log, topic, "same", order)
+    until("all partitions", lambda: member.told.owned == {0, 1, 2, 3})
+
+    other = KafkaConsumer(
+        topic,
+        bootstrap_servers=kafka_servers,
+        group_id=f"g-{topic}",
+        group_instance_id="same",
+        partition_assignment_strategy=[CooperativeStickyAssignor],
+    )
+    until("it to have joined", lambda: (other.poll(100), other.assignment())[1])
+    until("the member to be put out", lambda: ("same", "lost", 0) in order)
+    other.close()
+
+    until("all partitions again", lambda: member.told.owned == {0, 1, 2, 3})
+    until("it is well", lambda: well(member))
+    member.close()
 
 
 def test_a_consumer_that_is_none_of_ours_is_listed_by_its_client(log: Log, topic: str, kafka_servers: str) -> None:

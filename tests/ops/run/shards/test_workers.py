@@ -111,9 +111,14 @@ class Fleet:
         return True
 
     def partitions(self, topic: str) -> int:
+        return until(f"Kafka to tell the partitions of {topic}", partial(self._partitions, topic))
+
+    def _partitions(self, topic: str) -> int | None:
         log = open_log(f"kafka://{self.servers}")
         try:
             return len(log.bounds(topic))
+        except LogError:  # a broker is away
+            return None
         finally:
             log.close()
 

@@ -44,3 +44,22 @@ def test_what_a_cluster_refuses_is_not_out_of_reach() -> None:
     error = errors.log_error("topic 't'", kafka.TopicAuthorizationFailedError(), _WHERE)
     assert isinstance(error, LogError)
     assert "out of reach" not in str(error)
+
+
+def test_only_a_listener_that_never_answered_may_speak_another_protocol() -> None:
+    """A broker that ends or starts closes connections, too; to wait for it is no mistake of the settings."""
+    confluent = pytest.importorskip("confluent_kafka")
+    from thalweg.stream.log.confluent_client.errors import Causes
+
+    away = confluent.KafkaError(confluent.KafkaError._TRANSPORT)
+    line = "FAIL [rdkafka#consumer-1] broker:9092/bootstrap: Disconnected (after 0ms in state APIVERSION_QUERY)"
+    for answered in (False, True):
+        causes = Causes("broker:9092")
+        if answered:
+            causes.clear()
+        for _ in range(10):
+            causes.failed(line)
+        problem = causes.problem(away)
+        assert problem.permanent is not answered
+        assert ("TLS or SASL" in problem.reason) is not answered
+        assert _WHERE in problem.reason
