@@ -160,8 +160,10 @@ class ServiceConfig(Settings):
     where it takes at least half a millisecond and together they are quicker. None waits for others to come. 1: none
     are computed together."""
     requests_bytes: Count = 512 << 20
-    """Memory that HTTP requests may hold at once, with what their JSON expands to; the first 64 KiB of each are free.
-    Further ones are refused with 429, one that alone takes more with 413."""
+    """Memory that the requests under way may hold together, on every interface: their bytes, what these expand to, and
+    their answers, rather estimated too high; the first 64 KiB of each are free. Further ones are refused with
+    RESOURCE_EXHAUSTED (HTTP 429), one that alone takes more too (413). A server process takes this beside its models
+    and about 200 MB."""
     drain_seconds: NotNegative = 10.0
     """Time for a stopping server to finish running requests, and for a stopping learner to save a snapshot."""
 

@@ -1,8 +1,8 @@
-"""Class names in responses: the output `classes` beside scores and probabilities, and why a row has no label."""
+"""Class names in responses: their texts, the output `classes` beside scores, and why a row has no label."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ _NOTHING_LEARNED = "no class is known: the model has learned no labelled event"
 NO_NUMBER = "no prediction: the model has learned no labelled event"
 _OUT_OF_RANGE = "no prediction for rows {rows}: their numbers are beyond the model's range"
 _MOST_ROWS = 20
+_PIECE_VALUES = 16_384
 
 
 def offered(predictor: Predictor) -> Mapping[str, TensorSpec]:
@@ -50,3 +51,19 @@ def why_no_label(predictor: Predictor, outputs: Mapping[str, Array], *, untaught
     rows = np.flatnonzero(codes < 0).tolist()
     shown = ", ".join(map(str, rows[:_MOST_ROWS])) + (", …" if len(rows) > _MOST_ROWS else "")
     return _OUT_OF_RANGE.format(rows=shown)
+
+
+def looked_up(framed: Sequence[bytes], codes: Array) -> bytes:
+    """The texts of some codes, one after the other, in pieces: a list of all of them takes more than they do."""
+    if codes.size <= _PIECE_VALUES:
+        return b"".join([framed[code] for code in codes.reshape(-1).tolist()])
+    found = bytearray()
+    for piece in pieces_of(codes):
+        found += b"".join([framed[code] for code in piece.tolist()])
+    return bytes(found)
+
+
+def pieces_of(array: Array) -> Iterator[Array]:
+    """The values of an array, flat, so many as may be Python's objects at once."""
+    flat = array.reshape(-1)
+    return (flat[start : start + _PIECE_VALUES] for start in range(0, len(flat), _PIECE_VALUES))

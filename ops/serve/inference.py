@@ -17,6 +17,8 @@ import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.access.callers import CALLER
+from thalweg.ops.serve.bounds.answer_bytes import AnswerBytes
+from thalweg.ops.serve.bounds.pieces import explained, rows_of
 from thalweg.ops.serve.by_key.keys import ROUTE, bare, check_texts
 from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded, NotReady, Unimplemented
@@ -79,6 +81,8 @@ class InferenceRequest(NamedTuple):
     """Whether the caller still waits for the answer; None: it is taken to."""
     keys: Sequence[bytes | None] | None = None
     """The key of each row, (N,), for a model by key; None: not given, or among the inputs."""
+    answer: AnswerBytes | None = None
+    """Holds what the answer takes before it is computed; None: nobody counts."""
 
 
 class InferenceResponse(NamedTuple):
@@ -128,6 +132,7 @@ class InferenceCore:
             NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
             InputError: Inputs, outputs or parameters are invalid.
+            TooLarge, QueueFull: The answer takes more memory than there is, ever or now, or is too long to be sent.
             RecordTooLarge: The model learns from it, and its inputs do not fit in a record of the log.
             Unimplemented: The model does not support what is requested.
             Others: As raised by `ModelVersions.find`.
@@ -150,6 +155,10 @@ class InferenceCore:
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
             self._refuse_untrained(request, model, inputs, untrained)
+        _check_outputs(options, served)
+        if request.answer is not None:
+            entries = min(options.explain, _most_entries(inputs)) if options.explain > 0 else 0
+            request.answer.hold(options.model, served.predictor, options.outputs, rows_of(inputs), entries)
         try:
             if options.plain and request.event_ids is None:
                 self._check_size(model, inputs)
@@ -175,14 +184,15 @@ class InferenceCore:
         self, model: ServedModel, served: ServedVersion, request: InferenceRequest, inputs: Inputs
     ) -> tuple[Mapping[str, Array], list[Any] | None]:
         options = request.options
-        _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs, request)
         if CLASSES in options.outputs:
             outputs = with_classes(served.predictor, outputs)
         self._check_size(model, inputs)
         waiting = self._waiting(request, model, inputs)
-        explanation = served.explain(inputs, options.explain) if options.explain and served.explain else None
+        explanation = None
+        if options.explain and served.explain:
+            explanation = explained(served.explain, inputs, options.explain, rows_of(inputs))
         answers = [_answer(model, served, _row(outputs, place)) for place, _, _ in waiting]
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
@@ -330,6 +340,11 @@ def _check_finite(model: ServedModel, inputs: Inputs) -> None:
                 where = f" in row {int(np.flatnonzero(~good.reshape(len(array), -1).all(axis=1))[0])}"
             got = "infinity" if column else "NaN or infinity"
             raise InputError(f"input {name!r:.80}: expected finite numbers, got {got}{where}")
+
+
+def _most_entries(inputs: Inputs) -> int:
+    """About how many entries the explanation of a row may have: a learner's features are several per value."""
+    return 64 + 8 * sum(array.size for array in inputs.values()) // max(1, rows_of(inputs))
 
 
 def _key(inputs: Inputs, place: int) -> bytes | None:

@@ -101,11 +101,13 @@ class Server:
         self._health = Health()
         self._service_health = health = health or ServiceHealth(models, models.registry)
         self._workers = workers
+        self._budget = budget = ByteBudget(limits.requests_bytes, telemetry.refused)
         workers.refused = lambda _: telemetry.refused("overload")
         self._gates = Gates(
             workers,
             receive_seconds=limits.receive_seconds,
             queue=limits.queue,
+            budget=budget,
             growth=MemoryGrowth(limits.requests_bytes),
             refused=telemetry.refused,
         )
@@ -115,8 +117,10 @@ class Server:
         self._looking = [one.look for one in (tokens, certificates, refused) if one is not None]
         door = Access(tokens, access, jwts, Refusals(telemetry.refused, refused))
         self._grpc = grpc.server(self._threads, options=options_of(limits))
-        answering = inference.InferenceService(core, telemetry, workers)
-        teaching = learning.LearningService(models, source, commands, statuses=statuses, rows=rows)
+        answering = inference.InferenceService(core, telemetry, workers, limits.max_message_bytes)
+        teaching = learning.LearningService(
+            models, source, commands, statuses=statuses, rows=rows, most_sent=limits.max_message_bytes
+        )
         for service, servicer, methods in (
             (inference.SERVICE, answering, inference.METHODS),
             (learning.SERVICE, teaching, learning.METHODS),
@@ -137,7 +141,6 @@ class Server:
         page = PageApi(
             models, source, commands, statuses, telemetry, "" if tokens or jwts else READ_ONLY, health=health
         )
-        budget = ByteBudget(limits.requests_bytes, telemetry.refused)
         api = Api(
             core,
             telemetry,
@@ -157,7 +160,7 @@ class Server:
         telemetry.gauges = {
             "http_connections": lambda: self._http.connections,
             "grpc_half_open_calls": lambda: len(self._gates.half_open),
-            "http_request_bytes": lambda: budget.taken,
+            "request_bytes": lambda: budget.taken,
         }
         self._grpc_threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -239,6 +242,7 @@ class Server:
             self._update_health(learning_too=due)
             for look in self._looking if due else ():
                 look()
+            self._budget.give_back()
             self._gates.half_open.expire()
             self._gates.half_open.relieve()
             self._updates.running()

@@ -46,7 +46,7 @@ class ServerLimits:
     batch_rows: int = 32
     """Rows of requests that are computed together at most, where that is quicker; 1: none are."""
     requests_bytes: int = 512 << 20
-    """Memory that HTTP requests may hold at once, with what their JSON expands to."""
+    """Memory that requests may hold at once: what came, what it expands to, and the answers."""
 
     @property
     def most_batched(self) -> int:

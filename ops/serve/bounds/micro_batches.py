@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from thalweg.ops.serve.bounds.pieces import predicted, rows_of
 from thalweg.ops.serve.errors import DeadlineExceeded
 from thalweg.proto.schema import Array, Inputs
 from thalweg.stream.publication.ports import ServedVersion
@@ -125,7 +126,7 @@ class MicroBatches:
             DeadlineExceeded: The deadline passed, or the caller left, before the prediction began.
             Others: As raised by the predictor.
         """
-        rows = _rows(inputs)
+        rows = rows_of(inputs)
         if not self.worth_while or not 0 < rows <= _LARGE:
             return self._compute_alone(served, inputs, rows)
         mine = None
@@ -235,7 +236,7 @@ class MicroBatches:
 
     def _compute_alone(self, served: ServedVersion, inputs: Inputs, rows: int) -> Outputs:
         before = self._cpu()
-        outputs = served.predictor.predict(inputs)
+        outputs = predicted(served.predictor, inputs, rows)
         if rows == 1:
             seconds = self._cpu() - before
             self._alone += (_SHARE if self._alone else 1.0) * (seconds - self._alone)
@@ -247,12 +248,6 @@ class MicroBatches:
     def _note_together(self, seconds: float) -> None:
         known = self._together
         self._together = seconds if known is None else known + _SHARE * (seconds - known)
-
-
-def _rows(inputs: Inputs) -> int:
-    for array in inputs.values():
-        return len(array) if array.ndim else 0
-    return 0
 
 
 def _form(inputs: Inputs) -> tuple[object, ...]:

@@ -6,9 +6,11 @@ The slots of predictions decide how many compute.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.bounds.byte_budget import ByteBudget
 from thalweg.ops.serve.grpc_api.call_threads import CallThreads
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN, HalfOpenCalls
 from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
@@ -33,6 +35,7 @@ class Gates:
         predictions: Slots for predictions, from both interfaces.
         receive_seconds: Time for a request to arrive.
         queue: Predictions that may wait for a slot, for the number of threads.
+        budget: Memory that all requests may hold; None: without a bound.
         growth: Of the memory, for half-sent messages; None: not looked at.
         refused: Called with the reason of each refusal.
     """
@@ -43,10 +46,12 @@ class Gates:
         *,
         receive_seconds: float = 10.0,
         queue: int = 128,
+        budget: ByteBudget | None = None,
         growth: MemoryGrowth | None = None,
         refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.predictions = predictions
+        self.budget = budget or ByteBudget(sys.maxsize)
         self.kinds = {
             "predictions": predictions,
             "control": Admission("calls for metadata", *_CONTROL, refused=lambda _: refused("control")),

@@ -9,6 +9,7 @@ import grpc
 
 from thalweg.memory.software import version_of
 from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.bounds.answer_bytes import AnswerBytes, too_long
 from thalweg.ops.serve.errors import refuse, status_of, text_of
 from thalweg.ops.serve.grpc_api.methods import Method, translated
 from thalweg.ops.serve.grpc_api.request_cache import Parsed, RequestTemplates, read
@@ -36,14 +37,19 @@ class InferenceService:
         core: Answers requests.
         observer: Notified of every prediction, and asked for their sums.
         slots: Slots for predictions; a unary call has one already.
+        most_sent: Bytes of one answer; None: no limit.
     """
 
-    def __init__(self, core: InferenceCore, observer: ServerTelemetry, slots: Admission) -> None:
+    def __init__(
+        self, core: InferenceCore, observer: ServerTelemetry, slots: Admission, most_sent: int | None = None
+    ) -> None:
         self._core = core
         self._models = core.models
         self._observer = observer
         self._slots = slots
         self._requests = RequestTemplates()
+        self._most_sent = most_sent
+        self._sizes = {typed: AnswerBytes("typed" if typed else "raw", most_sent) for typed in (False, True)}
         self._responses: dict[str, ResponseTemplates] = {}  # of each name that has answered
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
@@ -82,12 +88,17 @@ class InferenceService:
 
     def _infer(self, parsed: Parsed, context: grpc.ServicerContext) -> tuple[bytes, int]:
         options, inputs, typed = parsed
-        request = InferenceRequest(options, inputs, context.time_remaining(), alive=context.is_active)
+        request = InferenceRequest(
+            options, inputs, context.time_remaining(), alive=context.is_active, answer=self._sizes[typed]
+        )
         response = self._core.infer(request)
         templates = self._responses.get(options.model)
         if templates is None:
             templates = self._responses.setdefault(options.model, ResponseTemplates(options.model))
-        return templates.encode(response, typed=typed)
+        content, rows = templates.encode(response, typed=typed)
+        if self._most_sent is not None and len(content) > self._most_sent:  # its texts are longer than they might be
+            raise too_long(rows, len(content), self._most_sent)
+        return content, rows
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -158,7 +169,7 @@ METHODS = (
     Method("ModelConfig", pb.ModelConfigRequest, pb.ModelConfigResponse, kind="loading"),
     Method("ModelStatistics", pb.ModelStatisticsRequest, pb.ModelStatisticsResponse),
     Method(
-        "ModelInfer", None, None, kind="predictions", observed=False
+        "ModelInfer", pb.ModelInferRequest, None, as_bytes=True, kind="predictions", observed=False
     ),  # bytes to bytes; notifies the observer itself
     Method("ModelStreamInfer", pb.ModelInferRequest, pb.ModelStreamInferResponse, streams="both"),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,15 @@ import grpc
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.ops.serve.access.callers import CALLER
+from thalweg.ops.serve.bounds.answer_bytes import too_long
+from thalweg.ops.serve.bounds.byte_budget import HELD
+from thalweg.ops.serve.bounds.byte_queue import ByteQueue
 from thalweg.ops.serve.by_key.keys import record_keys
 from thalweg.ops.serve.commands import command
 from thalweg.ops.serve.errors import (
     EXPECTED,
     FailedPrecondition,
+    QueueFull,
     TooLarge,
     Unimplemented,
     refuse,
@@ -35,6 +38,7 @@ from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.columns import check_label
 from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
+from thalweg.proto.json_text import expanded_bytes
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError, Schema
 from thalweg.stream.log.log import Log, LogError, Message, RecordsRefused
@@ -43,7 +47,9 @@ from thalweg.stream.traces.context import NAME, TraceContext
 SERVICE = "thalweg.v1.LearningService"
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
 _APPEND_AT_ONCE = 500
+_WAITING_BYTES = 8 << 20  # of the events of one stream that wait for the log
 _LARGEST_ROWS = 1 << 20
+_FRAME_BYTES = 16  # of a message beside its only field
 _SHORTEST_WATCH_SECONDS, _LONGEST_WATCH_SECONDS = 0.05, 86_400.0
 
 
@@ -60,7 +66,9 @@ class LearningService:
         *,
         statuses: Statuses | None = None,
         rows: RowAnswers | None = None,
+        most_sent: int | None = None,
     ) -> None:
+        self._most_sent = most_sent
         self._models = models
         self._statuses = statuses
         self._rows = rows
@@ -73,36 +81,31 @@ class LearningService:
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
         trace = REQUEST.get() or caller_of(context)
-        waiting: queue.Queue[pb.Event | InputError | None] = queue.Queue(
-            2 * _APPEND_AT_ONCE
-        )  # when full, the stream is slowed down
-        gone = threading.Event()
+        waiting = ByteQueue[pb.Event | Exception | None](2 * _APPEND_AT_ONCE, _WAITING_BYTES)
 
         def pull() -> None:
-            end: InputError | None = None
+            end: Exception | None = None
             try:
                 for event in request_iterator:
-                    if not _put(waiting, event, gone):
+                    if not waiting.put(event, event.ByteSize()):  # waits when it is full: the stream is slowed down
                         return
             except grpc.RpcError:
                 pass  # the caller has disconnected
-            except InputError as error:  # a message that is no event: those before it are still appended
+            except (InputError, TooLarge, QueueFull) as error:  # no event, or too large: those before it are appended
                 end = error
-            _put(waiting, end, gone)
+            waiting.put(end)
 
         threading.Thread(target=pull, name="learn-stream", daemon=True).start()
         try:
             ended = False
             while not ended:
-                taken = [waiting.get()]
-                while len(taken) < _APPEND_AT_ONCE and isinstance(taken[-1], pb.Event) and not waiting.empty():
-                    taken.append(waiting.get_nowait())
+                taken = waiting.get(_APPEND_AT_ONCE)
                 ended = not isinstance(taken[-1], pb.Event)
                 yield from self._append([event for event in taken if isinstance(event, pb.Event)], trace)
-                if isinstance(taken[-1], InputError):
+                if isinstance(taken[-1], Exception):
                     raise taken[-1]
         finally:
-            gone.set()
+            waiting.close()
 
     def _append(self, events: list[pb.Event], trace: TraceContext | None = None) -> list[pb.Ack]:
         acks = [pb.Ack(id=event.id) for event in events]
@@ -163,7 +166,11 @@ class LearningService:
                 raise Unimplemented("this server answers no rows")
             if len(request.rows) > _LARGEST_ROWS:  # their JSON takes many times as much memory
                 raise TooLarge(f"rows: expected at most {_LARGEST_ROWS} bytes, got {len(request.rows)}; use REST")
-            rows, _ = self._rows.predict(request.model, bytearray(request.rows), sorted(request.options.items()))
+            if (held := HELD.get()) is not None:
+                held.add(expanded_bytes(request.rows))
+            rows, count = self._rows.predict(request.model, bytearray(request.rows), sorted(request.options.items()))
+            if self._most_sent is not None and len(rows) >= self._most_sent - _FRAME_BYTES:
+                raise too_long(count, len(rows), self._most_sent)
             return pb.PredictResponse(rows=rows)
 
         return translated(context, answer)
@@ -307,16 +314,3 @@ def _info(manifest: Manifest, base: int) -> pb.SnapshotInfo:
         state_sha256=manifest.state_sha256,
         size_bytes=manifest.size_bytes,
     )
-
-
-def _put(
-    waiting: queue.Queue[pb.Event | InputError | None], event: pb.Event | InputError | None, gone: threading.Event
-) -> bool:
-    """Put an event into the queue; False if the consumer ended before there was space."""
-    while not gone.is_set():
-        try:
-            waiting.put(event, timeout=0.5)
-        except queue.Full:
-            continue
-        return True
-    return False

@@ -19,15 +19,18 @@ from thalweg.ops.serve.access.access import Access
 from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.access.roles import Row, row_of
 from thalweg.ops.serve.bounds.admission import Admission
-from thalweg.ops.serve.errors import refuse, status_of
+from thalweg.ops.serve.bounds.byte_budget import HELD, ByteBudget, BytesOfRequest
+from thalweg.ops.serve.errors import QueueFull, TooLarge, refuse, status_of
 from thalweg.ops.serve.grpc_api.call_threads import RefusableCall
 from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.telemetry import ServingObserver
 from thalweg.ops.traces.requests import RequestTraces
+from thalweg.proto.bounds.message_bytes import parsed_bytes
 from thalweg.proto.schema import InputError
 
 Answer = TypeVar("Answer")
 Call: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
+_SMALL_BYTES = 4096  # a message that is not larger takes little, whatever is in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,11 @@ class Method:
     """How one method of a service is called."""
 
     name: str
-    request: type[Message] | None
-    """None: the bytes as received."""
+    request: type[Message]
     response: type[Message] | None
     """None: the bytes as sent."""
+    as_bytes: bool = False
+    """Whether the servicer takes the request's bytes as they came."""
     streams: Literal["none", "answers", "both"] = "none"
     """Which sides are streams."""
     kind: Literal["predictions", "control", "blocking", "loading", "operators"] = "control"
@@ -81,9 +85,15 @@ class _Door:
     access: Access
     row: Row
 
-    def message(self, kind: type[Message] | None, content: bytes) -> Any:
-        """The message of a call, about a model that the caller may ask for. Raises as `parsed` and `Caller.require`."""
-        message, caller = parsed(kind, content), CALLER.get()
+    def message(self, method: Method, content: bytes, held: BytesOfRequest) -> Any:
+        """The message of a call, about a model that the caller may ask for.
+
+        Raises:
+            TooLarge, QueueFull: It takes more memory than there is.
+            Others: As `parsed` and `Caller.require`.
+        """
+        hold_parsed(method.request, content, held)
+        message, caller = content if method.as_bytes else parsed(method.request, content), CALLER.get()
         if caller is not None and self.row.role is not None and self.row.model not in ("", "*", "any"):
             caller.require(self.row.role, getattr(message, self.row.model) or None, self.row.call)
         return message
@@ -139,15 +149,20 @@ def _unary(
         try:
             door.access.enter_grpc(door.row, context)
             content = door.gates.half_open.message(requests, context)
-            with slots.slot():
-                request = door.message(method.request, content)
-                began = True
-                return call(request, context)
+            with door.gates.budget.share() as held:
+                held.add(len(content))
+                with slots.slot():
+                    request = door.message(method, content, held)
+                    began = True
+                    HELD.set(held)
+                    return call(request, context)
         except Exception as error:
             if began:
                 raise
             count(error, time.perf_counter() - started)
             refuse(context, error)
+        finally:
+            HELD.set(None)
 
     def refusing(requests: Iterator[bytes], context: grpc.ServicerContext) -> None:
         error = slots.refusal()
@@ -164,7 +179,9 @@ def _answers(call: Call, method: Method, door: _Door) -> Call:
         try:
             door.access.enter_grpc(door.row, context)
             content = door.gates.half_open.message(requests, context)
-            request = door.message(method.request, content)
+            with door.gates.budget.share() as held:  # what streams answers is small, and so is what it keeps
+                held.add(len(content))
+                request = door.message(method, content, held)
             slot = open_streams.slot(context)
             slot.__enter__()
         except Exception as error:
@@ -179,7 +196,6 @@ def _answers(call: Call, method: Method, door: _Door) -> Call:
 
 def _both_ways(call: Call, method: Method, door: _Door) -> Call:
     open_streams = door.gates.streams(method.name)
-    parse = partial(parsed, method.request)
 
     def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         slot = open_streams.slot(context)
@@ -190,8 +206,8 @@ def _both_ways(call: Call, method: Method, door: _Door) -> Call:
             refuse(context, error)
         try:
             messages = open_streams.noting(requests, context)
-            yield from call(door.access.paced(map(parse, messages)), context)
-        except InputError as error:  # a message of the stream cannot be parsed
+            yield from call(door.access.paced(_held(messages, method.request, door.gates.budget)), context)
+        except (InputError, TooLarge, QueueFull) as error:  # a message of the stream cannot be parsed, or held
             refuse(context, error)
         finally:
             slot.__exit__(None, None, None)
@@ -199,10 +215,28 @@ def _both_ways(call: Call, method: Method, door: _Door) -> Call:
     return running
 
 
-def parsed(kind: type[Message] | None, content: bytes) -> Any:
-    """A message of this kind; None: the bytes. Raises InputError."""
-    if kind is None:
-        return content
+def _held(contents: Iterable[bytes], kind: type[Message], budget: ByteBudget) -> Iterator[Any]:
+    """The messages of a stream; what each takes is held until the next one is asked for. Raises as `Door.message`."""
+    for content in contents:
+        with budget.share() as held:
+            held.add(len(content))
+            hold_parsed(kind, content, held)
+            message, content = parsed(kind, content), b""
+            HELD.set(held)
+            try:
+                yield message
+            finally:
+                HELD.set(None)
+
+
+def hold_parsed(kind: type[Message], content: bytes, held: BytesOfRequest) -> None:
+    """Hold what a message will take once it is parsed. Raises TooLarge and QueueFull."""
+    if len(content) > _SMALL_BYTES:
+        held.add(parsed_bytes(kind, content, held.most))
+
+
+def parsed(kind: type[Message], content: bytes) -> Any:
+    """A message of this kind. Raises InputError."""
     try:
         return kind.FromString(content)
     except DecodeError as error:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from thalweg.ops.serve.bounds.input_bytes import LEAST_TEXT_BYTES, hold_inputs, hold_texts
 from thalweg.ops.serve.by_key.keys import key_of
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, RequestOptions
 from thalweg.ops.serve.known_names import check_parameters
@@ -103,7 +104,6 @@ def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | 
 
 def read(request: pb.ModelInferRequest) -> Parsed:
     """The options and inputs of a request. Raises InputError."""
-    raw = request.raw_input_contents
     parameters = request.parameters
     if parameters:
         check_parameters(parameters)
@@ -116,7 +116,18 @@ def read(request: pb.ModelInferRequest) -> Parsed:
         explain=_explain(parameters["explain"]) if "explain" in parameters else 0,
         key=_key(parameters["key"]) if "key" in parameters else None,
     )
-    return options, read_tensors(request.inputs, raw), not raw
+    return options, _held_tensors(request), not request.raw_input_contents
+
+
+def _held_tensors(request: pb.ModelInferRequest) -> dict[str, Array]:
+    """The inputs of a request; what they take is held. Raises InputError, TooLarge and QueueFull."""
+    raw = request.raw_input_contents
+    for place, tensor in enumerate(request.inputs):
+        if tensor.datatype == "BYTES" and place < len(raw):
+            hold_texts("BYTES", len(raw[place]) // LEAST_TEXT_BYTES)
+    inputs = read_tensors(request.inputs, raw)
+    hold_inputs(inputs)
+    return inputs
 
 
 def _freshness(request: pb.ModelInferRequest) -> Freshness:

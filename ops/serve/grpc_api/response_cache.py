@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from thalweg.ops.serve.class_names import offered
+from thalweg.ops.serve.class_names import looked_up, offered, pieces_of
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import Array
@@ -17,6 +17,10 @@ from thalweg.proto.tensors import datatype, to_raw, to_typed
 from thalweg.stream.publication.ports import ServedVersion
 
 _DOUBLE = struct.Struct("<d")
+_OUTPUT, _CONTENTS = (
+    b"\x2a",
+    b"\x2a",
+)  # of `outputs` in a response and `contents` in an output: their field 5, a message
 _MOST = 64  # templates per version: for different sizes and selections of outputs
 
 
@@ -76,14 +80,13 @@ class _VersionTemplates:
         # a plug-in may answer in another precision than it declares
         arrays = [outputs[name].astype(self._dtypes[name], copy=False) for name in names]
         key = (names, *[array.shape for array in arrays])
-        template = self._templates.get(key)
+        template = self._typed(names, arrays) if typed else self._templates.get(key)
         if template is None:
             template = self._template(names, arrays)
             if len(self._templates) < _MOST:
                 self._templates[key] = template
         raw = [
-            b"".join(_looked_up(self._framed, array)) if self._coded[name] else to_raw(array)
-            for name, array in zip(names, arrays)
+            looked_up(self._framed, array) if self._coded[name] else to_raw(array) for name, array in zip(names, arrays)
         ]
         # concatenated parts of a message are one message
         parts = [template, _STALENESS, _DOUBLE.pack(response.staleness_seconds)]
@@ -92,35 +95,50 @@ class _VersionTemplates:
         for one in raw:
             parts += (_raw_head(len(one)), one)
         content = b"".join(parts)
-        if typed:
-            content = self._with_typed(content, arrays)
         if response.explanation is not None:
             content += _parameter("explanation", json.dumps(response.explanation))
         if reason := response.no_label:
             content += _parameter("no_label", reason)
         return content, len(arrays[0])
 
-    def _with_typed(self, content: bytes, arrays: Iterable[Array]) -> bytes:
-        response = pb.ModelInferResponse.FromString(content)
-        for tensor, array in zip(response.outputs, arrays):
-            if self._coded[tensor.name]:
-                tensor.contents.bytes_contents.extend(_looked_up(self._texts, array))
-            else:
-                to_typed(array, tensor.contents)
-        return response.SerializeToString()
+    def _typed(self, names: Iterable[str], arrays: Iterable[Array]) -> bytes:
+        """A template with the values in typed contents, written in pieces: protobuf takes Python objects."""
+        parts = [self._template((), ())]
+        for name, array in zip(names, arrays):
+            contents = b"".join(self._contents(name, piece) for piece in pieces_of(array))
+            head = self._template((name,), (array,), versioned=False)
+            tensor = pb.ModelInferResponse.FromString(head).outputs[0].SerializeToString()
+            inner = b"".join((tensor, _CONTENTS, _varint(len(contents)), contents))
+            parts += (_OUTPUT, _varint(len(inner)), inner)
+        return b"".join(parts)
 
-    def _template(self, names: Iterable[str], arrays: Iterable[Array]) -> bytes:
+    def _contents(self, name: str, piece: Array) -> bytes:
+        contents = pb.InferTensorContents()
+        if self._coded[name]:
+            contents.bytes_contents.extend([self._texts[code] for code in piece.tolist()])
+        else:
+            to_typed(piece, contents)
+        return contents.SerializeToString()
+
+    def _template(self, names: Iterable[str], arrays: Iterable[Array], *, versioned: bool = True) -> bytes:
         info = self.served.info
-        template = pb.ModelInferResponse(model_name=self._name, model_version=str(info.version))
+        template = pb.ModelInferResponse()
         for name, array in zip(names, arrays):
             template.outputs.add(name=name, datatype=datatype(self._specs[name].dtype), shape=array.shape)
-        template.parameters["state_version"].int64_param = info.version
-        template.parameters["learned_events"].int64_param = info.learned_events
+        if versioned:
+            template.model_name, template.model_version = self._name, str(info.version)
+            template.parameters["state_version"].int64_param = info.version
+            template.parameters["learned_events"].int64_param = info.learned_events
         return template.SerializeToString()
 
 
-def _looked_up(texts: list[bytes], codes: Array) -> list[bytes]:
-    return [texts[code] for code in codes.reshape(-1).tolist()]
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
 def _parameter(name: str, text: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from thalweg.ops.serve.class_names import looked_up
 from thalweg.ops.serve.http_api.bodies import HEADER_LENGTH
 from thalweg.ops.serve.http_api.calls import Answer
 from thalweg.proto.json_text import as_json
@@ -68,5 +69,4 @@ def raw_of(array: Array, spec: TensorSpec, classes: Sequence[str]) -> bytes:
     if spec.dtype != "bytes":
         return to_raw(array.astype(spec.dtype, copy=False))
     texts = [*(name.encode() for name in classes), b""]  # code -1: no known class
-    framed = [struct.pack("<I", len(text)) + text for text in texts]
-    return b"".join([framed[code] for code in array.reshape(-1).tolist()])
+    return looked_up([struct.pack("<I", len(text)) + text for text in texts], array)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Protocol
 
 from starlette.requests import Request
 
-from thalweg.ops.serve.bounds.byte_budget import BytesOfRequest
+from thalweg.ops.serve.bounds.byte_budget import BytesOfRequest, HoldsBytes
 from thalweg.ops.serve.errors import TooLarge, UnsupportedMedia
 from thalweg.proto.json_text import expanded_bytes
 from thalweg.proto.schema import InputError
@@ -28,13 +27,6 @@ _RAW_DEFLATE = -zlib.MAX_WBITS
 _PIECE_BYTES = 1 << 18
 _WORTH_BYTES = 128  # shorter answers do not become shorter
 _LEVEL = 4
-
-
-class HoldsBytes(Protocol):
-    """What counts the memory that a request holds."""
-
-    def add(self, count: int) -> None:
-        """Hold `count` bytes more. Raises TooLarge or QueueFull."""
 
 
 def check_media(headers: Mapping[str, str]) -> None:
@@ -82,8 +74,8 @@ async def received(request: Request, held: BytesOfRequest, most: int) -> bytearr
     return body
 
 
-def decoded(headers: Mapping[str, str], body: bytearray, held: HoldsBytes, most: int) -> bytearray:
-    """The body without its encoding; what its JSON will expand to is counted.
+def decoded(headers: Mapping[str, str], body: bytearray, held: HoldsBytes, most: int) -> tuple[bytearray, int]:
+    """The body without its encoding, and the bytes that its JSON will expand to, which are counted.
 
     Raises:
         InputError: It is not encoded as its header says.
@@ -95,8 +87,9 @@ def decoded(headers: Mapping[str, str], body: bytearray, held: HoldsBytes, most:
         body = _inflated(encoding, body, held, most)
     length = headers.get(HEADER_LENGTH, "")
     json_bytes = int(length) if length.isascii() and length.isdigit() and len(length) < 12 else len(body)
-    held.add(expanded_bytes(body if json_bytes >= len(body) else body[:json_bytes]))
-    return body
+    expanded = expanded_bytes(body if json_bytes >= len(body) else body[:json_bytes])
+    held.add(expanded)
+    return body, expanded
 
 
 def compressed(headers: Mapping[str, str], content: bytes) -> tuple[bytes, dict[str, str]]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from thalweg.ops.serve.bounds.admission import Admission
-from thalweg.ops.serve.bounds.byte_budget import ByteBudget, BytesOfRequest
+from thalweg.ops.serve.bounds.byte_budget import HELD, ByteBudget, BytesOfRequest
 from thalweg.ops.serve.errors import QueueFull, TooLarge, UnsupportedMedia, status_of
 from thalweg.ops.serve.http_api.bodies import check_media, compressed, decoded, received
 
@@ -34,6 +34,8 @@ class Call:
     """By lower-case name."""
     body: bytearray
     """Without its encoding."""
+    read: Callable[[], None] = lambda: None
+    """Called once the body is read, when what its JSON expanded to is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,15 @@ class BoundedCalls:
     ) -> Response:
         path, headers = request.path_params, request.headers
         started, code, rows = time.perf_counter(), "OK", 0
+        HELD.set(held)  # in the context of this call alone
         try:
             with slots.slot():
                 started = time.perf_counter()
-                body = decoded(headers, body, held, self._most)
+                body, expanded = decoded(headers, body, held, self._most)
                 query = request.query_params.multi_items()
-                answer = answering(Call(path["name"], path.get("version"), query, headers, body))
+                answer = answering(
+                    Call(path["name"], path.get("version"), query, headers, body, partial(held.add, -expanded))
+                )
                 rows = answer.rows
                 content, more = compressed(headers, answer.content)
                 return Response(content, 200, {**(answer.headers or {}), **more}, answer.media_type)

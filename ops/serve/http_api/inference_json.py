@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.bounds.answer_bytes import AnswerBytes
+from thalweg.ops.serve.bounds.input_bytes import LEAST_TEXT_BYTES, hold_inputs, hold_texts
 from thalweg.ops.serve.by_key.keys import key_of
-from thalweg.ops.serve.class_names import offered
+from thalweg.ops.serve.class_names import offered, pieces_of
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs, answer, raw_of, split
 from thalweg.ops.serve.http_api.calls import Answer, Call
 from thalweg.ops.serve.inference import (
@@ -30,12 +34,15 @@ from thalweg.proto.tensors import datatype, from_raw, numpy_name
 _REQUEST_FIELDS = ("id", "inputs", "model_name", "model_version", "outputs", "parameters")
 _INPUT_FIELDS = ("data", "datatype", "name", "parameters", "shape")
 _TENSOR_PARAMETERS = ("binary_data", "binary_data_size", "classification")
+_SIZES = AnswerBytes("json")
 _OUTPUT_FIELDS = ("data", "datatype", "name", "parameters", "shape")
 
 
 def infer(core: InferenceCore, call: Call) -> Answer:
     """Answer a request. Raises InputError, and as `InferenceCore.infer` does."""
     request, is_raw = _read(call)
+    call.read()
+    hold_inputs(request.inputs)
     response = core.infer(request)
     raw: list[bytes] = []
     head = to_json(response, is_raw, raw)
@@ -70,7 +77,7 @@ def _read(call: Call) -> tuple[InferenceRequest, Callable[[str], bool]]:
             raise InputError(f"input {name!r:.80}: given twice")
         inputs[name] = array
     raw.end()
-    return InferenceRequest(options, inputs), lambda name: own.get(name, usual)
+    return InferenceRequest(options, inputs, answer=_SIZES), lambda name: own.get(name, usual)
 
 
 def to_json(response: InferenceResponse, is_raw: Callable[[str], bool], raw: list[bytes]) -> dict[str, Any]:
@@ -216,6 +223,7 @@ def tensor_of(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
         if "binary_data_size" not in parameters:
             raise InputError(f"input {name!r:.80}: expected data, or the parameter binary_data_size")
         content = raw.take(name, parameters["binary_data_size"])
+        hold_texts(tensor["datatype"], len(content) // LEAST_TEXT_BYTES)
         return name, from_raw(name, tensor["datatype"], _sizes(name, shape), content)
     if "binary_data_size" in parameters:
         raise InputError(f"input {name!r:.80}: has both data and binary_data_size; send one of them")
@@ -245,10 +253,14 @@ def _column(data: Any, dtype: str) -> Array:
     return array_of(data, dtype).reshape(-1)
 
 
-def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:
-    """Flat JSON values; a number that is not finite becomes null."""
-    if spec.dtype == "bytes":
-        names = (*predictor.classes, "")  # code -1: no known class
-        return [names[code] for code in array.reshape(-1).tolist()]
-    flat: list[Any] = array.reshape(-1).tolist()
+def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> msgspec.Raw:
+    """Flat JSON values, written in pieces; a number that is not finite becomes null."""
+    names = (*predictor.classes, "") if spec.dtype == "bytes" else None  # code -1: no known class
+    parts = [msgspec.json.encode(_values(piece.tolist(), names))[1:-1] for piece in pieces_of(array)]
+    return msgspec.Raw(b"[%b]" % b",".join(parts))
+
+
+def _values(flat: list[Any], names: Sequence[str] | None) -> list[Any]:
+    if names is not None:
+        return [names[code] for code in flat]
     return [value if not isinstance(value, float) or math.isfinite(value) else None for value in flat]

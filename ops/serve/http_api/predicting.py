@@ -74,7 +74,7 @@ class PredictionRoutes:
         return inference_json.infer(self._core, call)
 
     def _answer_rows(self, call: Call) -> Answer:
-        return Answer(*self._rows.predict(call.model, call.body, call.query))
+        return Answer(*self._rows.predict(call.model, call.body, call.query, call.read))
 
     def _answer_instances(self, call: Call) -> Answer:
-        return Answer(*self._rows.predict_instances(call.model, call.body, call.query))
+        return Answer(*self._rows.predict_instances(call.model, call.body, call.query, call.read))

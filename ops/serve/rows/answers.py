@@ -51,6 +51,13 @@ def to_rows(response: InferenceResponse, ids: Sequence[str | None]) -> list[dict
     return rows
 
 
+def part_of(response: InferenceResponse, piece: slice) -> InferenceResponse:
+    """The response for some of its rows."""
+    explanation = None if response.explanation is None else response.explanation[piece]
+    outputs = {name: array[piece] for name, array in response.outputs.items()}
+    return response._replace(outputs=outputs, explanation=explanation)
+
+
 def shown_by_class(name: str, task: Task) -> str:
     """The name in an answer of an output with a column for each class; empty for other outputs."""
     if name == task.scores:

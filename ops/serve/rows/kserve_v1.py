@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from thalweg.ops.serve.rows.json_bodies import object_of
 from thalweg.proto.schema import InputError
 
@@ -19,6 +21,6 @@ def read(body: bytearray) -> list[Any]:
     return list(request["instances"])
 
 
-def to_json(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def to_json(rows: msgspec.Raw) -> dict[str, Any]:
     """Predictions in the order of the instances."""
     return {"predictions": rows}

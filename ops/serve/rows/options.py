@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from thalweg.ops.serve.by_key.keys import key_of
 from thalweg.ops.serve.inference import USUAL_EXPLANATION
 from thalweg.ops.serve.known_names import check_options
@@ -25,6 +27,22 @@ class RowsRead(NamedTuple):
     """(N,)."""
     keys: Sequence[str | None] | None
     """(N,); None: no row has one."""
+
+
+def joined(pieces: Sequence[RowsRead]) -> RowsRead:
+    """What the rows of all pieces hold. Raises InputError where they do not fit together."""
+    first = pieces[0]
+    inputs: dict[str, Array] = {}
+    for name, array in first.inputs.items():
+        others = [piece.inputs.get(name) for piece in pieces]
+        for piece, other in zip(pieces, others):
+            if other is None or other.shape[1:] != array.shape[1:] or piece.inputs.keys() != first.inputs.keys():
+                raise InputError(f"input {name!r:.80}: expected rows of one form, with the same inputs in each")
+        inputs[name] = np.concatenate([other for other in others if other is not None])
+    ids = [id for piece in pieces for id in piece.ids]
+    if all(piece.keys is None for piece in pieces):
+        return RowsRead(inputs, ids, None)
+    return RowsRead(inputs, ids, [key for piece in pieces for key in piece.keys or [None] * len(piece.ids)])
 
 
 @dataclass(frozen=True, slots=True)

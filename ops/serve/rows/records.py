@@ -31,9 +31,9 @@ class RecordRows:
         self._lenient = model.schema.fields is not None
         """Whether the model says that unknown fields are to be ignored; if it says that they are not, decoding sees."""
 
-    def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> RowsRead:
-        """What the rows hold. Raises InputError."""
-        for place, row in enumerate(rows):
+    def read(self, rows: Sequence[Mapping[str, Any]], single: bool, start: int = 0) -> RowsRead:
+        """What the rows hold, of which the first is the request's row `start`. Raises InputError."""
+        for place, row in enumerate(rows, start):
             self.check_names(row, place_of(place, single))
         values = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
         count, now = len(values), self._clock()
@@ -41,7 +41,7 @@ class RecordRows:
         decoded = self._decoder.decode(run)
         if decoded.rejected:
             first = min(decoded.rejected, key=lambda one: one.row)
-            raise InputError(f"{place_of(first.row, single)}{first.detail}")
+            raise InputError(f"{place_of(start + first.row, single)}{first.detail}")
         batch = decoded.batch
         return RowsRead(batch.inputs, [None] * count if batch.ids is None else list(batch.ids), batch.keys)
 

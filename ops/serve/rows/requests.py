@@ -12,16 +12,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from thalweg.ops.serve.bounds.answer_bytes import COPIES, AnswerBytes
+from thalweg.ops.serve.bounds.byte_budget import HELD
+from thalweg.ops.serve.bounds.pieces import cut
 from thalweg.ops.serve.by_key.keys import KEY, has_key, keys_of
 from thalweg.ops.serve.inference import InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
-from thalweg.ops.serve.rows.options import RowOptions, place_of
+from thalweg.ops.serve.rows.options import RowOptions, RowsRead, joined, place_of
 from thalweg.ops.serve.rows.records import RecordRows
 from thalweg.ops.serve.rows.tensors import TensorRows
 from thalweg.proto.json_text import as_json
 from thalweg.proto.rows.fields import PARTS
 from thalweg.proto.schema import Array, InputError
+
+_SIZES = AnswerBytes("rows")
+_ID_BYTES = 60  # of an object, beside its text
+_TIMES_JSON = 4  # as much as its JSON a row takes while it is read
 
 
 class RowsAsked(NamedTuple):
@@ -49,17 +56,32 @@ class RowRequests:
             raise InputError(f"the request: expected an object, or a list of objects, got {as_json(found)}")
         if isinstance(found, dict):
             return self.of_rows([found], query, single=True)
-        return self.of_rows(found, query)
+        return self.of_rows(found, query, size=len(body))
 
-    def of_rows(self, rows: list[Any], query: Sequence[tuple[str, str]], *, single: bool = False) -> RowsAsked:
-        """The request for these rows. Raises InputError, which names the row unless it is a single one."""
+    def of_rows(
+        self, rows: list[Any], query: Sequence[tuple[str, str]], *, single: bool = False, size: int = 0
+    ) -> RowsAsked:
+        """The request for these rows, which are taken out of the list.
+
+        Args:
+            rows: As they were in JSON.
+            query: Names and values of options.
+            single: Whether it is one object, not a list.
+            size: Bytes of their JSON.
+
+        Raises:
+            InputError: They do not fit; it names the row unless it is a single one.
+        """
         options = RowOptions.of(query)
-        named = [self._named(row, place, single) for place, row in enumerate(rows)]
         key = None if self._model.keys is not None or not has_key(self._model.schema.inputs) else options.key
-        if key is not None and isinstance(self._rows, TensorRows):
-            named = [self._keyed(row, key) for row in named]
-        read = self._rows.read(named, single)
+        pieces = list(cut(len(rows), _TIMES_JSON * size // max(1, len(rows))))
+        if len(pieces) > 1:
+            read = joined([self._read(rows, piece, key) for piece in pieces])
+        else:
+            read = self._read(rows, slice(0, len(rows)), key, single)
         inputs, ids = read.inputs if key is None else _with_key(read.inputs, key), read.ids
+        if any(ids) and (held := HELD.get()) is not None:
+            held.add((1 + COPIES) * sum(_ID_BYTES + len(id) for id in ids if id is not None))
         waiting = self._waiting(ids, options, single)
         asked = RequestOptions(
             self._model.name,
@@ -71,7 +93,15 @@ class RowRequests:
         )
         keys = None if self._model.keys is None else keys_of(read.keys)
         shown = [options.event_id] if options.event_id is not None else ids
-        return RowsAsked(InferenceRequest(asked, inputs, event_ids=waiting, keys=keys), shown, single)
+        return RowsAsked(InferenceRequest(asked, inputs, event_ids=waiting, keys=keys, answer=_SIZES), shown, single)
+
+    def _read(self, rows: list[Any], piece: slice, key: bytes | None, single: bool = False) -> RowsRead:
+        """What some of the rows hold; they are let go."""
+        named = [self._named(row, place, single) for place, row in enumerate(rows[piece], piece.start)]
+        rows[piece] = [None] * len(named)
+        if key is not None and isinstance(self._rows, TensorRows):
+            named = [self._keyed(row, key) for row in named]
+        return self._rows.read(named, single, piece.start)
 
     def _named(self, row: Any, place: int, single: bool) -> dict[str, Any]:
         """The row as an object; the bare values of a model's only input are one, too."""

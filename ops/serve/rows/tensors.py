@@ -27,23 +27,23 @@ class TensorRows:
     def __init__(self, model: ServedModel) -> None:
         self._model = model
 
-    def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> RowsRead:
-        """What the rows hold. Raises InputError."""
+    def read(self, rows: Sequence[Mapping[str, Any]], single: bool, start: int = 0) -> RowsRead:
+        """What the rows hold, of which the first is the request's row `start`. Raises InputError."""
         specs = self._specs()
         inputs: list[Mapping[str, Any]] = []
         ids: list[str | None] = []
         keys: list[str | None] = []
-        for place, row in enumerate(rows):
+        for place, row in enumerate(rows, start):
             own, id = _parts(row, specs, place, single)
             if inputs and own.keys() != inputs[0].keys():
                 missing = ", ".join(map(repr, sorted(own.keys() ^ inputs[0].keys())))
-                raise InputError(f"row {place}: expected the inputs of row 0; they differ in {missing}")
+                raise InputError(f"row {place}: expected the inputs of row {start}; they differ in {missing}")
             inputs.append(own)
             ids.append(id)
             keys.append(_key_of(row, specs, place, single) if self._model.keys is not None else None)
         if not inputs:
             return RowsRead(_none(self._model.schema.inputs), ids, keys)
-        columns = {name: _column(name, specs[name], [own[name] for own in inputs], single) for name in inputs[0]}
+        columns = {name: _column(name, specs[name], [own[name] for own in inputs], single, start) for name in inputs[0]}
         return RowsRead(columns, ids, keys)
 
     def _specs(self) -> Mapping[str, TensorSpec]:
@@ -93,13 +93,13 @@ def _parts(
     return own, id_of(row.get("id"), place, single) if "id" not in specs else None
 
 
-def _column(name: str, spec: TensorSpec, values: list[Any], single: bool) -> Array:
+def _column(name: str, spec: TensorSpec, values: list[Any], single: bool, start: int) -> Array:
     """One input of all rows, (N, ...)."""
     try:
         return _cast(spec, values)
     except (TypeError, ValueError, OverflowError) as error:
         problem = str(error)
-    for place, value in enumerate(values):
+    for place, value in enumerate(values, start):
         where = f"{place_of(place, single)}input {name!r:.80}: "
         try:
             found = _cast(spec, [value])

@@ -162,9 +162,9 @@ def test_half_sent_bodies_hold_no_more_than_the_bound_and_small_requests_pass(se
             half.sendall(b"[" * 3_000_000)
         until("those that are too many to be refused", lambda: refusals(service, "bytes_in_flight") >= before + 3)
 
-        assert metric(service, "thalweg_interface_load", "http_request_bytes") <= LIMITS.requests_bytes
+        assert metric(service, "thalweg_interface_load", "request_bytes") <= LIMITS.requests_bytes
         answered_beside_them(service, stack)
-    until("all to be given back", lambda: not metric(service, "thalweg_interface_load", "http_request_bytes"))
+    until("all to be given back", lambda: not metric(service, "thalweg_interface_load", "request_bytes"))
 
 
 def test_json_that_expands_to_more_than_the_bound_is_refused_before_it_is_decoded(service: RunningServer) -> None:
@@ -174,14 +174,14 @@ def test_json_that_expands_to_more_than_the_bound_is_refused_before_it_is_decode
     answer = httpx.post(url, content=bomb, timeout=60)
 
     assert answer.status_code == 413
-    assert "bytes of memory; at most 8388608 are allowed" in answer.json()["error"]
+    assert "bytes of memory or more; at most 8388608 are allowed" in answer.json()["error"]
 
 
 def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_error_of_the_server(service: RunningServer) -> None:
     with connect(service, HEAD + b"[" * 100_000):
-        until("its bytes to be held", lambda: bool(metric(service, "thalweg_interface_load", "http_request_bytes")))
+        until("its bytes to be held", lambda: bool(metric(service, "thalweg_interface_load", "request_bytes")))
 
-    until("them to be given back", lambda: not metric(service, "thalweg_interface_load", "http_request_bytes"))
+    until("them to be given back", lambda: not metric(service, "thalweg_interface_load", "request_bytes"))
 
 
 def test_an_overloaded_server_says_when_to_retry(service: RunningServer) -> None:

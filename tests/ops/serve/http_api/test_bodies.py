@@ -130,7 +130,7 @@ def test_what_a_packed_body_expands_to_is_bounded(
     answer = client.post(route, content=body, headers={"content-encoding": "gzip"})
 
     assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.text
-    assert service.metrics.gauges["http_request_bytes"]() == 0
+    assert service.metrics.gauges["request_bytes"]() == 0
 
 
 @pytest.mark.parametrize("route", BODIES)
