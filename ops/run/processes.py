@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
+from thalweg.memory.kept_folders import kept
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
@@ -62,6 +63,7 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
         # one of a supervisor that was killed may still be saving
         patience = config.service.drain_seconds + _PATIENCE_SECONDS if PARENT in os.environ else 0.0
         stack.enter_context(only_one(state_dir, role, patience))
+        stack.enter_context(kept(state_dir))
         live = live_folder(state_dir)
         health = HealthFile(live, registry, role=role)
         health.start()
@@ -113,6 +115,7 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
             stack.callback(spans.close)
         traces = None if spans is None else RequestTraces(spans)
         server = build_server(config, source, store, replica, traces, names, audit)
+        stack.enter_context(kept(Path(config.service.state_dir)))
         server.start()
         gc.collect()
         gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses
