@@ -22,6 +22,7 @@ from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.champions.lost import lost_promotions
 from thalweg.ops.run.learners.left_behind import states_left_behind
+from thalweg.ops.run.learners.other_log import left_at_default
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
@@ -56,7 +57,8 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
     mine = [model for model, places in homes(config).items() if number in places]
     if not mine:
         raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
-    for line in (*host_warnings(config), *states_left_behind(config)) if number == 1 else ():
+    told = (*host_warnings(config), *left_at_default(config), *states_left_behind(config))
+    for line in told if number == 1 else ():
         log.warning(line)
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
