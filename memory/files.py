@@ -10,6 +10,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from thalweg.memory.kept_folders import must_be_kept
+
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 """Errors of flushing a folder: it may not be read or written, or its file system flushes no folders."""
 
@@ -77,10 +79,12 @@ def flush_file(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it, so that they survive a power failure. Raises OSError.
+    """Create a folder and those above it, so that they survive a power failure. Raises OSError; FolderMoved where it is
+    in a folder that is kept and gone.
 
     Those that exist on the same file system are flushed as well: who created them may have died before it did.
     """
+    must_be_kept(folder)
     folder.mkdir(parents=True, exist_ok=True)
     device = folder.stat().st_dev
     for parent in folder.absolute().parents:

@@ -19,7 +19,7 @@ from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
 from thalweg.proto.framing.framing import FRAME_BYTES, MAGIC, Form, Schemas, Unframing, framed, schema_id
 from thalweg.proto.records import Headers, Records
-from thalweg.proto.rejected import Reason, Refused, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected, without_tombstones
 from thalweg.proto.rows.decoder import RowDecoder
 from thalweg.proto.rows.table import Payloads
 from thalweg.proto.schema import InputError, Schema
@@ -92,8 +92,12 @@ class Decoder:
     def decode(self, records: Records) -> Decoded:
         """One batch of all valid events, in record order; and the invalid records."""
         found = self._decoded(records)
+        if found.rejected:
+            left = without_tombstones(found.rejected, records.values)
+            found = Decoded(found.batch, left, len(found.rejected) - len(left))
         if self._unframing is None and any(one.reason == "malformed" for one in found.rejected):
-            return Decoded(found.batch, [_hinted(one, records.values[one.row]) for one in found.rejected])
+            hinted = [_hinted(one, records.values[one.row]) for one in found.rejected]
+            return replace(found, rejected=hinted)
         return found
 
     def _decoded(self, records: Records) -> Decoded:

@@ -76,6 +76,11 @@ class Places:
     def __getitem__(self, rows: slice | Array) -> Places:
         return Places(self.partitions, self.which[rows], self.offsets[rows])
 
+    def told(self, row: int) -> str:
+        """Where an event stands, for people."""
+        partition = self.partitions[self.which[row]]
+        return f"{partition.topic}, partition {partition.number}, offset {int(self.offsets[row])}"
+
     @classmethod
     def of(cls, partition: Partition, offsets: Sequence[int]) -> Places:
         """For events of one partition."""
@@ -146,6 +151,8 @@ class Decoded:
 
     batch: Batch
     rejected: list[Rejected] = field(default_factory=list)
+    tombstones: int = 0
+    """Records that say that their key was deleted, and nothing else."""
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -47,3 +48,17 @@ class Refused(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason: Reason = reason
         super().__init__(detail)
+
+
+def is_tombstone(value: bytes | None) -> bool:
+    """Whether a record's value is none, or JSON's for that, `null`: it says that its key was deleted.
+
+    A compacted topic has such records, and so has every stream of changes of a database: Debezium sends one behind each
+    deletion. They hold nothing to learn, and are no invalid ones.
+    """
+    return value is None or value.strip() == b"null"
+
+
+def without_tombstones(rejected: Sequence[Rejected], values: Sequence[bytes | None]) -> list[Rejected]:
+    """The invalid records that are no tombstones."""
+    return [one for one in rejected if not is_tombstone(values[one.row])]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from thalweg.memory.files import make_folder
 from thalweg.memory.sqlite_damage import is_damage, what_to_do
 
 log = structlog.get_logger(__name__)
@@ -128,7 +129,7 @@ class SqliteCommandQueue:
         self._readable = True
         connection = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             connection = self._connection = sqlite3.connect(
                 self._path, timeout=10, isolation_level=None, check_same_thread=False
             )

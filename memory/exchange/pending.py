@@ -20,6 +20,7 @@ import structlog
 from crc32c import crc32c
 
 from thalweg.memory.exchange.commands import store_error
+from thalweg.memory.files import make_folder
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +131,7 @@ class SqlitePending:
         self._lock = threading.Lock()
         connection = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             connection = self._connection = sqlite3.connect(
                 self._path, timeout=10, isolation_level=None, check_same_thread=False
             )

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import structlog
 
 from thalweg.memory.files import make_folder, sync_folder, write_durably
+from thalweg.memory.kept_folders import folder_id, must_be
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.origin import software
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
@@ -106,6 +107,7 @@ class FolderSnapshots:
     def __init__(self, folder: Path, keep: int = 5) -> None:
         self._folder = folder
         self._keep = keep
+        self._opened: tuple[int, int] | None = None
 
     @property
     def folder(self) -> Path:
@@ -115,6 +117,7 @@ class FolderSnapshots:
     def prepare(self) -> None:
         """Create the folder and remove what a killed writer left. The writer calls it before it saves."""
         make_folder(self._folder)
+        self._opened = folder_id(self._folder)
         for leftover in self._folder.glob(".*.partial"):
             _remove(leftover)
 
@@ -122,6 +125,8 @@ class FolderSnapshots:
         self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None, instead_of: int | None = None
     ) -> Manifest:
         beside = self._folder / f".{manifest.version}.partial"
+        if self._opened is not None:  # else the journal stays where it was, and the snapshot alone is here
+            must_be(self._folder, self._opened)
         make_folder(self._folder)
         if beside.exists():  # of a save that failed, and could not be removed
             _remove(beside)

@@ -80,14 +80,25 @@ def unread_layouts(settings: Mapping[str, Any]) -> list[str]:
 
     `settings`: those under which it was made, as in a manifest; {} in manifests from before they were recorded.
     """
+    return _differences(settings.get(KEY, {}), _read(settings))
+
+
+def newer_layouts(settings: Mapping[str, Any]) -> bool:
+    """Whether a part of a state has a newer layout than this version of the software reads; `settings` as above."""
+    return any(old > new for _, old, new in _pairs(settings.get(KEY, {}), _read(settings)))
+
+
+def _read(settings: Mapping[str, Any]) -> Mapping[str, int]:
+    """The layouts that this version reads of a state of these settings; what it says itself without a known learner."""
     learner = settings.get("learner", "")
     try:
         find(learner)
     except UnknownLearner:  # that is told, and there is nothing that would read it
-        return []
+        said: Mapping[str, int] = settings.get(KEY, {})
+        return said
     around = [name for name in ("columns", "tune") if settings.get(name)]
     around += ["encoder"] if settings.get("encoder", "identity") != "identity" else []
-    return _differences(settings.get(KEY, {}), layouts_of(learner, around))
+    return layouts_of(learner, around)
 
 
 def check_layouts(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -104,8 +115,14 @@ def check_layouts(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _differences(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
-    pairs = [(part, was.get(part, first_noted(part)), now.get(part, first_noted(part))) for part in {**was, **now}]
-    return [f"state layout {old} of {part}, this version reads {new}" for part, old, new in sorted(pairs) if old != new]
+    return [
+        f"state layout {old} of {part}, this version reads {new}" for part, old, new in _pairs(was, now) if old != new
+    ]
+
+
+def _pairs(was: Mapping[str, int], now: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Each part with its layout in both."""
+    return sorted((part, was.get(part, first_noted(part)), now.get(part, first_noted(part))) for part in {**was, **now})
 
 
 def _newer(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

@@ -178,6 +178,7 @@ def check(
         from thalweg.ops.run.champions.saved_states import changes
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.learners.left_behind import states_left_behind
+        from thalweg.ops.run.learners.other_log import left_at_default, other_logs
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.resources.memory_estimate import memory_lines
         from thalweg.ops.run.shards.known import all_passed_over
@@ -186,8 +187,9 @@ def check(
             print(line)
         sys.stdout.flush()
         saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded), *states_left_behind(loaded))
+        logs = (*left_at_default(loaded), *other_logs(loaded))
         hosts = (*host_warnings(loaded), *without_effect(loaded))
-        for line in (*exposures(loaded), *hosts, *saved, *not_compared(loaded)):
+        for line in (*exposures(loaded), *hosts, *logs, *saved, *not_compared(loaded)):
             # on standard error: whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 

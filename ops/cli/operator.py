@@ -11,13 +11,16 @@ from thalweg.memory.audit import audit_log, os_user
 from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.open import is_redis, open_commands
 from thalweg.memory.exchange.redis_names import RedisNames
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
-from thalweg.ops.run.app import open_configured_log
+from thalweg.ops.run.app import new_learner, open_configured_log
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.relay.store_names import names_in_store
 from thalweg.ops.run.shards.known import LIVE, must_be_one
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded
+from thalweg.proto.bounds.counted import counted
+from thalweg.proto.task import ADAPTATION
 from thalweg.stream.log.log import LogError
 
 _PATIENCE_SECONDS = 30.0
@@ -84,10 +87,30 @@ def _elsewhere(config: Config) -> str:
     return f"; {live.readlink()} is not on this machine: if the service runs in a container, run this command there"
 
 
-def rollback(config: Config, name: str, version: int) -> None:
-    """Roll a model back, and print the new version."""
+def rollback(config: Config, name: str, version: int, *, force: bool = False) -> None:
+    """Roll a model back, and print the new version. Raises Failed; without `force` also where no request would be
+    answered afterwards.
+    """
+    if not force and (untrained := _untrained(config, name, version)):
+        raise Failed(
+            f"{name}: version {version} {untrained}: after a rollback to it, every prediction is refused until so many "
+            f"labelled events have come. Expected a version that has learned as many (`thalweg snapshot list CONFIG "
+            f"--model {name}` lists them), or --force"
+        )
     done = ask(config, name, "rollback", version=version)
     print(f"{name}: the state is that of version {version} again, as version {done['version']}")
+
+
+def _untrained(config: Config, name: str, version: int) -> str:
+    """Why a kept version would give no answer; empty if it would, or is not kept here."""
+    model = config.find(name)
+    wanted = 0 if model.learn_from_requests else model.ready_after_events
+    kept = FolderSnapshots(Path(config.service.state_dir) / name).manifests()
+    learned = next((one.events_learned for one in kept if one.version == version), wanted)
+    if learned >= wanted or new_learner(model, looked_at=True).predictor().task.name == ADAPTATION.name:
+        return ""
+    some = "has learned nothing" if not learned else f"has learned {counted(learned, 'event')}"
+    return f"{some}, and the model answers after {wanted:,}"
 
 
 def resume(config: Config, name: str, *, skip: bool) -> None:

@@ -103,9 +103,11 @@ def append_events(
     `batch_events` where the rate allows, so that a service which reads them cuts what `replay` cuts.
     """
     rejected: list[Rejected] = []
+    tombstones = 0
     size = run_length(rate, per_record, batch_events)
 
     def batches() -> Iterator[Batch]:
+        nonlocal tombstones
         for part in read_events(
             path,
             schema,
@@ -117,12 +119,15 @@ def append_events(
             notice=notice,
         ):
             rejected.extend(part.rejected)
+            tombstones += part.tombstones
             yield part.batch
 
     for batch in _paced(cut(batches(), size), rate):
         log.append(topic, messages(batch, per_record, rows=bool(schema.columns) or schema.fields is not None))
         yield len(batch), rejected[:]
         rejected.clear()
+    if tombstones:
+        notice(f"{tombstones:,} of the lines are null, which says that a key was deleted: nothing of them is appended")
     yield 0, rejected  # of the lines after the last event
 
 

@@ -51,12 +51,20 @@ def verify(
 
 
 @snapshot.command()
-def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
+def rollback(
+    config: ConfigPath,
+    version: Version,
+    model: ModelName,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to a version that has learned too little to answer.")
+    ] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
     """Roll back to a snapshot; the service must be running."""
     log_as(log_format)
     from thalweg.ops.cli import operator
 
-    operator.rollback(*answering(config, model), version)
+    operator.rollback(*answering(config, model), version, force=force)
 
 
 @snapshot.command()

@@ -86,6 +86,8 @@ class Replayed:
     rejected: list[Rejected] = field(default_factory=list)
     """The first hundred invalid lines."""
     reasons: Counter[str] = field(default_factory=Counter)
+    tombstones: int = 0
+    """Lines that say that a key was deleted."""
 
     @property
     def unusable(self) -> int:
@@ -274,6 +276,8 @@ def replay_events(
             frozen=monitor.frozen,
         )
         _fold(done, fold, monitor, _noting(read(), left_out, done), progress)
+        if done.tombstones:
+            notice(f"{done.tombstones:,} of the lines are null, which says that a key was deleted: nothing is learned")
         return done
 
     def again() -> tuple[Fold, Monitor]:  # of the same learner, so one after the other
@@ -360,6 +364,7 @@ def _noting(parts: Iterable[Decoded], left_out: Mapping[int, str], done: Replaye
         rejected = [*part.rejected, *(Rejected(place, LEARNER_ERROR, why) for place, why in gone.items())]
         rejected.sort(key=lambda one: one.row)
         done.reasons.update(one.reason for one in rejected)
+        done.tombstones += part.tombstones
         done.rejected += rejected[: max(0, 100 - len(done.rejected))]
         yield part
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -49,8 +49,9 @@ from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import Part, Runs, SupervisedThread
 from thalweg.stream.learn.saving.saving import NotSaved
+from thalweg.stream.learn.settings import NewerState
 from thalweg.stream.log.groups import GroupListener, GroupMember
-from thalweg.stream.log.log import Log
+from thalweg.stream.log.log import Log, LogError
 from thalweg.stream.merging.merger import Merger
 from thalweg.stream.relay.sender import COMPONENT as RELAY
 from thalweg.stream.runtime import Signal
@@ -266,8 +267,16 @@ class Learning:
             reachable = partial(self._source.bounds, model.topic)
             followed = None if self._warm is None else self._warm.take(shard_name(model.name, number))
             work = partial(learn, number, commit, [followed])
-            ended = partial(self._part_ended, "learner", shard_name(model.name, number))
-            return RunningShard(self._config, model, number, self._registry, before, work, reachable, ended)
+            return RunningShard(
+                self._config, model, number, self._registry, before, work, reachable, partial(ended, number)
+            )
+
+        def ended(number: int, error: BaseException | None) -> None:
+            self._part_ended("learner", shard_name(model.name, number), error)
+            # others may have the version that saved it; alone, this process learns the shards that it can read
+            with suppress(LogError):
+                if isinstance(error, NewerState) and others.learners() > 1:
+                    owner.give_up(str(error))
 
         def learn(
             number: int,
@@ -298,7 +307,8 @@ class Learning:
         beforehand.begin(model, self._source, self._objects)
         join = membership(self._config, model, self._source, self._number)
         others = OtherServices(self._config, model, self._source.named_members)
-        run(Shards(model.name, join, make, forget, health, topic=self._topics[model.name], others=others))
+        owner = Shards(model.name, join, make, forget, health, topic=self._topics[model.name], others=others)
+        run(owner)
 
     def _own_whole(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         """Learn a model while its group assigns it to this process."""

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
+from thalweg.memory.kept_folders import kept
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
@@ -21,6 +22,7 @@ from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.champions.lost import lost_promotions
 from thalweg.ops.run.learners.left_behind import states_left_behind
+from thalweg.ops.run.learners.other_log import left_at_default
 from thalweg.ops.run.learners.shares import homes
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
@@ -55,13 +57,15 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
     mine = [model for model, places in homes(config).items() if number in places]
     if not mine:
         raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
-    for line in (*host_warnings(config), *states_left_behind(config)) if number == 1 else ():
+    told = (*host_warnings(config), *left_at_default(config), *states_left_behind(config))
+    for line in told if number == 1 else ():
         log.warning(line)
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
         # one of a supervisor that was killed may still be saving
         patience = config.service.drain_seconds + _PATIENCE_SECONDS if PARENT in os.environ else 0.0
         stack.enter_context(only_one(state_dir, role, patience))
+        stack.enter_context(kept(state_dir))
         live = live_folder(state_dir)
         health = HealthFile(live, registry, role=role)
         health.start()
@@ -113,6 +117,7 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
             stack.callback(spans.close)
         traces = None if spans is None else RequestTraces(spans)
         server = build_server(config, source, store, replica, traces, names, audit)
+        stack.enter_context(kept(Path(config.service.state_dir)))
         server.start()
         gc.collect()
         gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses

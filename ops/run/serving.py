@@ -20,6 +20,7 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, model_folder, new_learner, open_model_pending
 from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.learners.shares import homes
+from thalweg.ops.run.state_folder import state_folder_probe
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.audit_health import tell_health
@@ -188,6 +189,7 @@ def build_server(
                 registry.register("store"),
                 hopeless=(StoreDamaged,),
             ),
+            state_folder_probe(service.state_dir, registry),
         ],
         live=live,
     )

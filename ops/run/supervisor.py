@@ -24,6 +24,7 @@ from typing import IO, Any
 
 import structlog
 
+from thalweg.memory.kept_folders import kept, must_be_kept
 from thalweg.ops.cli.process.interpreter import THREADS
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.learners.shares import has_groups, process_count
@@ -126,7 +127,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
-        with only_one(self._state_dir, "supervisor"):
+        with only_one(self._state_dir, "supervisor"), kept(self._state_dir):
             if self._claim is not None:
                 self._claim()
             live = live_folder(self._state_dir)
@@ -165,7 +166,7 @@ class Supervisor:
                 child.not_before = now + child.wait_seconds
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
                 changed = True
-            if child.process is None and not child.refused and now >= child.not_before:
+            if child.process is None and not child.refused and now >= child.not_before and self._in_place(child):
                 self._start(child)
                 child.started, child.since = now, time.time()
                 changed = True
@@ -182,6 +183,16 @@ class Supervisor:
         if changed:
             self._write_status()
         return 0
+
+    def _in_place(self, child: _Child) -> bool:
+        """Whether the state folder is still there: a process that starts without it would begin another."""
+        try:
+            must_be_kept(self._state_dir)
+        except OSError as error:
+            log.error("a process is not started", role=child.role, problem=str(error))
+            child.not_before = time.monotonic() + _LONGEST_WAIT_SECONDS
+            return False
+        return True
 
     def _look_after_standby(self) -> bool:
         if self._standby is None:

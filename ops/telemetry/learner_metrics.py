@@ -217,6 +217,7 @@ class ModelMetrics(NoObserver):
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
         self._bound["events_consumed_total"].inc(outcome.events)
         self._bound["events_duplicated_total"].inc(outcome.duplicates)
+        self._bound["tombstones_total"].inc(outcome.tombstones)
         self._bound["events_learned_total"].inc(outcome.labelled)
         for reason, count in outcome.rejected.items():
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
@@ -307,6 +308,10 @@ class JoinMetrics:
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         for reason, count in reasons.items():
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
+
+    @_tells
+    def tombstones(self, records: int) -> None:
+        self._metrics["thalweg_tombstones_total"].labels(self.name).inc(records)
 
     def store_reached(self, reached: bool) -> None:
         if reached is not self._reached:  # told again and again

@@ -28,6 +28,7 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_events_dead_lettered_total": (Counter, "Invalid records sent to the dead-letter topic", ("reason",), ()),
     "thalweg_quarantined_events_total": (Counter, "Events left out because they cannot be learned", ("reason",), ()),
     "thalweg_events_duplicated_total": (Counter, "Events dropped as duplicates of an id seen before", (), ()),
+    "thalweg_tombstones_total": (Counter, "Records without a value: their key was deleted", (), ()),
     "thalweg_log_gap_records_total": (
         Counter,
         "Records that were not read: deleted by retention before that, damaged, or in a topic that was created again",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from thalweg.memory.files import make_folder
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.models.contract.capabilities import with_history
 from thalweg.models.contract.learner import Learner, Predictor
@@ -86,7 +87,7 @@ class Baseline:
         if self._state is None:
             path.unlink(missing_ok=True)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_state(State(self._state.tensors, {**self._state.meta, _VERSION: None}), path)
 
     def meta(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Baseline:
             return
         marked = State(state.tensors, {**state.meta, _VERSION: version})
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             write_state(marked, self._path)
         except OSError as error:
             log.warning("the frozen baseline cannot be kept: a restart will make another", problem=str(error))

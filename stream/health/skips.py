@@ -73,5 +73,4 @@ def example_of(batch: Batch | None) -> str:
         label = ", ".join(f"{value:g}" for value in labels.values[row][:3])
     if batch.places is None:
         return f"label {label}"
-    partition = batch.places.partitions[batch.places.which[row]]
-    return f"label {label} ({partition.topic}, partition {partition.number}, offset {int(batch.places.offsets[row])})"
+    return f"label {label} ({batch.places.told(row)})"

@@ -17,7 +17,8 @@ from typing import IO
 
 import structlog
 
-from thalweg.memory.files import flush, flush_file, make_folder, sync_folder
+from thalweg.memory.files import file_id, flush, flush_file, make_folder, sync_folder
+from thalweg.memory.kept_folders import FolderMoved
 from thalweg.stream.journal.attachments import remove_attachments, with_attachments, write_attachment
 from thalweg.stream.journal.entries import Entry, is_amendment, to_line
 from thalweg.stream.journal.journal import JournalError, consecutive
@@ -80,8 +81,7 @@ class FileJournal:
         if self._newest is not None and entry.version <= self._newest and not is_amendment(entry):
             self.truncate(entry.version - 1)  # an entry that was to be removed, when the disk refused that
         file = self._file or self._open(entry.version - 1)
-        if os.fstat(file.fileno()).st_nlink == 0:
-            raise JournalError(f"journal {self._folder}: its file was deleted while it was open; what it held is lost")
+        self._must_be_there(file)
         if self._failed:
             with self._flushing:
                 self._write_again(file)
@@ -167,6 +167,14 @@ class FileJournal:
             self._thread.join()
             self._thread, self._closing = None, False
         self._close_file()
+
+    def _must_be_there(self, file: IO[bytes]) -> None:
+        """Raise JournalError if the open file was deleted, FolderMoved if it is not the one at its path."""
+        opened = os.fstat(file.fileno())
+        if opened.st_nlink == 0:
+            raise JournalError(f"journal {self._folder}: its file was deleted while it was open; what it held is lost")
+        if file_id(Path(file.name)) != (opened.st_dev, opened.st_ino):
+            raise FolderMoved(self._folder)
 
     def _open(self, begin: int) -> IO[bytes]:
         found = segments(self._folder)

@@ -28,7 +28,7 @@ from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
 from thalweg.proto.framing.framing import Unframing
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Reason, Refused, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected, is_tombstone
 from thalweg.proto.schema import Schema
 from thalweg.stream.exceptions import first_line
 from thalweg.stream.health.reading import report_reading
@@ -234,8 +234,11 @@ class Joiner:
         self._retry("waiting events", lambda: self._pending.remember(self._settings.model, entries))
 
     def _take_labels(self, run: Records) -> None:
-        bad = []
+        bad, tombstones = [], 0
         for row, value in enumerate(run.values):
+            if is_tombstone(value):
+                tombstones += 1
+                continue
             try:
                 unframed = unframed_label(value, self._unframing, run.partition, run.offsets[row])
                 record = label_of(unframed, self._schema)
@@ -247,6 +250,8 @@ class Joiner:
                 deadline = self._deadline(run.times[row])
                 self._waiting.add(Label(run[row : row + 1], record.id, record.label, deadline))
         self._set_aside(run, bad)
+        if tombstones:
+            self._observer.tombstones(tombstones)
 
     def _deadline(self, record_time: float) -> float:
         """How long a label waits: a record's time is its producer's word, so it may be early but never ahead."""

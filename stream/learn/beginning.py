@@ -85,8 +85,8 @@ class Beginning:
             return
         read = {str(partition): last for partition, last in self._fold.end.items() if partition.topic in anew}
         log.error(
-            "topics were deleted and created again since this state was saved: records in them that were not learned "
-            "yet are lost; reading the new ones from their beginning",
+            "topics were deleted and created again since this state was saved, or log.url leads to another log: "
+            "records in the old ones that were not learned yet are lost; reading the new ones from their beginning",
             model=self._settings.model,
             topics=anew,
             read=read,

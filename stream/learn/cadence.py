@@ -104,4 +104,7 @@ class PublishCadence:
         published.
         """
         if self._publisher is not None and self._oldest_waiting is None:
-            self._publisher.confirm(as_of)
+            try:
+                self._publisher.confirm(as_of)
+            except OSError as error:  # servers keep the version, and learning goes on
+                self._health.degraded(f"the published version cannot be confirmed: {error}")

@@ -353,11 +353,7 @@ class Fold:
         outcome = Outcome(
             version=self._version,
             learned=self._learned,
-            events=totals.events,
-            labelled=totals.labelled,
-            duplicates=totals.duplicates,
-            rejected=totals.rejected,
-            oldest_time=totals.oldest_time,
+            **totals.counted(),
             newest_time=None if newest is None else float(newest.times.max()),
             newest=newest,
             learn_seconds=tuple(seconds),

@@ -26,8 +26,12 @@ class Outcome:
     """How many of `events` have a label."""
     duplicates: int = 0
     """Events dropped as duplicates."""
+    repeated: str = ""
+    """The id of the newest of those and where it stands, for people; empty without one."""
     rejected: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Invalid records sent to the dead-letter topic, by reason."""
+    tombstones: int = 0
+    """Records without a value, which say that a key was deleted; there is nothing in them to learn."""
     oldest_time: float | None = None
     """Unix seconds of the oldest event; None without events."""
     newest_time: float | None = None

@@ -13,6 +13,7 @@ from thalweg.models.contract.gauges import GaugeValue
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.stream.exceptions import first_line
+from thalweg.stream.health.repeats import RecentRepeats
 from thalweg.stream.health.skips import RecentSkips
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import LearnerReport
@@ -55,7 +56,8 @@ class Reporter:
         self.problem = ""
         """Why no report can be made; empty if one can."""
         self.skips = ""
-        """That the learner skips most events, and why; empty if it does not."""
+        """That most events are skipped by the learner, or dropped as duplicates; empty if they are not."""
+        self._repeats = RecentRepeats()
         self._recent_skips, self._events = RecentSkips(learner), 0
         self._newest: Batch | None = None
         self._reported: tuple[int, Mapping[Partition, int]] | None = None
@@ -63,6 +65,7 @@ class Reporter:
     def note(self, outcome: Outcome) -> None:
         """Note that a block was applied."""
         self._events += outcome.events
+        self._repeats.note(outcome.events, outcome.duplicates, outcome.repeated)
         if outcome.newest is not None:
             self._newest = outcome.newest
         if outcome.newest_time is not None:
@@ -115,4 +118,8 @@ class Reporter:
         found = self._recent_skips.told(given, gauges, self._newest, labelled=labelled)
         if found and not self.skips:
             log.warning("a learner skips most events", problem=found)
+        elif (repeats := self._repeats.told()) and not found:
+            found = repeats
+            if not self.skips:
+                log.warning("a model drops most events as duplicates", problem=found)
         self.skips = found

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.models.contract.layouts import KEY as LAYOUTS
-from thalweg.models.contract.layouts import newer_revisions, unread_layouts
+from thalweg.models.contract.layouts import newer_layouts, newer_revisions, unread_layouts
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS, MAX_WEIGHT
 from thalweg.proto.rows.fields import FieldMapping
@@ -190,6 +190,10 @@ class StateMismatch(Exception):
     """The saved state was made with other settings; the message says what to do."""
 
 
+class NewerState(StateMismatch):
+    """The saved state is one of a newer version of the software, which other processes may have."""
+
+
 def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
     """Raise StateMismatch if a version was made under other settings, with each that differs, or is of a newer version
     of the software, which this one cannot read.
@@ -199,7 +203,7 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
         built = (
             "" if settings.moves else "with on_change = 'successor' the service builds a successor from the log; else "
         )
-        raise StateMismatch(
+        raise (NewerState if newer_layouts(manifest.identity) else StateMismatch)(
             f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; {built}"
             f"give the model a new name or {settings.elsewhere} (it then learns its topic from the start), or go back "
             f"to the version of thalweg that saved it"
@@ -213,7 +217,7 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
             f"then learns its topic from the start), or put the old settings back"
         )
     if newer := newer_revisions(manifest.revisions, settings.learner):
-        raise StateMismatch(
+        raise NewerState(
             f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(newer)}: go back "
             f"to the version of thalweg that saved it, or give the model a new name or {settings.elsewhere} (it then "
             f"learns its topic from the start)"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 import structlog
 from crc32c import crc32c
+
+from thalweg.memory.sqlite_damage import open_to_look
+from thalweg.proto.records import Partition
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +25,7 @@ DAMAGE = (sqlite3.DatabaseError, UnicodeError, OverflowError, TypeError)
 """Errors by which damage of the file may show; the others are of Python's module, which trusts the file."""
 pack = msgspec.msgpack.Encoder().encode
 _FIVE, _LONG_BYTES = b"\x95", b"\xc6"  # MessagePack: an array of five, bytes with a length of four bytes
+_LOOK_SECONDS = 5.0
 _LARGE = 0xFFFF  # longer bytes have such a length
 
 
@@ -83,6 +88,18 @@ def bounds_of(connection: sqlite3.Connection, topic: str) -> tuple[int, int, int
     ).fetchone()
     following = max(following, -1 if newest is None else newest + 1)
     return number, following if earliest is None else earliest, following
+
+
+def looked_up(path: Path, wanted: Iterable[str]) -> dict[str, tuple[str | None, dict[Partition, int]]]:
+    """By topic that is there, the file's identity and the next offset; nothing is written. Raises sqlite3.Error."""
+    with closing(open_to_look(path, _LOOK_SECONDS)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not {"topics", "identity"} <= tables:
+            return {}
+        row = connection.execute("SELECT value FROM identity").fetchone()
+        found = {topic: bounds_of(connection, topic) for topic in wanted}
+    identity = None if row is None else str(row[0])
+    return {topic: (identity, {Partition(topic, 0): ends[2]}) for topic, ends in found.items() if ends is not None}
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from thalweg.memory.kept_folders import must_be_kept
+
 log = structlog.get_logger(__name__)
 
 _held: dict[Path, int] = {}  # locks of this process, by file
@@ -41,6 +43,7 @@ def live_folder(state_dir: Path) -> Path:
     location = state_dir / "live"
     if location.is_dir() and not location.is_symlink():
         return location
+    must_be_kept(state_dir)
     state_dir.mkdir(parents=True, exist_ok=True)
     if not _roomy():
         return _on_disk(location)
@@ -89,6 +92,7 @@ def _on_disk(location: Path) -> Path:
 
 def make_model_folder(folder: Path) -> None:
     """Create a model's folder in the live folder, also if the folder in shared memory was deleted. Raises OSError."""
+    must_be_kept(folder)
     live = folder.parent
     if live.is_symlink() and not live.exists():
         _make_private(live.readlink())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def keep(part: Decoded, rows: Sequence[int]) -> Decoded:
     """The decoded events at these rows, in rising order."""
     if len(rows) == len(part.batch):
         return part
-    return Decoded(part.batch.take(np.array(rows, dtype=np.int64)), part.rejected)
+    return replace(part, batch=part.batch.take(np.array(rows, dtype=np.int64)))
 
 
 def event_skips(run: Records, part: Decoded, causes: Mapping[int, str]) -> Iterator[Skip]:

@@ -211,4 +211,4 @@ def _json_lines(
         rejected = [
             Rejected(numbers[r.row], r.reason, fault or r.detail, r.rows) for r, fault in zip(decoded.rejected, faults)
         ]
-        yield Decoded(decoded.batch, rejected)
+        yield Decoded(decoded.batch, rejected, decoded.tombstones)

@@ -11,6 +11,7 @@ import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.folder_lock import FolderLock
+from thalweg.memory.kept_folders import folder_id, must_be
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
 from thalweg.memory.snapshots.remote import OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
@@ -65,6 +66,7 @@ class OneModel:
         self._config, self._store, self._live = config, store, live
         self._reports, self._registry, self._objects = reports, registry, objects
         self._role, self._spans = role, spans
+        self._folders: dict[str, tuple[int, int]] = {}
 
     def learn(
         self,
@@ -83,12 +85,17 @@ class OneModel:
             run: Runs a part.
             ready: What follows the state, where the shard is taken over warm.
         """
-        lock = FolderLock(model_folder(self._config, model), "learner", self._role)
+        folder = model_folder(self._config, model)
+        if model.name in self._folders:
+            must_be(folder, self._folders[model.name])  # else it would begin anew without a word
+        lock = FolderLock(folder, "learner", self._role)
         with alone(lock, self._registry.register("learner", model.name), stopping) as ours:
             if not ours:
                 return
             if model.scale is None:
                 self._tell_beginning(model, source)
+            if model.scale is None and self._objects is None:  # else another host may have it, and it is placed anew
+                self._folders[model.name] = folder_id(folder)
             if self._objects is None:
                 self._learn_here(model, source, run)
             else:

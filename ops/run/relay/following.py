@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
+from thalweg.memory.kept_folders import kept
 from thalweg.memory.relay.board import BoardUnavailable, VersionBoard
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
@@ -167,6 +168,7 @@ def run_follower(config: Config, stop: Signal) -> None:
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
         stack.enter_context(only_one(state_dir, ROLE))
+        stack.enter_context(kept(state_dir))
         live = live_folder(state_dir)
         health = HealthFile(live, registry)
         health.start()

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from thalweg.memory.audit import audit_log, refused_log
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.learners.shares import homes
+from thalweg.ops.run.state_folder import state_folder_probe
 from thalweg.ops.serve.access.access import Access, AccessSettings
 from thalweg.ops.serve.access.audit_health import tell_health
 from thalweg.ops.serve.access.refusals import Refusals, RefusedCalls
@@ -72,7 +73,8 @@ class Monitor:
         limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
         application = Starlette(routes=guarded(routes, access, failed=HANDLERS[Exception]), exception_handlers=HANDLERS)
         certificates = service.certificates(self._registry, audit)
-        self._looking = [one.look for one in (tokens, certificates, self._refused) if one is not None]
+        folder = state_folder_probe(service.state_dir, self._registry)
+        self._looking = [one.look for one in (tokens, certificates, self._refused, folder) if one is not None]
         self._http = HttpServer(application, service.http, limits, self._telemetry.refused, certificates)
         self.port = self._http.port
 

@@ -117,12 +117,13 @@ export function confirmRollback(model, version) {
   const then = one ? recentOf(one, metric) : null;
   const level = then === null ? "" : `Its recent ${metricName(metric)} was ${metricValue(metric, then)}; now it is ${metricValue(metric, model.quality?.now ?? null)}. `;
   const lost = Math.max(0, (model.learned_events ?? 0) - (one?.learned_events ?? 0));
+  const untrained = one?.learned_events === 0 && (model.learned_events ?? 0) > 0 ? "It has learned nothing: requests may be refused until labelled events come. " : "";
   return asked(find("confirm"), () => {
     say(find("confirm-yes"), "Roll back");
     say(find("confirm-title"), `Roll ${model.name} back to version ${count(version)}?`);
     say(
       find("confirm-text"),
-      `The snapshot was saved ${one ? `at ${clock(one.created)}` : "earlier"}. ${level}The model discards what it learned from the ` +
+      `The snapshot was saved ${one ? `at ${clock(one.created)}` : "earlier"}. ${untrained}${level}The model discards what it learned from the ` +
         `${count(lost)} events since then and continues from its current position in the stream. The present version is saved first, and existing snapshots are kept.`,
     );
   });

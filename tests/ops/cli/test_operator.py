@@ -63,7 +63,9 @@ def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
     thread.start()
     until("the model stands still", lambda: processor.stopped_by)
 
-    operator.rollback(config, "m", 0)
+    with pytest.raises(Failed, match=r"m: version 0 has learned nothing, and the model answers after 1: .* --force$"):
+        operator.rollback(config, "m", 0)
+    operator.rollback(config, "m", 0, force=True)
     assert "the state is that of version 0 again" in capsys.readouterr().out
     (entry,) = map(json.loads, (Path(config.service.state_dir) / "audit.jsonl").read_text().splitlines())
     assert (entry["action"], entry["subject"], entry["arguments"]) == ("rollback", "m", {"version": 0})

@@ -45,7 +45,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.joined: list[float] = []
-        self.unmatched = self.duplicated = 0
+        self.unmatched = self.duplicated = self.deleted = 0
         self.reasons: Counter[str] = Counter()
         self.reached: list[bool] = []
 
@@ -60,6 +60,9 @@ class Counted:
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self.reasons.update(reasons)
+
+    def tombstones(self, records: int) -> None:
+        self.deleted += records
 
     def store_reached(self, reached: bool) -> None:
         if self.reached[-1:] != [reached]:
@@ -183,6 +186,17 @@ def test_the_same_label_twice_counts_once(house: House) -> None:
     assert house.told.duplicated == 2
 
 
+def test_a_label_that_was_deleted_is_counted_and_no_dead_letter(house: House) -> None:
+    house.ask("e1")
+    house.log.append("labels", [Message(None, b"e0"), Message(b"null", b"e0"), Message(b"")])
+    house.tell(("e1", "a"))
+
+    house.run()
+
+    assert (house.joined(), house.told.deleted) == ([("e1", "a", 1.0)], 2)
+    assert [value for _, value in house.letters()] == [b""]
+
+
 def test_labels_that_are_read_again_after_a_kill_were_not_sent_again(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.ask("e1", "e2", "e3")
@@ -218,7 +232,7 @@ def test_labels_that_cannot_be_used_go_to_the_dead_letters_at_once(house: House)
     house.ask("e1")
     for value in (b"{", b'{"id": "e1"}', b'{"label": 3}', b'{"id": "e1", "label": null}', b'{"id": "e1", "label": {}}'):
         house.log.append("labels", [Message(value)])
-    house.log.append("labels", [Message(None)])
+    house.log.append("labels", [Message(b"")])
     house.tell(("e1", "a"))
 
     for _ in range(2):

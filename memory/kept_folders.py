@@ -1,0 +1,62 @@
+"""Folders that a process works in: nothing is created at their paths once they were moved away, removed or replaced.
+
+A state folder that is renamed while a service runs would otherwise begin anew beside it: open files go on in the folder
+that was moved, new ones are created at its path, and neither has everything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_kept: dict[object, tuple[Path, tuple[int, int]]] = {}
+
+
+class FolderMoved(OSError):
+    """A folder is not the one any more that was opened; the message says what to do."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while the service uses it: put "
+            "the folder back where it was, and it goes on; or stop the service first, and start it with what is there"
+        )
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Within the block, nothing is created at this path but in the folder that is there now. Raises OSError if there
+    is none.
+    """
+    folder = folder.absolute()
+    token = object()
+    _kept[token] = folder, folder_id(folder)
+    try:
+        yield
+    finally:
+        del _kept[token]
+
+
+def must_be_kept(path: Path) -> None:
+    """Raise FolderMoved if a path leads into a kept folder that is not there any more."""
+    path = path.absolute()
+    for folder, opened in list(_kept.values()):
+        if path == folder or folder in path.parents:
+            must_be(folder, opened)
+
+
+def must_be(folder: Path, opened: tuple[int, int]) -> None:
+    """Raise FolderMoved if a folder is not the one that was opened."""
+    try:
+        found = folder_id(folder)
+    except FileNotFoundError as error:
+        raise FolderMoved(folder) from error
+    if found != opened:
+        raise FolderMoved(folder)
+
+
+def folder_id(folder: Path) -> tuple[int, int]:
+    """Tells a folder from another at its path. Raises OSError."""
+    found = os.stat(folder)  # noqa: PTH116 - asked for each entry of a journal
+    return found.st_dev, found.st_ino
