@@ -21,9 +21,10 @@ from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, FETCH_WAIT_OF_ONE_MS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
+from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
 from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
@@ -52,6 +53,10 @@ class ConfluentLog:
             lambda topic: self._cluster().largest_batch(topic), self._clients.most_request_bytes
         )
         self._compaction = CompactionWatch(lambda topic: self._cluster().topic_setting(topic, POLICY))
+        self._shared = Shared(
+            lambda partitions, seconds: self._cluster().ends(partitions, seconds),
+            lambda names: self._cluster().topics(names),
+        )
         self._lock = threading.Lock()
         self._known_cluster: Cluster | None = None
         self._producer: ReportingProducer | None = None
@@ -91,7 +96,7 @@ class ConfluentLog:
         if group:  # of a model, not of who looks on
             self._compaction.look(topics)
         reader = KafkaReader(
-            lambda: self._consumer(group or None),
+            lambda: self._consumer(group or None) if partition is None else self._one_of_many(),
             topics,
             after,
             start,
@@ -146,6 +151,11 @@ class ConfluentLog:
 
     def _consumer(self, group: str | None) -> ConfluentConsumer:
         return ConfluentConsumer(self._clients, self._cluster(), group, self._second_look, self._reading.unpacked_bytes)
+
+    def _one_of_many(self) -> OneOfMany:
+        most, wait = self._reading.unpacked_bytes, FETCH_WAIT_OF_ONE_MS
+        one = ConfluentConsumer(self._clients, self._cluster(), None, self._second_look, most, wait)
+        return OneOfMany(one, self._shared)
 
     def _cluster(self) -> Cluster:
         with self._lock:

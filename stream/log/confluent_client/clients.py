@@ -25,7 +25,13 @@ from thalweg.proto.records import Partition
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import DEBUG, ClientLog
 from thalweg.stream.log.confluent_client.properties import Properties
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, ClientError, Topic
+from thalweg.stream.log.kafka_shared.consumer import (
+    ANSWER_SECONDS,
+    APPEND_SECONDS,
+    FETCH_WAIT_MS,
+    ClientError,
+    Topic,
+)
 from thalweg.stream.log.kafka_shared.members import (
     ATTENTIVE_MS,
     LOOK_SECONDS,
@@ -53,7 +59,7 @@ _CONSUMER = {
     "max.partition.fetch.bytes": str(4 << 20),
     "fetch.max.bytes": str(64 << 20),
     "receive.message.max.bytes": str(160 << 20),
-    "fetch.wait.max.ms": "100",
+    "fetch.wait.max.ms": str(FETCH_WAIT_MS),
     "fetch.queue.backoff.ms": "10",  # while what was fetched waits to be taken
     "fetch.error.backoff.ms": "100",
     "queued.max.messages.kbytes": str(32 << 10),  # fetched ahead, of each partition
@@ -102,9 +108,13 @@ class Clients:
         """The longest time that a delivery may take."""
         return float(self._producer_settings()["delivery.timeout.ms"]) / 1000
 
-    def consumer(self, group: str, log: ClientLog, causes: Causes) -> Consumer:
-        """A consumer. Raises PermanentLogError for a property that it refuses; connects in the background."""
-        return self._open(Consumer, {**_CONSUMER, "group.id": group}, log, causes)
+    def consumer(self, group: str, log: ClientLog, causes: Causes, wait_ms: int = FETCH_WAIT_MS) -> Consumer:
+        """A consumer. Raises PermanentLogError for a property that it refuses; connects in the background.
+
+        `wait_ms`: how long the broker holds a fetch back while there is nothing new.
+        """
+        ours = {**_CONSUMER, "fetch.wait.max.ms": str(wait_ms), "group.id": group}
+        return self._open(Consumer, ours, log, causes)
 
     def member(
         self, group: str, instance: str, log: ClientLog, causes: Causes, stats: Callable[[str], None]

@@ -12,7 +12,7 @@ from kafka.serializer import Serializer
 
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, FETCH_WAIT_MS
 from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS, STANDBY_CLIENT
 from thalweg.stream.log.log import PermanentLogError
 
@@ -24,7 +24,7 @@ _CONSUMER = {
     "allow_auto_create_topics": False,
     "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still arrives
     "fetch_max_bytes": 64 << 20,
-    "fetch_max_wait_ms": 100,
+    "fetch_max_wait_ms": FETCH_WAIT_MS,
     "bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000),  # the reader retries itself and must notice a stop
     "reconnect_backoff_max_ms": 1000,
     "metadata_max_age_ms": 10_000,
@@ -150,9 +150,13 @@ class Clients:
         """The largest record that the producer sends."""
         return int(self._properties.get("max_request_size", _PRODUCER["max_request_size"]))
 
-    def consumer(self, group: str | None = None) -> Any:
-        """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses."""
-        return self._open(CheckedConsumer, _CONSUMER, group_id=group, most_bytes=self._most_bytes)
+    def consumer(self, group: str | None = None, wait_ms: int = FETCH_WAIT_MS) -> Any:
+        """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses.
+
+        `wait_ms`: how long the broker holds a fetch back while there is nothing new.
+        """
+        ours = {**_CONSUMER, "fetch_max_wait_ms": wait_ms}
+        return self._open(CheckedConsumer, ours, group_id=group, most_bytes=self._most_bytes)
 
     def member(self, group: str, instance: str, **more: Any) -> Any:
         """A consumer that joins a group, under a name of its own if it has one. Raises likewise."""
