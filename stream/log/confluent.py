@@ -21,7 +21,7 @@ from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, FETCH_WAIT_OF_ONE_MS, ClientError
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
@@ -149,13 +149,14 @@ class ConfluentLog:
             if producer is not None:
                 producer.close(ANSWER_SECONDS)
 
-    def _consumer(self, group: str | None) -> ConfluentConsumer:
-        return ConfluentConsumer(self._clients, self._cluster(), group, self._second_look, self._reading.unpacked_bytes)
+    def _consumer(self, group: str | None, *, one_of_many: bool = False) -> ConfluentConsumer:
+        most = self._reading.unpacked_bytes
+        return ConfluentConsumer(
+            self._clients, self._cluster(), group, self._second_look, most, one_of_many=one_of_many
+        )
 
     def _one_of_many(self) -> OneOfMany:
-        most, wait = self._reading.unpacked_bytes, FETCH_WAIT_OF_ONE_MS
-        one = ConfluentConsumer(self._clients, self._cluster(), None, self._second_look, most, wait)
-        return OneOfMany(one, self._shared)
+        return OneOfMany(self._consumer(None, one_of_many=True), self._shared)
 
     def _cluster(self) -> Cluster:
         with self._lock:

@@ -23,12 +23,12 @@ from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, FETCH_WAIT_OF_ONE_MS
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
-from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
+from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Problem, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
 
@@ -116,12 +116,14 @@ class KafkaLog:
         return PythonConsumer(self._clients, group)
 
     def _one_of_many(self) -> OneOfMany:
-        return OneOfMany(PythonConsumer(self._clients, wait_ms=FETCH_WAIT_OF_ONE_MS), self._shared)
+        return OneOfMany(PythonConsumer(self._clients, one_of_many=True), self._shared)
 
     def _ends(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
         parts = [TopicPartition(*partition) for partition in partitions]
         try:
             with self._looking:
+                if self._closed:
+                    raise ClientError(Problem("the log is closed"))
                 if self._looker is None:
                     self._looker = self._clients.consumer()
                 ends = self._looker.end_offsets(parts, timeout_ms=seconds * 1000)

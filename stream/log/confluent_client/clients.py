@@ -28,7 +28,8 @@ from thalweg.stream.log.confluent_client.properties import Properties
 from thalweg.stream.log.kafka_shared.consumer import (
     ANSWER_SECONDS,
     APPEND_SECONDS,
-    FETCH_WAIT_MS,
+    FETCH_WAIT_OF_MANY_MS,
+    METADATA_OF_MANY_MS,
     ClientError,
     Topic,
 )
@@ -59,12 +60,16 @@ _CONSUMER = {
     "max.partition.fetch.bytes": str(4 << 20),
     "fetch.max.bytes": str(64 << 20),
     "receive.message.max.bytes": str(160 << 20),
-    "fetch.wait.max.ms": str(FETCH_WAIT_MS),
+    "fetch.wait.max.ms": "100",
     "fetch.queue.backoff.ms": "10",  # while what was fetched waits to be taken
     "fetch.error.backoff.ms": "100",
     "queued.max.messages.kbytes": str(32 << 10),  # fetched ahead, of each partition
     "metadata.max.age.ms": "10000",
     "debug": DEBUG,
+}
+_ONE_OF_MANY = {
+    "fetch.wait.max.ms": str(FETCH_WAIT_OF_MANY_MS),
+    "metadata.max.age.ms": str(METADATA_OF_MANY_MS),
 }
 _PRODUCER = {
     "enable.idempotence": "true",
@@ -108,12 +113,12 @@ class Clients:
         """The longest time that a delivery may take."""
         return float(self._producer_settings()["delivery.timeout.ms"]) / 1000
 
-    def consumer(self, group: str, log: ClientLog, causes: Causes, wait_ms: int = FETCH_WAIT_MS) -> Consumer:
+    def consumer(self, group: str, log: ClientLog, causes: Causes, *, one_of_many: bool = False) -> Consumer:
         """A consumer. Raises PermanentLogError for a property that it refuses; connects in the background.
 
-        `wait_ms`: how long the broker holds a fetch back while there is nothing new.
+        `one_of_many`: It reads one partition, as many others of this process do.
         """
-        ours = {**_CONSUMER, "fetch.wait.max.ms": str(wait_ms), "group.id": group}
+        ours = {**_CONSUMER, **(_ONE_OF_MANY if one_of_many else {}), "group.id": group}
         return self._open(Consumer, ours, log, causes)
 
     def member(

@@ -13,7 +13,7 @@ from thalweg.stream.log.confluent_client.clients import Clients, Cluster
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import ClientLog
 from thalweg.stream.log.confluent_client.second_look import SecondLook
-from thalweg.stream.log.kafka_shared.consumer import FETCH_WAIT_MS, ClientError, OffsetGone, Topic, UnreadableBatch
+from thalweg.stream.log.kafka_shared.consumer import ClientError, OffsetGone, Topic, UnreadableBatch
 
 _GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
 _UNREADABLE = {
@@ -44,7 +44,7 @@ class ConfluentConsumer:
         group: The consumer group to which positions are committed.
         look: Looks at what this client does not hand over.
         most_bytes: A larger record cannot be read.
-        wait_ms: How long the broker holds a fetch back while there is nothing new.
+        one_of_many: It reads one partition, as many others of this process do.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class ConfluentConsumer:
         group: str | None,
         look: SecondLook,
         most_bytes: int,
-        wait_ms: int = FETCH_WAIT_MS,
+        one_of_many: bool = False,
     ) -> None:
         self._causes = Causes(clients.servers)
         self._log = ClientLog("consumer", self._causes.failed)
-        self._consumer = clients.consumer(group or _NO_GROUP, self._log, self._causes, wait_ms)
+        self._consumer = clients.consumer(group or _NO_GROUP, self._log, self._causes, one_of_many=one_of_many)
         self._cluster, self._look, self._most_bytes = cluster, look, most_bytes
         self._next: dict[Partition, int] = {}
         self._paused: set[Partition] = set()

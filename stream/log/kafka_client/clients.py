@@ -12,7 +12,12 @@ from kafka.serializer import Serializer
 
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, FETCH_WAIT_MS
+from thalweg.stream.log.kafka_shared.consumer import (
+    ANSWER_SECONDS,
+    APPEND_SECONDS,
+    FETCH_WAIT_OF_MANY_MS,
+    METADATA_OF_MANY_MS,
+)
 from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS, STANDBY_CLIENT
 from thalweg.stream.log.log import PermanentLogError
 
@@ -24,12 +29,13 @@ _CONSUMER = {
     "allow_auto_create_topics": False,
     "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still arrives
     "fetch_max_bytes": 64 << 20,
-    "fetch_max_wait_ms": FETCH_WAIT_MS,
+    "fetch_max_wait_ms": 100,
     "bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000),  # the reader retries itself and must notice a stop
     "reconnect_backoff_max_ms": 1000,
     "metadata_max_age_ms": 10_000,
     "metrics_enabled": False,
 }
+_ONE_OF_MANY = {"fetch_max_wait_ms": FETCH_WAIT_OF_MANY_MS, "metadata_max_age_ms": METADATA_OF_MANY_MS}
 _PRODUCER = {
     "acks": -1,
     "enable_idempotence": True,
@@ -150,12 +156,12 @@ class Clients:
         """The largest record that the producer sends."""
         return int(self._properties.get("max_request_size", _PRODUCER["max_request_size"]))
 
-    def consumer(self, group: str | None = None, wait_ms: int = FETCH_WAIT_MS) -> Any:
+    def consumer(self, group: str | None = None, *, one_of_many: bool = False) -> Any:
         """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses.
 
-        `wait_ms`: how long the broker holds a fetch back while there is nothing new.
+        `one_of_many`: It reads one partition, as many others of this process do.
         """
-        ours = {**_CONSUMER, "fetch_max_wait_ms": wait_ms}
+        ours = {**_CONSUMER, **(_ONE_OF_MANY if one_of_many else {})}
         return self._open(CheckedConsumer, ours, group_id=group, most_bytes=self._most_bytes)
 
     def member(self, group: str, instance: str, **more: Any) -> Any:

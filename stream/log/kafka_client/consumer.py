@@ -14,7 +14,7 @@ from kafka.structs import OffsetAndMetadata
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.errors import client_error
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, FETCH_WAIT_MS, OffsetGone, Topic
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, OffsetGone, Topic
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,13 +44,13 @@ class PythonConsumer:
     Args:
         clients: Opens the consumer.
         group: The consumer group to which positions are committed.
-        wait_ms: How long the broker holds a fetch back while there is nothing new.
+        one_of_many: It reads one partition, as many others of this process do.
     """
 
     @_told
-    def __init__(self, clients: Clients, group: str | None = None, wait_ms: int = FETCH_WAIT_MS) -> None:
+    def __init__(self, clients: Clients, group: str | None = None, *, one_of_many: bool = False) -> None:
         self._where = clients.where
-        self._consumer = clients.consumer(group, wait_ms)
+        self._consumer = clients.consumer(group, one_of_many=one_of_many)
 
     @_told
     def topics(self, names: Sequence[str], fresh: bool = False) -> Mapping[str, Topic]:

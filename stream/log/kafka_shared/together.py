@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from thalweg.proto.records import Partition, Records
-from thalweg.stream.log.kafka_shared.consumer import FETCH_WAIT_OF_ONE_MS, ClientError, Consumer, Topic
+from thalweg.stream.log.kafka_shared.consumer import FETCH_WAIT_OF_MANY_MS, ClientError, Consumer, Topic
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -102,7 +102,7 @@ class OneOfMany:
         if found is not None:
             return found
         # a broker answers one request of a connection after the other: a fetch may be before it
-        return self._consumer.ends(partitions, timeout_seconds + FETCH_WAIT_OF_ONE_MS / 1000)
+        return self._consumer.ends(partitions, timeout_seconds + FETCH_WAIT_OF_MANY_MS / 1000)
 
     def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, tuple[int, int]]:
         return self._consumer.bounds(partitions)
