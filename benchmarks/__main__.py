@@ -48,6 +48,7 @@ NAMES = (
     "take_over",
     "swaps",
     "idle",
+    "idle_shards",
     "bottleneck",
     "bottleneck_streams",
     "error_memory",

@@ -34,10 +34,10 @@ def _idle(models: int, quiet: float, seconds: float) -> dict[str, tuple[float, f
         until("readiness", running.ready)
         time.sleep(quiet)  # what waits for records looks less often the longer it is quiet
         pids = {role: _pid(running, role) for role in ROLES}
-        began, before = time.monotonic(), {role: _used(pid) for role, pid in pids.items()}
+        began, before = time.monotonic(), {role: used(pid) for role, pid in pids.items()}
         time.sleep(seconds)
         took = time.monotonic() - began
-        after = {role: _used(pid) for role, pid in pids.items()}
+        after = {role: used(pid) for role, pid in pids.items()}
         return {
             role: ((after[role][0] - before[role][0]) / took, (after[role][1] - before[role][1]) / took)
             for role in ROLES
@@ -48,7 +48,8 @@ def _pid(running: Service, role: str) -> int:
     return int(until(f"a {role}", lambda: running.pid(role)))
 
 
-def _used(pid: int) -> tuple[float, int]:
+def used(pid: int) -> tuple[float, int]:
+    """Processor seconds of a process so far, and how often its threads were given a core."""
     figures = process_figures(pid)
     assert figures is not None
     return figures.cpu_seconds, _switches(pid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -259,14 +260,20 @@ class FolderSnapshots:
                 log.warning("snapshot cannot be listed", version=version, problem=str(error))
         return found
 
+    def newest_listed(self) -> int:
+        """The newest version that lies there, readable or not; -1 if there is none. Reads no more than the folder."""
+        return max(self._versions(), default=-1)
+
     def _versions(self) -> list[int]:
-        if not self._folder.is_dir():
+        try:
+            with os.scandir(self._folder) as found:
+                return sorted(
+                    int(entry.name)
+                    for entry in found
+                    if _VERSION.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                )
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(
-            int(entry.name)
-            for entry in self._folder.iterdir()
-            if _VERSION.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
-        )
 
     def _manifest(self, version: int) -> Manifest:
         path = self._folder / str(version) / "manifest.json"

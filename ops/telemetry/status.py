@@ -57,6 +57,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._ticks = ticks
         self._consumed = 0
         self._report: LearnerReport | None = None  # replaced as a whole, so that a file is consistent
+        self._shown: tuple[LearnerReport, dict[str, Any]] | None = None
         self._dead_letters: Counter[str] = Counter()
         self._newest_letters: dict[str, float] = {}
         self._rollbacks: Counter[str] = Counter()
@@ -104,8 +105,17 @@ class ModelStatus(NoObserver, NoJoinObserver):
         delays = sorted(self._delays)
         if delays:
             shown["label_delay_seconds"] = delays[len(delays) // 2]
-        found: dict[str, Any] = finite(shown | (_NOTHING if self._report is None else reported(self._report)))
+        found: dict[str, Any] = finite(shown) | self._reported()
         return found
+
+    def _reported(self) -> dict[str, Any]:
+        """What the last report tells, made once: of many models most are idle."""
+        report, shown = self._report, self._shown
+        if report is None:
+            return _NOTHING
+        if shown is None or shown[0] is not report:
+            shown = self._shown = report, finite(reported(report))
+        return shown[1]
 
     def _rate(self) -> float:
         """Events per second, over the last ten seconds."""

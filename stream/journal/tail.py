@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,15 @@ def tail(folder: Path, version: int) -> bytes | None:
     except FileNotFoundError:  # a newer snapshot has made it unnecessary
         return None
     return b"%d\n" % needed[0] + b"".join(parts)
+
+
+def tail_mark(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Tells the files of a journal from those that were there before: an entry makes the last one longer."""
+    try:
+        with os.scandir(folder) as found:
+            return tuple(sorted((one.name, (s := one.stat()).st_size, s.st_mtime_ns) for one in found))
+    except FileNotFoundError:  # one of them, if not the folder, was removed meanwhile
+        return ()
 
 
 def restore_tail(folder: Path, found: Tail) -> None:

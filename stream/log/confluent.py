@@ -26,6 +26,7 @@ from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
+from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
 from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
@@ -54,6 +55,10 @@ class ConfluentLog:
             lambda topic: self._cluster().largest_batch(topic), self._clients.most_request_bytes
         )
         self._compaction = CompactionWatch(lambda topic: self._cluster().topic_setting(topic, POLICY))
+        self._shared = Shared(
+            lambda partitions, seconds: self._cluster().ends(partitions, seconds),
+            lambda names: self._cluster().topics(names),
+        )
         self._lock = threading.Lock()
         self._known_cluster: Cluster | None = None
         self._producer: ReportingProducer | None = None
@@ -93,7 +98,7 @@ class ConfluentLog:
         if group:  # of a model, not of who looks on
             self._compaction.look(topics)
         reader = KafkaReader(
-            lambda: self._consumer(group or None),
+            lambda: self._consumer(group or None) if partition is None else self._one_of_many(),
             topics,
             after,
             start,
@@ -146,8 +151,14 @@ class ConfluentLog:
             if producer is not None:
                 producer.close(ANSWER_SECONDS)
 
-    def _consumer(self, group: str | None) -> ConfluentConsumer:
-        return ConfluentConsumer(self._clients, self._cluster(), group, self._second_look, self._reading.unpacked_bytes)
+    def _consumer(self, group: str | None, *, one_of_many: bool = False) -> ConfluentConsumer:
+        most = self._reading.unpacked_bytes
+        return ConfluentConsumer(
+            self._clients, self._cluster(), group, self._second_look, most, one_of_many=one_of_many
+        )
+
+    def _one_of_many(self) -> OneOfMany:
+        return OneOfMany(self._consumer(None, one_of_many=True), self._shared)
 
     def _cluster(self) -> Cluster:
         with self._lock:

@@ -19,17 +19,18 @@ from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
-from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
+from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, client_error, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
-from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
+from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
+from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Problem, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
 
@@ -60,6 +61,7 @@ class KafkaLog:
         self._unreadable_seconds = reading.unreadable_seconds
         self._limits = RecordLimits(lambda topic: largest_batch(self._clients, topic), self._clients.most_request_bytes)
         self._compaction = CompactionWatch(lambda topic: topic_setting(self._clients, topic, POLICY))
+        self._shared = Shared(self._ends)
         self._lock = threading.Lock()
         # questions take long in an outage, and no append waits for them
         self._looking, self._asking = threading.Lock(), threading.Lock()
@@ -101,7 +103,7 @@ class KafkaLog:
         if group:  # of a model, not of who looks on
             self._compaction.look(topics)
         reader = KafkaReader(
-            lambda: self.consumer(group or None),
+            lambda: self.consumer(group or None) if partition is None else self._one_of_many(),
             topics,
             after,
             start,
@@ -114,6 +116,22 @@ class KafkaLog:
     def consumer(self, group: str | None = None) -> PythonConsumer:
         """A consumer as readers use it. Raises ClientError while there is no broker."""
         return PythonConsumer(self._clients, group)
+
+    def _one_of_many(self) -> OneOfMany:
+        return OneOfMany(PythonConsumer(self._clients, one_of_many=True), self._shared)
+
+    def _ends(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
+        parts = [TopicPartition(*partition) for partition in partitions]
+        try:
+            with self._looking:
+                if self._closed:
+                    raise ClientError(Problem("the log is closed"))
+                if self._looker is None:
+                    self._looker = self._clients.consumer()
+                ends = self._looker.end_offsets(parts, timeout_ms=seconds * 1000)
+        except KafkaError as error:
+            raise client_error(error, self._clients.where) from error
+        return {Partition(*part): ends[part] for part in parts}
 
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return RejoiningMember(partial(PythonMember, self._clients, topic, group, instance), listener)

@@ -54,6 +54,27 @@ def test_a_folder_above_that_fails_to_be_flushed_is_told(tmp_path: Path, monkeyp
         make_folder(tmp_path / "a")
 
 
+def test_folders_above_are_flushed_once_and_again_where_one_was_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, flushed = files.sync_folder, list[Path]()
+    monkeypatch.setattr(files, "sync_folder", lambda folder: (flushed.append(folder), real(folder)))
+    folder = tmp_path / "a" / "b"
+    make_folder(folder)
+    assert flushed[:3] == [tmp_path / "a", tmp_path, tmp_path.parent]
+    flushed.clear()
+
+    make_folder(folder)
+    make_folder(tmp_path / "a" / "c")
+    assert flushed == [tmp_path / "a"]  # the entry of `c`
+    flushed.clear()
+
+    (tmp_path / "a" / "b").rmdir()
+    (tmp_path / "a").rename(tmp_path / "aside")
+    make_folder(folder)
+    assert flushed == [tmp_path / "a", tmp_path]
+
+
 @pytest.mark.parametrize("number", [None, errno.EOPNOTSUPP, errno.EINVAL])
 def test_room_is_reserved_also_where_the_system_or_the_disk_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None

@@ -21,7 +21,7 @@ from thalweg.memory.objects.together import together
 from thalweg.memory.snapshots.remote import DamagedHead, Head, OtherCluster, RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.stream.health.registry import Health
-from thalweg.stream.journal.tail import Tail, restore_tail, tail
+from thalweg.stream.journal.tail import Tail, restore_tail, tail, tail_mark
 from thalweg.stream.log.log import LogError
 from thalweg.stream.standby.averaged import Averaged, upload_averaged
 from thalweg.stream.standby.copy import JOURNAL, ShardCopy
@@ -76,6 +76,7 @@ class Mirror:
         self._uploaded = self._earlier = -1
         self._owned = 0.0
         self._journal = b""
+        self._mark: tuple[object, ...] = ()
         self._journal_after = 0.0
         self._stopping = threading.Event()
 
@@ -267,7 +268,9 @@ class Mirror:
         """
         if not self._remote.generation:
             self._claim_late()
-        newest = max((manifest.version for manifest in self._snapshots.manifests()), default=-1)
+        newest = self._snapshots.newest_listed()
+        if newest not in (-1, self._uploaded):
+            newest = max((manifest.version for manifest in self._snapshots.manifests()), default=-1)
         if newest == self._uploaded or newest < 0:
             if newest < 0 or time.monotonic() - self._owned < OWN_SECONDS:
                 return False
@@ -295,11 +298,15 @@ class Mirror:
         if self._uploaded < 0 or time.monotonic() < self._journal_after:
             return
         recent = time.monotonic() - self._owned < _OVERLAP_SECONDS
+        mark = (self._uploaded, recent, tail_mark(self._folder / JOURNAL))
+        if mark == self._mark:  # nothing was learned since: most of many shards are idle
+            return
         content = self._tail(self._uploaded, self._earlier if recent else -1)
         if content is not None and content != self._journal:
             self._save_journal(self._uploaded, content)
             self._journal = content
             self._journal_after = time.monotonic() + len(content) / _JOURNAL_BYTES_PER_SECOND
+        self._mark = mark
 
     def _save_journal(self, version: int, content: bytes) -> None:
         upload_averaged(self._remote, self._folder / JOURNAL, content)

@@ -25,7 +25,14 @@ from thalweg.proto.records import Partition
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import DEBUG, ClientLog
 from thalweg.stream.log.confluent_client.properties import Properties
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS, ClientError, Topic
+from thalweg.stream.log.kafka_shared.consumer import (
+    ANSWER_SECONDS,
+    APPEND_SECONDS,
+    FETCH_WAIT_OF_MANY_MS,
+    METADATA_OF_MANY_MS,
+    ClientError,
+    Topic,
+)
 from thalweg.stream.log.kafka_shared.members import (
     ATTENTIVE_MS,
     LOOK_SECONDS,
@@ -59,6 +66,10 @@ _CONSUMER = {
     "queued.max.messages.kbytes": str(32 << 10),  # fetched ahead, of each partition
     "metadata.max.age.ms": "10000",
     "debug": DEBUG,
+}
+_ONE_OF_MANY = {
+    "fetch.wait.max.ms": str(FETCH_WAIT_OF_MANY_MS),
+    "metadata.max.age.ms": str(METADATA_OF_MANY_MS),
 }
 _PRODUCER = {
     "enable.idempotence": "true",
@@ -102,9 +113,13 @@ class Clients:
         """The longest time that a delivery may take."""
         return float(self._producer_settings()["delivery.timeout.ms"]) / 1000
 
-    def consumer(self, group: str, log: ClientLog, causes: Causes) -> Consumer:
-        """A consumer. Raises PermanentLogError for a property that it refuses; connects in the background."""
-        return self._open(Consumer, {**_CONSUMER, "group.id": group}, log, causes)
+    def consumer(self, group: str, log: ClientLog, causes: Causes, *, one_of_many: bool = False) -> Consumer:
+        """A consumer. Raises PermanentLogError for a property that it refuses; connects in the background.
+
+        `one_of_many`: It reads one partition, as many others of this process do.
+        """
+        ours = {**_CONSUMER, **(_ONE_OF_MANY if one_of_many else {}), "group.id": group}
+        return self._open(Consumer, ours, log, causes)
 
     def member(
         self, group: str, instance: str, log: ClientLog, causes: Causes, stats: Callable[[str], None]

@@ -44,14 +44,21 @@ class ConfluentConsumer:
         group: The consumer group to which positions are committed.
         look: Looks at what this client does not hand over.
         most_bytes: A larger record cannot be read.
+        one_of_many: It reads one partition, as many others of this process do.
     """
 
     def __init__(
-        self, clients: Clients, cluster: Cluster, group: str | None, look: SecondLook, most_bytes: int
+        self,
+        clients: Clients,
+        cluster: Cluster,
+        group: str | None,
+        look: SecondLook,
+        most_bytes: int,
+        one_of_many: bool = False,
     ) -> None:
         self._causes = Causes(clients.servers)
         self._log = ClientLog("consumer", self._causes.failed)
-        self._consumer = clients.consumer(group or _NO_GROUP, self._log, self._causes)
+        self._consumer = clients.consumer(group or _NO_GROUP, self._log, self._causes, one_of_many=one_of_many)
         self._cluster, self._look, self._most_bytes = cluster, look, most_bytes
         self._next: dict[Partition, int] = {}
         self._paused: set[Partition] = set()

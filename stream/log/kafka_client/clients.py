@@ -12,7 +12,12 @@ from kafka.serializer import Serializer
 
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS
+from thalweg.stream.log.kafka_shared.consumer import (
+    ANSWER_SECONDS,
+    APPEND_SECONDS,
+    FETCH_WAIT_OF_MANY_MS,
+    METADATA_OF_MANY_MS,
+)
 from thalweg.stream.log.kafka_shared.members import HEARTBEAT_MS, LOOK_SECONDS, SESSION_SECONDS, STANDBY_CLIENT
 from thalweg.stream.log.log import PermanentLogError
 
@@ -30,6 +35,7 @@ _CONSUMER = {
     "metadata_max_age_ms": 10_000,
     "metrics_enabled": False,
 }
+_ONE_OF_MANY = {"fetch_max_wait_ms": FETCH_WAIT_OF_MANY_MS, "metadata_max_age_ms": METADATA_OF_MANY_MS}
 _PRODUCER = {
     "acks": -1,
     "enable_idempotence": True,
@@ -150,9 +156,13 @@ class Clients:
         """The largest record that the producer sends."""
         return int(self._properties.get("max_request_size", _PRODUCER["max_request_size"]))
 
-    def consumer(self, group: str | None = None) -> Any:
-        """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses."""
-        return self._open(CheckedConsumer, _CONSUMER, group_id=group, most_bytes=self._most_bytes)
+    def consumer(self, group: str | None = None, *, one_of_many: bool = False) -> Any:
+        """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses.
+
+        `one_of_many`: It reads one partition, as many others of this process do.
+        """
+        ours = {**_CONSUMER, **(_ONE_OF_MANY if one_of_many else {})}
+        return self._open(CheckedConsumer, ours, group_id=group, most_bytes=self._most_bytes)
 
     def member(self, group: str, instance: str, **more: Any) -> Any:
         """A consumer that joins a group, under a name of its own if it has one. Raises likewise."""

@@ -44,12 +44,13 @@ class PythonConsumer:
     Args:
         clients: Opens the consumer.
         group: The consumer group to which positions are committed.
+        one_of_many: It reads one partition, as many others of this process do.
     """
 
     @_told
-    def __init__(self, clients: Clients, group: str | None = None) -> None:
+    def __init__(self, clients: Clients, group: str | None = None, *, one_of_many: bool = False) -> None:
         self._where = clients.where
-        self._consumer = clients.consumer(group)
+        self._consumer = clients.consumer(group, one_of_many=one_of_many)
 
     @_told
     def topics(self, names: Sequence[str], fresh: bool = False) -> Mapping[str, Topic]:

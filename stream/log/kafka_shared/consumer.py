@@ -13,6 +13,14 @@ ANSWER_SECONDS = 5.0
 """The longest wait for a response that Kafka usually gives at once."""
 APPEND_SECONDS = 30.0
 """The longest time that a delivery may take."""
+FETCH_WAIT_OF_MANY_MS = 1000
+"""So long a broker holds a fetch back in which there is nothing new, of readers of one partition each, of which a
+process may have hundreds. A record ends the wait at once.
+"""
+METADATA_OF_MANY_MS = 60_000
+"""So often these look by themselves at their topic, which has as many partitions as there are of them. Whether it is
+still the same one they ask together, see `together.py`; where a leader has moved an error tells.
+"""
 
 
 class ClientError(Exception):

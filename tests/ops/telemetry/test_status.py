@@ -63,6 +63,16 @@ def test_it_says_when_a_label_was_last_joined_and_before_the_first_when_it_began
     assert status.table()["joined_at"] == 9.0
 
 
+def test_the_table_is_that_of_the_last_report_and_its_time_goes_on() -> None:
+    moments, monitor = iter([1.0, 2.0, 3.0, 4.0]), watched()  # the first: when it began
+    status = ModelStatus(clock=lambda: next(moments))
+    status.reported(report_of(monitor, version=5))
+    first, same = status.table(), status.table()
+    status.reported(report_of(monitor, version=6))
+
+    assert [(table["time"], table["version"]) for table in (first, same, status.table())] == [(2, 5), (3, 5), (4, 6)]
+
+
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
     now = [0.0]
     status = ModelStatus(ticks=lambda: now[0])

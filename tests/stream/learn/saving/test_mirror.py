@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.reliability.test_fuzzed_input import MANIFEST
 from tests.services.processes import until
 from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.remote import RemoteSnapshots
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.state import State
 from thalweg.stream.health.registry import Health
+from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.saving import mirror
 from thalweg.stream.learn.saving.mirror import Mirror
 from thalweg.stream.log.log import LogError
+from thalweg.stream.standby.copy import JOURNAL
+
+
+class _Counted(FolderSnapshots):
+    """Counts how often manifests are read."""
+
+    read = 0
+
+    def manifests(self) -> Sequence[Manifest]:
+        self.read += 1
+        return super().manifests()
 
 
 class _Away:
@@ -67,3 +86,35 @@ def test_what_is_learned_meanwhile_is_claimed_within_seconds(tmp_path: Path, mon
         thread.join()
 
     assert time.monotonic() - began < 20  # the thirty waits would take ten minutes, were each twice the last
+
+
+def test_a_shard_that_learns_nothing_reads_nothing_and_one_that_does_is_uploaded(tmp_path: Path) -> None:
+    folder, remote = tmp_path / "a", RemoteSnapshots(Objects(f"file:{tmp_path / 'objects'}"), "a")
+    snapshots = _Counted(folder)
+    made = Mirror(remote, snapshots, (), Health("object_store", "a"), lambda _: None, None, lambda: "one")
+    made.begin(lambda _: False)
+    snapshots.prepare()
+    snapshots.save(replace(MANIFEST, model="a", version=1), {"learner": State({"x": np.ones(2)})})
+    journal = FileJournal(folder / JOURNAL)
+    made.upload()
+    made._upload_journal()
+    read, head = snapshots.read, remote.newest()
+    assert head is not None
+
+    for _ in range(3):
+        assert not made.upload()
+        made._upload_journal()
+    assert snapshots.read == read
+
+    journal.append(BlockEntry(2, (), 1))
+    journal.sync()
+    made._upload_journal()
+    uploaded = remote.journal(head)
+    assert uploaded is not None
+    assert b'"version":2' in uploaded.replace(b" ", b"")
+    snapshots.save(replace(MANIFEST, model="a", version=2), {"learner": State({"x": np.ones(2)})})
+    assert made.upload()
+    newest = remote.newest()
+    assert newest is not None
+    assert newest.version == 2
+    journal.close()

@@ -273,12 +273,19 @@ def test_the_cluster_is_known_by_its_id_which_another_cluster_does_not_share(
         one.close()
 
 
-@pytest.mark.parametrize("records", [3, 30])
+@pytest.mark.parametrize(("records", "partition"), [(3, None), (30, None), (3, 0), (30, 0)])
 def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning(
-    log: Log, admin: KafkaAdminClient, topic: str, records: int
+    log: Log,
+    admin: KafkaAdminClient,
+    topic: str,
+    records: int,
+    partition: int | None,
+    open_kafka: Opener,
+    kafka_servers: str,
 ) -> None:
     log.append(topic, [Message(f"old {number}".encode()) for number in range(10)])
-    reader = log.reader([topic], {})
+    usual = open_kafka(kafka_servers)
+    reader = (log if partition is None else usual).reader([topic], {}, partition=partition)
     assert offsets(drain(reader, 10)) == list(range(10))
 
     recreate(admin, log, topic, records)
@@ -293,6 +300,7 @@ def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning
     assert values(runs) == [f"new {number}".encode() for number in range(records)]
     assert offsets(runs) == list(range(records))
     reader.close()
+    usual.close()
 
 
 # -- records that can never be appended --------------------------------------------------------------------------------
