@@ -16,10 +16,11 @@ import structlog
 from thalweg.proto.records import Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.members import Fenced
+from thalweg.stream.log.log import LogError
 
 AGAIN_SECONDS = 60.0
-"""A member that is put out twice within this time shares its name with another process: who joined last has joined
-again after the first time."""
+"""A member that is put out twice within this time, with nothing wrong in between, shares its name with another process:
+who joined last has joined again after the first time."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,9 @@ class RejoiningMember:
             self._member.close()
             self._listener.all_lost()
             self._member = self._join(self._listener)
+        except LogError:
+            self._fenced_at = None  # after an outage it may put itself out again
+            raise
 
     def commit(self, position: Position, note: str = "") -> None:
         self._member.commit(position, note)
