@@ -172,6 +172,7 @@ def check(
         raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.config.hosts.surroundings import lost_at_reboot, overlooked_variables
         from thalweg.ops.config.hosts.warnings import host_warnings, without_effect
         from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.champions.lost import lost_promotions
@@ -187,9 +188,16 @@ def check(
             print(line)
         sys.stdout.flush()
         saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded), *states_left_behind(loaded))
-        logs = (*left_at_default(loaded), *other_logs(loaded))
+        logs = (*left_at_default(loaded), *other_logs(loaded), *lost_at_reboot(loaded))
         hosts = (*host_warnings(loaded), *without_effect(loaded))
-        for line in (*exposures(loaded), *hosts, *logs, *saved, *not_compared(loaded)):
+        for line in (
+            *overlooked_variables(os.environ),
+            *exposures(loaded),
+            *hosts,
+            *logs,
+            *saved,
+            *not_compared(loaded),
+        ):
             # on standard error: whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 

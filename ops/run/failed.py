@@ -40,6 +40,11 @@ def end_with(error: Exception) -> NoReturn:
         logs.failure(str(error))
         sys.exit(2)
     failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
+    if isinstance(error, PermissionError):
+        from thalweg.ops.run.ownership import not_ours
+
+        logs.failure(f"error: {not_ours(error)}")
+        sys.exit(1)
     if isinstance(error, (*failures, OSError)):
         logs.failure(f"error: {error}")
         sys.exit(1)

@@ -18,6 +18,7 @@ from thalweg.memory.kept_folders import kept
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
+from thalweg.ops.config.hosts.surroundings import lost_at_reboot, overlooked_variables
 from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.champions.lost import lost_promotions
@@ -57,7 +58,8 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
     mine = [model for model, places in homes(config).items() if number in places]
     if not mine:
         raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
-    told = (*host_warnings(config), *left_at_default(config), *states_left_behind(config))
+    places = (*overlooked_variables(os.environ), *left_at_default(config), *lost_at_reboot(config))
+    told = (*host_warnings(config), *places, *states_left_behind(config))
     for line in told if number == 1 else ():
         log.warning(line)
     with ExitStack() as stack:

@@ -26,6 +26,7 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.ownership import not_ours
 from thalweg.stream.journal.promotions import Promotions, before
 from thalweg.stream.learn.settings import identity_differences
 from thalweg.stream.shards.names import shard_name, shard_of
@@ -91,6 +92,11 @@ def with_successors(config: Config, *, record: bool, blocked: dict[str, Configur
             if blocked is None:
                 raise
             blocked[model.name] = error
+            running = [model]
+        except PermissionError as error:  # of one model's files: the others need not wait for it
+            if blocked is None:
+                raise
+            blocked[model.name] = ConfigurationError([not_ours(error)])
             running = [model]
         models += running
         if len(running) > 1 or running[0].name != model.name:
