@@ -41,7 +41,7 @@ def end_with(error: Exception) -> NoReturn:
         sys.exit(2)
     failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
     if isinstance(error, PermissionError):
-        from thalweg.ops.run.ownership import not_ours
+        from thalweg.ops.run.resources.ownership import not_ours
 
         logs.failure(f"error: {not_ours(error)}")
         sys.exit(1)

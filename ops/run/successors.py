@@ -26,7 +26,7 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.ownership import not_ours
+from thalweg.ops.run.resources.ownership import not_ours
 from thalweg.stream.journal.promotions import Promotions, before
 from thalweg.stream.learn.settings import identity_differences
 from thalweg.stream.shards.names import shard_name, shard_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.ops.run.ownership import not_ours
+from thalweg.ops.run.resources.ownership import not_ours
 
 AS_ONE_WHO_MAY_NOT = """
 import os, sys
