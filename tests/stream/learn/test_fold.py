@@ -69,6 +69,7 @@ def test_an_outcome_says_what_came_of_a_block_and_nobody_changes_it() -> None:
         events=3,
         labelled=2,
         duplicates=3,
+        repeated="id 'a' (t, partition 0, offset 4)",
         rejected={"malformed": 1},
         oldest_time=0.0,
         newest_time=9.0,
