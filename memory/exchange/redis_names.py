@@ -29,6 +29,7 @@ LEAST_SECONDS = 86_400
 _RENEW_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
 _LONGEST = 300
+_NEW = b"-"
 
 _CLAIM = """
 local there = redis.call('GET', KEYS[1])
@@ -38,7 +39,7 @@ if there and same and type(known) == 'table' and type(known.log) == 'string' and
   if not ours and (ARGV[5] == '' or known.log ~= ARGV[5]) then return there end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[6])
-return ''
+return there and '' or '-'
 """
 
 
@@ -75,6 +76,7 @@ class RedisNames:
         self.channel = f"{prefix}:versions"
         self._next: dict[str, float] = {}
         self._refused: dict[str, str] = {}
+        self._ours: set[str] = set()
         self._warned = False
 
     def commands(self, model: str) -> str:
@@ -131,7 +133,9 @@ class RedisNames:
         raise OtherService(self._refused[name])
 
     def _claim(self, client: RedisClient, name: str, id: str, topic: str, service: ServiceLog) -> bytes:
-        """Record the model as this service's; if it is another's, the record of that, else nothing."""
+        """Record the model as this service's; if it is another's, the record of that, else nothing. A record that is
+        gone, although it was renewed a minute ago, tells of a store that was emptied.
+        """
         from thalweg.memory.exchange.redis_client import NotPermitted  # takes a while to import
 
         key = self.service(name)
@@ -140,12 +144,22 @@ class RedisNames:
         try:
             with client.calling(key) as calls:
                 found: bytes = calls.eval(_CLAIM, 1, key, record, id, topic, service.place, service.moved_from, keep)
-                return found
         except NotPermitted as error:  # users of before that may write less
             if not self._warned:
                 log.warning("it cannot be told whether another service has these models", problem=str(error))
             self._warned = True
             return b""
+        if found == _NEW and name in self._ours:
+            log.error(
+                "the store was emptied, or restarted without what it held: requests that waited for labels are lost, "
+                "and their labels will be dead letters (unmatched_label); a Redis with appendonly yes keeps them",
+                model=name,
+                store=client.place,
+            )
+        if found in (b"", _NEW):
+            self._ours.add(name)
+            return b""
+        return found
 
     def _told(self, place: str, model: str, topic: str, id: str, found: bytes) -> str:
         try:

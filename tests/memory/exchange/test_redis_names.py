@@ -174,3 +174,23 @@ def test_a_record_that_is_none_is_replaced(url: str, content: str) -> None:
 
     with pytest.raises(OtherService):
         remembers(url, names("log-2"))
+
+
+def test_a_redis_that_is_emptied_under_a_service_is_told_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RENEW_SECONDS", 0.0)
+    ours = names("log-1")
+    with capture_logs() as before:
+        remembers(url, ours)
+        remembers(url, ours, "b")
+    redis.Redis.from_url(url).flushdb()
+
+    with capture_logs() as after:
+        remembers(url, ours, "c")
+        remembers(url, ours, "d")
+
+    assert before == []
+    (told,) = after
+    assert told["event"].startswith(
+        "the store was emptied, or restarted without what it held: requests that waited for"
+    )
+    assert (told["model"], told["log_level"]) == ("m", "error")
