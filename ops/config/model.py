@@ -215,7 +215,10 @@ class ModelConfig(LearnSettings):
 
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
-        sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
+        joined = self.joined_topic
+        if joined and self.topic == joined:
+            return f"expected `topic` to be another one than {joined!r}, where events joined with their labels go"
+        sound = not joined or self.labels_topic not in (self.topic, joined)
         return None if sound else f"expected another topic than the events', got {self.labels_topic!r}"
 
     @rule("dedup_events", "labels_topic")

@@ -266,6 +266,11 @@ def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, fo
     ("old", "new", "text"),
     [
         ("digits.events", "bad topic!", "model.digits.topic: expected letters"),
+        (
+            'topic = "digits.events"',
+            'topic = "digits.joined"\nlabels_topic = "x"',
+            "model.digits.labels_topic: expected `topic` to be another one than 'digits.joined', where",
+        ),
         ('"digits"', '"live"', "model.live.name: expected letters"),
         ('"digits"', '"../up"', "model.../up.name: expected letters"),
         ('"ridge"', '"rigde"', "model.digits.learner: no learner is called 'rigde'; did you mean ridge?"),
