@@ -28,6 +28,8 @@ def exposures(config: Config) -> Iterator[str]:
         yield f"{where}: others can reach it, and there is no service.token_file: everyone may predict, teach and read"
     elif far and asks_for_tokens and not service.tls_certificate:
         yield f"{where}: others can reach it, and tokens are sent in clear: there is no service.tls_certificate"
+    if service.health and not _is_near(service.health) and (asks_for_tokens or service.tls_certificate):
+        yield "service.health: others can reach it, in plain text: it tells health and metrics to everyone"
     yield from _of_files(config)
     if service.tls_certificate:
         yield from _of_certificates(config)

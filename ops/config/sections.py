@@ -39,6 +39,10 @@ def _address(given: str) -> str:
     return given
 
 
+def _address_or_none(given: str) -> str:
+    return given and _address(given)
+
+
 def _log_url(given: str) -> str:
     if not re.match(r"sqlite:.|kafka://.|memory:$", given):
         raise ValueError(f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {masked(given)!r}")
@@ -88,6 +92,9 @@ class ServiceConfig(Settings):
     free port."""
     http: Address = "127.0.0.1:8080"
     """Address of the live page, metrics, health and REST."""
+    health: Annotated[str, AfterValidator(_address_or_none)] = ""
+    """A further address for health and metrics alone (`/healthz`, `/readyz`, `/metrics`), in plain text and without
+    tokens: for probes and scrapes where callers need certificates. Empty: none."""
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, like all paths."""
     state_url: Annotated[str, AfterValidator(_state_url)] = ""
@@ -194,9 +201,16 @@ class ServiceConfig(Settings):
         sound = self.http != self.grpc or self.grpc.endswith(":0")
         return None if sound else f"expected another address than service.grpc, got {self.http!r}"
 
-    @rule("servers", "grpc", "http")
+    @rule("health", "grpc", "http")
+    def _health_differs(self) -> str | None:
+        if not self.health or self.health.endswith(":0"):
+            return None
+        taken = [name for name in ("grpc", "http") if getattr(self, name) == self.health]
+        return f"expected another address than service.{taken[0]}, got {self.health!r}" if taken else None
+
+    @rule("servers", "grpc", "http", "health")
     def _servers_share_ports(self) -> str | None:
-        free = [name for name in ("grpc", "http") if getattr(self, name).endswith(":0")]
+        free = [name for name in ("grpc", "http", "health") if getattr(self, name).endswith(":0")]
         if self.servers == 1 or not free:
             return None
         places = " and ".join(f"service.{name}" for name in free)

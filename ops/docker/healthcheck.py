@@ -1,7 +1,8 @@
 """Whether the service in this container answers: for Docker, which knows neither its settings nor its certificates.
 
-It asks `/healthz` on the port of `THALWEG_SERVICE__HTTP`, 8080 by default, in plain text and by TLS. Where clients need
-a certificate, it has none: that the server refuses it for that is an answer.
+It asks `/healthz` on the port of `THALWEG_SERVICE__HEALTH` if there is one, else on that of `THALWEG_SERVICE__HTTP`,
+8080 by default, in plain text and by TLS. Where clients need a certificate, it has none: that the server refuses it for
+that is an answer.
 """
 
 from __future__ import annotations
@@ -37,4 +38,5 @@ def healthy(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not healthy(int(os.environ.get("THALWEG_SERVICE__HTTP", ":8080").rpartition(":")[2])))
+    address = os.environ.get("THALWEG_SERVICE__HEALTH") or os.environ.get("THALWEG_SERVICE__HTTP", ":8080")
+    sys.exit(not healthy(int(address.rpartition(":")[2])))

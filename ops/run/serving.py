@@ -204,7 +204,7 @@ def build_server(
         source,
         store,
         workers=workers,
-        addresses=Addresses(grpc=service.grpc, http=service.http),
+        addresses=Addresses(grpc=service.grpc, http=service.http, health=service.health),
         limits=limits,
         telemetry=telemetry,
         tokens=service.tokens(registry, audit),

@@ -24,6 +24,7 @@ from thalweg.ops.serve.grpc_api.health import Health, add_methods, add_reflectio
 from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.ops.serve.grpc_api.methods import handlers
 from thalweg.ops.serve.grpc_api.options import options_of
+from thalweg.ops.serve.http_api.plain import plain_server
 from thalweg.ops.serve.http_api.routes import Api
 from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.inference import InferenceCore
@@ -157,6 +158,9 @@ class Server:
         )
         self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused, certificates)
         self.http_port = self._http.port
+        hosts = () if access is None else access.hosts
+        self._plain = plain_server(api.health_routes(), addresses.health, limits, hosts, telemetry.refused)
+        self.health_port = None if self._plain is None else self._plain.port
         telemetry.gauges = {
             "http_connections": lambda: self._http.connections,
             "grpc_half_open_calls": lambda: len(self._gates.half_open),
@@ -172,8 +176,12 @@ class Server:
 
     @property
     def alive(self) -> bool:
-        """Whether both interfaces still listen; False before `start` and after an unexpected end."""
-        return self._http.alive and all(thread.is_alive() for thread in self._grpc_threads)
+        """Whether all interfaces still listen; False before `start` and after an unexpected end."""
+        return (
+            self._http.alive
+            and (self._plain is None or self._plain.alive)
+            and all(thread.is_alive() for thread in self._grpc_threads)
+        )
 
     @property
     def models(self) -> Models:
@@ -192,6 +200,8 @@ class Server:
         self._grpc.start()
         self._grpc_threads = [one for one in set(threading.enumerate()) - before if one.name.endswith(_SERVES_GRPC)]
         self._http.start()
+        if self._plain is not None:
+            self._plain.start()
         self._updating_health.start()
 
     def wait_ready(self, timeout_seconds: float) -> bool:
@@ -229,6 +239,8 @@ class Server:
         if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
             self._threads.shutdown(wait=False)
         self._http.close()
+        if self._plain is not None:  # to the end it tells that the server is draining
+            self._plain.close()
         if self._refused is not None:
             self._refused.record()
         self._models.close()

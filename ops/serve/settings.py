@@ -13,6 +13,8 @@ class Addresses:
 
     grpc: str
     http: str
+    health: str = ""
+    """Of health and metrics alone, in plain text; empty: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

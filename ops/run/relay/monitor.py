@@ -21,6 +21,7 @@ from thalweg.ops.serve.access.access import Access, AccessSettings
 from thalweg.ops.serve.access.audit_health import tell_health
 from thalweg.ops.serve.access.refusals import Refusals, RefusedCalls
 from thalweg.ops.serve.http_api.guarded import guarded
+from thalweg.ops.serve.http_api.plain import plain_server
 from thalweg.ops.serve.http_api.routes import HANDLERS
 from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.models import Models
@@ -41,7 +42,8 @@ class Monitor:
     """Answers `/healthz`, `/readyz` and `/metrics` for the learners of this host.
 
     Args:
-        config: The configuration; it listens on `service.http`, with the tokens and certificates of the service.
+        config: The configuration; it listens on `service.http`, with the tokens and certificates of the service, and on
+            `service.health` without.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -77,11 +79,12 @@ class Monitor:
         self._looking = [one.look for one in (tokens, certificates, self._refused, folder) if one is not None]
         self._http = HttpServer(application, service.http, limits, self._telemetry.refused, certificates)
         self.port = self._http.port
+        self._plain = plain_server(routes, service.health, limits, service.hosts, self._telemetry.refused)
 
     @property
     def alive(self) -> bool:
         """Whether it still listens."""
-        return self._http.alive
+        return self._http.alive and (self._plain is None or self._plain.alive)
 
     def start(self) -> None:
         """Start answering."""
@@ -89,6 +92,8 @@ class Monitor:
         if self._keys is not None:
             self._keys.start()
         self._http.start()
+        if self._plain is not None:
+            self._plain.start()
 
     def look(self) -> None:
         """Tell of a token file or a certificate that has changed and cannot be used, and of refused calls. Called
@@ -102,6 +107,8 @@ class Monitor:
         if self._keys is not None:
             self._keys.close()
         self._http.close()
+        if self._plain is not None:
+            self._plain.close()
         self._refused.record()
         self._telemetry.close()
 

@@ -80,11 +80,7 @@ class Api:
         """The ASGI application."""
         routes = [
             Route("/", self._index),
-            Route("/healthz", self._healthz),
-            Route("/readyz", self._readyz),
-            Route("/metrics", self._metrics),
-            Route("/v2/health/live", self._healthz),
-            Route("/v2/health/ready", self._readyz),
+            *self.health_routes(),
             *self._metadata.routes(),
             *self._predictions.routes(),
             *self._appending.routes(),
@@ -94,6 +90,16 @@ class Api:
         ]
         behind = guarded(routes, self._access, self._traces, _failed)
         return Starlette(routes=behind, exception_handlers=HANDLERS)
+
+    def health_routes(self) -> list[Route]:
+        """Those of health and metrics."""
+        return [
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/v2/health/live", self._healthz),
+            Route("/v2/health/ready", self._readyz),
+        ]
 
     async def _index(self, request: Request) -> Response:
         if page := self._page.page(request):

@@ -39,6 +39,7 @@ class HttpServer:
         limits: Bounds on connections and on the time for requests.
         refused: Called with the reason of each connection that is closed early.
         certificates: For TLS; None: plain text.
+        key: The key of the configuration that has the address.
 
     Raises:
         OSError: The address cannot be listened on; the message names it.
@@ -51,9 +52,11 @@ class HttpServer:
         limits: ServerLimits,
         refused: Callable[[str], None] = lambda reason: None,
         certificates: Certificates | None = None,
+        *,
+        key: str = "service.http",
     ) -> None:
         limit_lines("uvicorn.error", "asyncio")
-        self._socket = listen(address, key="service.http", shared=limits.servers > 1)
+        self._socket = listen(address, key=key, shared=limits.servers > 1)
         self._refused = refused
         most = connections_allowed(limits.connections)
         if most < limits.connections:

@@ -74,7 +74,7 @@ class RowRequests:
         """
         options = RowOptions.of(query)
         key = None if self._model.keys is not None or not has_key(self._model.schema.inputs) else options.key
-        pieces = list(cut(len(rows), _TIMES_JSON * size // max(1, len(rows))))
+        pieces = list(cut(len(rows), _TIMES_JSON * size // len(rows))) if len(rows) > 1 else ()
         if len(pieces) > 1:
             read = joined([self._read(rows, piece, key) for piece in pieces])
         else:

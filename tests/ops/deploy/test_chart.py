@@ -209,7 +209,8 @@ def test_probes_ask_what_is_open_to_everyone(way: str, kind: str, tmp_path: Path
 
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
         if way == "mutual TLS":
-            assert one[name]["tcpSocket"] == {"port": "http"}
+            assert one[name]["httpGet"]["port"] == "health"
+            assert "scheme" not in one[name]["httpGet"]
             continue
         asked = one[name]["httpGet"]
         assert row_of(f"GET {asked['path'].partition('?')[0]}").role is None

@@ -133,11 +133,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.existingConfigMap | default (include "thalweg.name" .) }}
 {{- end }}
 
-{{/* What asks for health: over TLS, and where clients need certificates only whether somebody listens. */}}
+{{/* What asks for health: over TLS; where clients need certificates, which probes have none of, on a port of its own. */}}
 {{- define "thalweg.probe" -}}
 {{- $values := index . 0 -}}
 {{- if and $values.tls.existingSecret $values.tls.clientCa -}}
-tcpSocket: { port: http }
+httpGet: { path: {{ index . 1 | quote }}, port: health }
 {{- else -}}
 httpGet: { path: {{ index . 1 | quote }}, port: http{{ if $values.tls.existingSecret }}, scheme: HTTPS{{ end }} }
 {{- end }}

@@ -59,6 +59,7 @@ spec:
         - { name: THALWEG_SERVICE__TLS_KEY, value: /etc/thalweg/tls/tls.key }
         {{- with $.Values.tls.clientCa }}
         - { name: THALWEG_SERVICE__TLS_CLIENT_CA, value: /etc/thalweg/tls/{{ . }} }
+        - { name: THALWEG_SERVICE__HEALTH, value: "{{ $.Values.service.bindAddress }}:8082" }
         {{- end }}
         {{- end }}
         {{- if $.Values.secretFiles.existingSecret }}
@@ -75,6 +76,9 @@ spec:
         - { name: http, containerPort: 8080 }
         {{- if not (has $kind (list "learner" "standby")) }}
         - { name: grpc, containerPort: 8081 }
+        {{- end }}
+        {{- if and $.Values.tls.existingSecret $.Values.tls.clientCa }}
+        - { name: health, containerPort: 8082 }
         {{- end }}
       startupProbe: # a state is restored, and the end of the log learned again
         {{- include "thalweg.probe" (list $.Values "/healthz") | nindent 8 }}
