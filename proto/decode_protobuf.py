@@ -214,6 +214,11 @@ class ProtobufDecoder:
         """
         message = _parsed(thalweg_pb2.EventBatch, value)
         count = message.events
+        if count > len(value):  # events of no content would take memory for nothing; not even a truth value is so small
+            raise Refused(
+                "malformed",
+                f"events: expected at most one for each of the record's {counted(len(value), 'byte')}, got {count}",
+            )
         inputs = self._inputs(_arrays(message), count)
         for name, array in inputs.items():
             if len(array) != count:

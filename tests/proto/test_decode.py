@@ -17,6 +17,7 @@ from thalweg.proto.decode import CONTENT_TYPE_EVENT, CONTENT_TYPE_EVENT_BATCH, D
 from thalweg.proto.encode import to_event_batch, to_events, to_json
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels, join
 from thalweg.proto.records import Headers, Partition, Records
+from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 from thalweg.proto.tensors import to_typed
 
@@ -367,6 +368,7 @@ def event_batch(**changes: Any) -> bytes:
     [
         (b"\xff\xff\xff", "malformed", "EventBatch"),
         (event_batch(events=4), "wrong_shape", "expected 4 rows"),
+        (event_batch(events=1 << 31), "malformed", "expected at most one for each of the record's"),
         (event_batch(raw_input_contents=[b"123", b""]), "wrong_shape", "expected 24 bytes"),
         (event_batch(raw_input_contents=[]), "wrong_shape", "values in fp32_contents"),
         (event_batch(inputs=[], raw_input_contents=[]), "missing_input", "'x'"),
@@ -386,6 +388,21 @@ def test_a_broken_event_batch_is_named_with_its_reason(value: bytes, reason: str
     assert [(r.row, r.reason) for r in decoded.rejected] == [(0, reason)]
     assert text in decoded.rejected[0].detail
     assert len(decoded.batch) == 0
+
+
+def test_events_of_nothing_take_no_memory_for_a_record_of_a_few_bytes() -> None:
+    """All of a table's columns may be missing: five bytes would be four thousand million events."""
+    schema = Schema(
+        {"amount": TensorSpec("amount", "float64", ())},
+        "class",
+        columns={"amount": Column(name="amount", kind="numeric")},
+    )
+    value = thalweg_pb2.EventBatch(events=(1 << 32) - 1).SerializeToString()
+
+    (rejected,) = Decoder(schema).decode(records([value], EVENT_BATCH)).rejected
+
+    assert rejected.reason == "malformed"
+    assert "expected at most one for each of the record's 6 bytes, got 4294967295" in rejected.detail
 
 
 def test_of_an_event_batch_only_the_events_that_are_not_finite_are_left_out() -> None:

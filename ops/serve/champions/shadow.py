@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.bounds.pieces import input_bytes, rows_of
 from thalweg.ops.serve.by_key.keys import ROUTE
 from thalweg.ops.serve.models import ServedModel
 from thalweg.proto.schema import Array, Inputs
@@ -29,9 +30,11 @@ from thalweg.stream.health.supervised import SupervisedThread
 Told: TypeAlias = Callable[[str, str, str, float], None]
 """Of a copy: the alias, the model, the outcome, and the seconds it took."""
 OUTCOMES = ("agreed", "differed", "answered", "failed", "unready", "shed")
-"""Same label; another label; an answer that is no label; an error; no version yet; dropped because others waited."""
+"""Same label; another label; an answer that is no label; an error; no version yet; dropped: others waited, or a row is too large.
+"""
 
 _MOST_WAITING = 64
+_MOST_BYTES = 1 << 20  # of a copy; of a larger request its first rows are one
 _SHARE_OF_TIME = 0.1
 _NICE = 10
 _LOOK_SECONDS = 1.0
@@ -81,12 +84,18 @@ class Shadow:
             self._owed[model.name] = owed
             return
         self._owed[model.name] = owed - 1.0
-        if len(self._waiting) >= self._most_waiting:
+        beginning = None if len(self._waiting) >= self._most_waiting else _beginning(inputs, outputs)
+        if beginning is None:
             for other in model.others:
                 self.told(model.name, other.name, "shed", 0.0)
             return
-        self._waiting.append(_Copy(model, predictor, inputs, outputs))
+        self._waiting.append(_Copy(model, predictor, *beginning))
         self._go.set()
+
+    @property
+    def waiting(self) -> list[_Copy]:
+        """The copies that wait, the oldest first."""
+        return list(self._waiting)
 
     def start(self) -> None:
         """Start computing copies."""
@@ -130,6 +139,24 @@ class Shadow:
         with suppress(Exception):  # whatever a challenger does, the champion has answered
             outcome = _outcome(copy, other)
         self.told(copy.model.name, other.name, outcome, time.perf_counter() - began)
+
+
+def _beginning(inputs: Inputs, outputs: Mapping[str, Array]) -> tuple[Inputs, Mapping[str, Array]] | None:
+    """The first rows of a request and its answer, as many as may wait; None where one row alone is too large."""
+    rows = rows_of(inputs)
+    if rows == 0:
+        return inputs, outputs
+    size = input_bytes(inputs, rows) + input_bytes(outputs, rows)
+    if size * rows <= _MOST_BYTES:
+        return inputs, outputs
+    if not (most := _MOST_BYTES // size):
+        return None
+    return _first(inputs, most), _first(outputs, most)
+
+
+def _first(arrays: Mapping[str, Array], rows: int) -> Mapping[str, Array]:
+    """Copies, which keep nothing of the others."""
+    return {name: np.array(array[:rows]) for name, array in arrays.items()}
 
 
 def _outcome(copy: _Copy, other: ServedModel) -> str:

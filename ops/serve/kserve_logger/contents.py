@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from thalweg.ops.serve.bounds.byte_budget import HELD
 from thalweg.ops.serve.errors import TooLarge
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs
-from thalweg.proto.json_text import as_json, json_of
+from thalweg.proto.json_text import as_json, expanded_bytes, json_of
 from thalweg.proto.schema import InputError
 
 _GZIP = b"\x1f\x8b"
@@ -22,11 +23,18 @@ _SIZE = b'"binary_data_size"'
 
 
 def contents_of(data: bytes, expected: str) -> tuple[Mapping[str, Any], RawInputs]:
-    """The object of a body, and the raw values behind it; `expected`: for the error. Raises InputError, TooLarge."""
+    """The object of a body, and the raw values behind it; `expected`: for the error.
+
+    Raises:
+        InputError: It has none.
+        TooLarge, QueueFull: It expands to too much.
+    """
     if not data.strip():
         raise InputError(f"the request is empty: expected {expected}")
     if data[:2] == _GZIP:
         data = _unpacked(data)
+        if (held := HELD.get()) is not None:  # what came as it is was counted when it came
+            held.add(len(data) + expanded_bytes(data))
     end = _end_of_json(data) if _SIZE in data else len(data)
     try:
         found = json_of(data[:end])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from collections.abc import Callable, Mapping
@@ -166,6 +167,16 @@ KINDS: Mapping[str, Callable[[int], Asked]] = {
     "events, too many": lambda m: rest("v1/models/one/events", many("{}", 4 * m)),
     "events of many values": lambda m: rest(
         "v1/models/one/events", b'{"inputs":{"features":' + many("1", 4 * m) + b'},"label":"a"}'
+    ),
+    "logged requests, packed": lambda m: rest(
+        "v1/models/one/events",
+        gzip.compress(b'{"instances":' + many("[1]", 4 * m) + b"}"),
+        **{
+            "ce-type": "org.kubeflow.serving.inference.request",
+            "ce-id": "1",
+            "ce-source": "s",
+            "ce-specversion": "1.0",
+        },
     ),
     "labels, too many": lambda m: rest("v1/models/late/labels", many('{"id":"a","label":"b"}', m)),
     "a stream of rows": lambda m: Asked(

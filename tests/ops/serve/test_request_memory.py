@@ -24,7 +24,7 @@ from thalweg.stream.log.log import Message
 
 MOST = 64 << 20
 """`requests_bytes`: what requests may hold together."""
-BESIDES = 64 << 20
+BESIDES = 96 << 20
 """What the process may take beside it: threads, arenas of the allocator, and a piece that is computed."""
 TOML = f"""
 [service]

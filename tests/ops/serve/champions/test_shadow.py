@@ -83,6 +83,22 @@ def test_copies_beyond_the_bound_are_shed_and_the_request_is_answered(tmp_path: 
     assert it.counts.total() == 20
 
 
+def test_of_a_large_request_the_first_rows_alone_wait_and_are_compared(tmp_path: Path, made: list[Shadowed]) -> None:
+    made.append(it := Shadowed(tmp_path, 1.0))
+    features = np.repeat(X, 1 + (8 << 20) // X.nbytes, axis=0)
+
+    answered = it.ask(inputs={"features": features})
+    (waiting,) = it.shadow.waiting
+
+    assert answered.rows == len(features)
+    arrays = [*waiting.inputs.values(), *waiting.outputs.values()]
+    assert 0 < sum(array.nbytes for array in arrays) <= 1 << 20
+    assert all(array.base is None for array in arrays)
+    assert np.array_equal(waiting.outputs["label"], answered.outputs["label"][: len(waiting.outputs["label"])])
+    it.shadow.compute_waiting()
+    assert it.counts["fraud", "mean", "agreed"] + it.counts["fraud", "mean", "differed"] == 1
+
+
 def test_a_challenger_that_fails_or_has_learned_nothing_costs_the_champion_nothing(
     tmp_path: Path, made: list[Shadowed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
