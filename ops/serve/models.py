@@ -33,6 +33,7 @@ from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.ports import ServedVersion
 
 _SILENT_SECONDS = 60.0
+_SHOWN = 200  # characters of a name that there is not
 _LOOK_SECONDS = 0.02  # between two looks for promotions
 
 
@@ -299,7 +300,7 @@ class Models:
         """
         model = self._named.get(name) or self._models.get(name.removesuffix("@1"))
         if model is None:
-            raise UnknownModel(f"no model is called {name!r}; known: {', '.join(self._named) or 'none'}")
+            raise UnknownModel(f"no model is called {name[:_SHOWN]!r}; known: {', '.join(self._named) or 'none'}")
         if version is not None and name in self._aliases:
             return self._aliases[name].of_version(version)
         return model

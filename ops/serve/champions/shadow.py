@@ -30,7 +30,8 @@ from thalweg.stream.health.supervised import SupervisedThread
 Told: TypeAlias = Callable[[str, str, str, float], None]
 """Of a copy: the alias, the model, the outcome, and the seconds it took."""
 OUTCOMES = ("agreed", "differed", "answered", "failed", "unready", "shed")
-"""Same label; another label; an answer that is no label; an error; no version yet; dropped: others waited, or a row is too large.
+"""Same label; another label; an answer that is no label; an error; no version yet; dropped because others waited, or a
+row is too large.
 """
 
 _MOST_WAITING = 64
