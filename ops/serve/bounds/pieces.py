@@ -18,6 +18,7 @@ from thalweg.proto.schema import Array, Inputs
 PIECE_ROWS = 4096
 """Rows of a piece at most."""
 _PIECE_BYTES = 1 << 20  # of the inputs and outputs of a piece
+_SMALL_ROWS = 64  # of a request that is not measured more closely
 _FEW = 8  # rows; a piece has a multiple of it, as networks compute so many at once
 
 
@@ -53,7 +54,9 @@ def cut(rows: int, row_bytes: int) -> Iterator[slice]:
 
 def predicted(predictor: Predictor, inputs: Inputs, rows: int) -> Mapping[str, Array]:
     """The outputs for inputs of so many rows. Raises as the predictor."""
-    if rows <= _FEW or any(array.ndim == 0 or len(array) != rows for array in inputs.values()):
+    if rows <= _FEW or (rows <= _SMALL_ROWS and sum(array.nbytes for array in inputs.values()) <= _PIECE_BYTES):
+        return predictor.predict(inputs)
+    if any(array.ndim == 0 or len(array) != rows for array in inputs.values()):
         return predictor.predict(inputs)  # which says what is wrong with them
     pieces = list(cut(rows, input_bytes(inputs, rows) + output_bytes(predictor)))
     if len(pieces) == 1:

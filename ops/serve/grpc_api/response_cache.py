@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -80,11 +80,7 @@ class _VersionTemplates:
         # a plug-in may answer in another precision than it declares
         arrays = [outputs[name].astype(self._dtypes[name], copy=False) for name in names]
         key = (names, *[array.shape for array in arrays])
-        template = self._typed(names, arrays) if typed else self._templates.get(key)
-        if template is None:
-            template = self._template(names, arrays)
-            if len(self._templates) < _MOST:
-                self._templates[key] = template
+        template = self._typed(names, arrays) if typed else self._cached(key, partial(self._template, names, arrays))
         raw = [
             looked_up(self._framed, array) if self._coded[name] else to_raw(array) for name, array in zip(names, arrays)
         ]
@@ -103,14 +99,21 @@ class _VersionTemplates:
 
     def _typed(self, names: Iterable[str], arrays: Iterable[Array]) -> bytes:
         """A template with the values in typed contents, written in pieces: protobuf takes Python objects."""
-        parts = [self._template((), ())]
+        parts = [self._cached((), self._template)]
         for name, array in zip(names, arrays):
             contents = b"".join(self._contents(name, piece) for piece in pieces_of(array))
-            head = self._template((name,), (array,), versioned=False)
-            tensor = pb.ModelInferResponse.FromString(head).outputs[0].SerializeToString()
+            tensor = self._cached((name, array.shape), partial(self._tensor, name, array))
             inner = b"".join((tensor, _CONTENTS, _varint(len(contents)), contents))
             parts += (_OUTPUT, _varint(len(inner)), inner)
         return b"".join(parts)
+
+    def _cached(self, key: tuple[object, ...], made: Callable[[], bytes]) -> bytes:
+        found = self._templates.get(key)
+        if found is None:
+            found = made()
+            if len(self._templates) < _MOST:
+                self._templates[key] = found
+        return found
 
     def _contents(self, name: str, piece: Array) -> bytes:
         contents = pb.InferTensorContents()
@@ -120,16 +123,19 @@ class _VersionTemplates:
             to_typed(piece, contents)
         return contents.SerializeToString()
 
-    def _template(self, names: Iterable[str], arrays: Iterable[Array], *, versioned: bool = True) -> bytes:
+    def _template(self, names: Iterable[str] = (), arrays: Iterable[Array] = ()) -> bytes:
         info = self.served.info
-        template = pb.ModelInferResponse()
+        template = pb.ModelInferResponse(model_name=self._name, model_version=str(info.version))
         for name, array in zip(names, arrays):
             template.outputs.add(name=name, datatype=datatype(self._specs[name].dtype), shape=array.shape)
-        if versioned:
-            template.model_name, template.model_version = self._name, str(info.version)
-            template.parameters["state_version"].int64_param = info.version
-            template.parameters["learned_events"].int64_param = info.learned_events
+        template.parameters["state_version"].int64_param = info.version
+        template.parameters["learned_events"].int64_param = info.learned_events
         return template.SerializeToString()
+
+    def _tensor(self, name: str, array: Array) -> bytes:
+        """An output without its contents."""
+        kind = datatype(self._specs[name].dtype)
+        return pb.ModelInferResponse.InferOutputTensor(name=name, datatype=kind, shape=array.shape).SerializeToString()
 
 
 def _varint(number: int) -> bytes:
