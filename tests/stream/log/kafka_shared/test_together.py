@@ -112,7 +112,7 @@ def test_readers_of_single_partitions_are_told_of_records_at_once_and_of_their_e
     admin.create_topics({topic: {"num_partitions": count}})
     admin.close()
     log = open_kafka(kafka_servers)
-    readers = [log.reader([topic], {}, partition=number) for number in range(count)]
+    readers = [log.reader([topic], {}, partition=number, patient=True) for number in range(count)]
     try:
         for reader in readers:
             until("the end", _at_end(reader))
