@@ -287,7 +287,7 @@ class Learning:
             run: Callable[[Part], None],
         ) -> None:
             topics = [topic for topic in (model.topic, model.joined_topic) if topic]
-            source = OnePartition(self._source, topics, number, commit)
+            source = OnePartition(self._source, topics, number, commit, patient=True)
             ready, followed[:] = followed[0], [None]  # once: it is used up
             if ready is not None:
                 ready.join()

@@ -51,6 +51,8 @@ class SimulatedLog:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         if start == "latest":
             self._ask("latest offsets")

@@ -64,6 +64,8 @@ class InMemoryLog:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         if partition not in (None, 0):
             raise LogError(f"expected partition 0, the only one in memory, got {partition}")

@@ -99,11 +99,13 @@ class KafkaLog:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         if group:  # of a model, not of who looks on
             self._compaction.look(topics)
         reader = KafkaReader(
-            lambda: self.consumer(group or None) if partition is None else self._one_of_many(),
+            lambda: self._one_of_many() if patient else self.consumer(group or None),
             topics,
             after,
             start,

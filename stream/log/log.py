@@ -209,11 +209,15 @@ class Log(Protocol):
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         """A reader that continues after `after`; partitions not named there start at `start`.
 
         `group` names the reader for the log's own monitoring (Kafka: the consumer group whose lag is shown).
         `partition`: of each topic, read this one only; None: all, new ones too.
+        `patient`: with it, for one of very many: it asks seldom, and shares what it asks with others. A record is
+        returned as soon as ever; after a `seek` it may take a second longer.
         Raises LogError for `latest` while the log is unavailable, because the latest offset is unknown then.
         """
 

@@ -40,8 +40,10 @@ class ReopenedLog:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
-        return self._log.get().reader(topics, after, start, group, partition)
+        return self._log.get().reader(topics, after, start, group, partition, patient=patient)
 
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.get().member(topic, group, instance, listener)

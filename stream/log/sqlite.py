@@ -140,6 +140,8 @@ class SqliteLog:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         if partition not in (None, 0):
             raise LogError(f"log {self._path}: expected partition 0, the only one of an embedded log, got {partition}")

@@ -42,8 +42,10 @@ class CreatedFirst:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
-        return self._log.reader(topics, after, start, group, partition)
+        return self._log.reader(topics, after, start, group, partition, patient=patient)
 
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.member(topic, group, instance, listener)

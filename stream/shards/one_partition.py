@@ -19,9 +19,13 @@ class OnePartition:
         topics: The shard's topics; others, such as those of dead letters, are read whole.
         number: The partition.
         commit: Takes positions to commit: a group with members takes them from a member only.
+        patient: See `Log.reader`; not for one that follows, which goes back again and again.
     """
 
-    def __init__(self, log: Log, topics: Collection[str], number: int, commit: Commit) -> None:
+    def __init__(
+        self, log: Log, topics: Collection[str], number: int, commit: Commit, *, patient: bool = False
+    ) -> None:
+        self._patient = patient
         self._log, self._topics, self._number, self._commit = log, frozenset(topics), number, commit
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
@@ -37,10 +41,13 @@ class OnePartition:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         if not self._topics.issuperset(topics):
             return self._log.reader(topics, after, start, group, partition)
-        return _CommitsElsewhere(self._log.reader(topics, after, start, "", self._number), self._commit)
+        reader = self._log.reader(topics, after, start, "", self._number, patient=self._patient)
+        return _CommitsElsewhere(reader, self._commit)
 
     def member(self, topic: str, group: str, instance: str, listener: GroupListener) -> GroupMember:
         return self._log.member(topic, group, instance, listener)

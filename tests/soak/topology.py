@@ -117,6 +117,8 @@ class Appending:
 
     def __init__(self, service: Service) -> None:
         self.sent: list[Batch] = []
+        self.problem = ""
+        """Why nothing is appended any more."""
         self._log, self._stop = service.log, threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.start = self._thread.start
@@ -134,7 +136,11 @@ class Appending:
     def _run(self) -> None:
         while not self._stop.wait(TURN_SECONDS):
             batch = _batch(self.count)
-            until("Kafka to take them", lambda batch=batch: self._appended(batch))  # type: ignore[misc]
+            try:
+                until("Kafka to take them", lambda batch=batch: self._appended(batch))  # type: ignore[misc]
+            except AssertionError as error:
+                self.problem = str(error)
+                return
             self.sent.append(batch)
 
     def _appended(self, batch: Batch) -> bool:
@@ -156,7 +162,7 @@ def _under_load(hosts: Hosts, verdict: Verdict, seconds: float, seed: int) -> li
     caller, began = threading.Thread(target=asking.run), time.monotonic()
     caller.start()
     try:
-        while (now := time.monotonic()) < began + seconds:
+        while (now := time.monotonic()) < began + seconds and not _ended(hosts):
             # the last third is left alive, so that a leak shows
             if now < began + seconds * 2 / 3:
                 faults.turn(left_seconds=began + seconds * 2 / 3 - now)
@@ -176,11 +182,21 @@ def _under_load(hosts: Hosts, verdict: Verdict, seconds: float, seed: int) -> li
     verdict.seconds, verdict.faults = time.monotonic() - began, faults.counts
     verdict.resources = {f"{role} of {name}": one.found for (name, role), one in watched.items()}
     verdict.figures |= {"answered": asking.answered, "events": appending.count}
+    verdict.problems += [*_ended(hosts), *([appending.problem] if appending.problem else [])]
     if asking.failed:
         verdict.problems.append(f"{len(asking.failed)} requests failed at both servers: {asking.failed[:2]}")
     if asking.backwards:
         verdict.problems.append(f"versions went back {len(asking.backwards)} times: {asking.backwards[:3]}")
     return appending.sent
+
+
+def _ended(hosts: Hosts) -> list[str]:
+    """The services that are there no more: what was killed they start again, and nothing ends them."""
+    return [
+        f"{name} has ended by itself: …{service.text()[-800:]}"
+        for name, service in hosts.services.items()
+        if service.processes[-1].poll() is not None
+    ]
 
 
 def _learned_by(port: int) -> int:
@@ -197,7 +213,7 @@ def _caught_up(hosts: Hosts, ports: list[int], count: int, verdict: Verdict) -> 
         ("answered by both", lambda: min(map(_learned_by, ports))),
     ):
         with suppress(AssertionError):  # told below
-            until(f"all to be {what}", lambda found=found: found() >= count, CATCH_UP_SECONDS)  # type: ignore[misc]
+            until(f"all to be {what}", lambda found=found: found() >= count or _ended(hosts), CATCH_UP_SECONDS)  # type: ignore[misc]
         if (got := found()) != count:
             verdict.problems.append(f"{got} events {what}, expected {count}: each once")
     verdict.figures["seconds to catch up"] = round(time.monotonic() - began)

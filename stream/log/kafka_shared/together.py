@@ -14,17 +14,20 @@ from typing import Generic, TypeVar
 
 from thalweg.proto.records import Partition, Records
 from thalweg.stream.log.kafka_shared.consumer import FETCH_WAIT_OF_MANY_MS, ClientError, Consumer, Topic
+from thalweg.stream.log.log import LogError
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _FRESH_SECONDS = 0.5
+_OLDEST_SECONDS = 1.0  # while somebody waits for the next one
 _WANTED_SECONDS = 5.0
 _AGAIN_SECONDS = 5.0  # after a question that failed
 
 
 class Together(Generic[K, V]):
-    """One question for all who ask: an answer is told to others for half a second. Thread-safe.
+    """One question for all who ask: an answer is told to others for half a second. Thread-safe; one of them waits for
+    the answer, the others never do.
 
     Args:
         ask: Asks for some keys, within so many seconds. Raises ClientError.
@@ -38,7 +41,8 @@ class Together(Generic[K, V]):
         self._lock = threading.Lock()
         self._wanted: dict[K, float] = {}
         self._known: Mapping[K, V] = {}
-        self._until = -math.inf
+        self._asked = self._until = -math.inf
+        self._asking = False
 
     def get(self, keys: Collection[K], timeout_seconds: float) -> dict[K, V] | None:
         """What is known of each of these keys; None: ask alone. It asks for all that were wanted in the last seconds.
@@ -48,14 +52,29 @@ class Together(Generic[K, V]):
         with self._lock:
             now = self._clock()
             self._wanted |= dict.fromkeys(keys, now)
-            if now >= self._until:
+            ours = now >= self._until and not self._asking
+            if ours:
+                self._asking = True
                 self._wanted = {key: at for key, at in self._wanted.items() if now - at < _WANTED_SECONDS}
-                try:
-                    self._known, self._until = self._ask(list(self._wanted), timeout_seconds), now + _FRESH_SECONDS
-                except ClientError:
-                    self._known, self._until = {}, self._clock() + _AGAIN_SECONDS
-            known = self._known
+                wanted = list(self._wanted)
+        if ours:
+            self._ask_for(wanted, timeout_seconds, now)
+        with self._lock:
+            known = self._known if self._clock() - self._asked < _OLDEST_SECONDS else {}
         return {key: known[key] for key in keys} if all(key in known for key in keys) else None
+
+    def _ask_for(self, wanted: Sequence[K], timeout_seconds: float, now: float) -> None:
+        found: Mapping[K, V] = {}
+        until = None
+        try:
+            found = self._ask(wanted, timeout_seconds)
+            until = now + _FRESH_SECONDS
+        except (ClientError, LogError):
+            pass  # who asks alone is told
+        finally:
+            with self._lock:
+                self._known, self._asked, self._asking = found, now, False
+                self._until = self._clock() + _AGAIN_SECONDS if until is None else until
 
 
 class Shared:

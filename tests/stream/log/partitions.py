@@ -55,6 +55,8 @@ class PartitionedLog:
         start: Start = "earliest",
         group: str = "",
         partition: int | None = None,
+        *,
+        patient: bool = False,
     ) -> Reader:
         numbers = range(len(self.parts)) if partition is None else [partition]
         readers = {number: self.parts[number].reader(topics, _alone(after, number), start) for number in numbers}

@@ -285,7 +285,9 @@ def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning
 ) -> None:
     log.append(topic, [Message(f"old {number}".encode()) for number in range(10)])
     usual = open_kafka(kafka_servers)
-    reader = (log if partition is None else usual).reader([topic], {}, partition=partition)
+    reader = (log if partition is None else usual).reader(
+        [topic], {}, partition=partition, patient=partition is not None
+    )
     assert offsets(drain(reader, 10)) == list(range(10))
 
     recreate(admin, log, topic, records)

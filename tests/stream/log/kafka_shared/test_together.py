@@ -14,7 +14,7 @@ from tests.services.processes import until
 from thalweg.proto.records import Partition
 from thalweg.stream.log.kafka_shared.consumer import ClientError
 from thalweg.stream.log.kafka_shared.together import Together
-from thalweg.stream.log.log import Message, Problem
+from thalweg.stream.log.log import LogError, Message, Problem
 
 PARTS = [Partition("t", number) for number in range(3)]
 
@@ -24,13 +24,13 @@ class Asked:
 
     def __init__(self) -> None:
         self.questions: list[list[Partition]] = []
-        self.fails = False
+        self.fails: Exception | None = None
         self.now = 0.0
 
     def ends(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
         self.questions.append(sorted(partitions))
-        if self.fails:
-            raise ClientError(Problem("no leader"))
+        if self.fails is not None:
+            raise self.fails
         return {part: 10 * part.number for part in partitions}
 
 
@@ -69,12 +69,13 @@ def test_who_is_not_in_the_answer_asks_alone(asked: Asked, together: Together[Pa
     assert together.get(PARTS[:2], 0.5) is None
 
 
+@pytest.mark.parametrize("error", [ClientError(Problem("no leader")), LogError("the log is closed")])
 def test_after_a_question_that_failed_each_asks_alone_for_a_while(
-    asked: Asked, together: Together[Partition, int]
+    asked: Asked, together: Together[Partition, int], error: Exception
 ) -> None:
-    asked.fails = True
+    asked.fails = error
     found = [together.get(PARTS, 0.5) for asked.now in (0.0, 1.0, 4.0)]
-    asked.fails, asked.now = False, 6.0
+    asked.fails, asked.now = None, 6.0
 
     assert found == [None, None, None]
     assert len(asked.questions) == 1
@@ -90,17 +91,30 @@ def test_who_asks_no_more_is_forgotten(asked: Asked, together: Together[Partitio
     assert asked.questions == [PARTS, PARTS[:1]]
 
 
-def test_threads_that_ask_at_once_get_one_answer(asked: Asked, together: Together[Partition, int]) -> None:
-    found: list[dict[Partition, int] | None] = []
-    threads = [threading.Thread(target=lambda: found.append(together.get(PARTS, 0.5))) for _ in range(20)]
+def test_nobody_waits_while_another_one_asks(asked: Asked) -> None:
+    asking, answered = threading.Event(), threading.Event()
 
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def slow(partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
+        if asked.questions:
+            asking.set()
+            assert answered.wait(60)
+        return asked.ends(partitions, seconds)
 
-    assert found == [{part: 10 * part.number for part in PARTS}] * 20
-    assert len(asked.questions) == 1
+    together = Together(slow, lambda: asked.now)
+    known = together.get(PARTS, 0.5)
+    asked.now = 0.9
+    thread = threading.Thread(target=together.get, args=(PARTS, 0.5))
+    thread.start()
+    assert asking.wait(60)
+
+    assert together.get(PARTS, 0.5) == known  # of 0.9 s before
+    asked.now = 1.1
+    assert together.get(PARTS, 0.5) is None  # too old: it asks alone
+
+    answered.set()
+    thread.join()
+    assert together.get(PARTS, 0.5) == known
+    assert len(asked.questions) == 2
 
 
 @pytest.mark.kafka
@@ -112,7 +126,7 @@ def test_readers_of_single_partitions_are_told_of_records_at_once_and_of_their_e
     admin.create_topics({topic: {"num_partitions": count}})
     admin.close()
     log = open_kafka(kafka_servers)
-    readers = [log.reader([topic], {}, partition=number) for number in range(count)]
+    readers = [log.reader([topic], {}, partition=number, patient=True) for number in range(count)]
     try:
         for reader in readers:
             until("the end", _at_end(reader))
