@@ -79,6 +79,7 @@ class KafkaReader:
         self._reached = False
         self._problem: Problem | None = None
         self._forbidden: frozenset[str] = frozenset()
+        self._deleted: frozenset[str] = frozenset()
         self._attempt(self._look_for_partitions)
 
     def seek(self, after: Position) -> None:
@@ -144,7 +145,8 @@ class KafkaReader:
         if self._idle and self._next and time.monotonic() >= self._ask_after:
             # an unreachable broker looks like an idle one: only a response tells them apart
             self._ask_after = time.monotonic() + _ASK_SECONDS
-            stable = consumer.ends(list(self._next), _ASK_SECONDS / 2)
+            there = [part for part in self._next if part.topic not in self._deleted]
+            stable = consumer.ends(there, _ASK_SECONDS / 2) if there else {}
             self._ends |= stable
             self._heard()
             self._held_back.keep(self._next)
@@ -166,6 +168,9 @@ class KafkaReader:
         if self._forbidden:
             names = ", ".join(sorted(self._forbidden))
             return Problem(f"not authorized for the topics {names}; grant READ and DESCRIBE", permanent=True)
+        if self._deleted:
+            names = ", ".join(sorted(self._deleted))
+            return Problem(f"deleted from the cluster, and read from their beginning once created again: topics {names}")
         return self._damage.problem() or self._held_back.problem()
 
     def gaps(self) -> list[Gap]:
@@ -230,6 +235,8 @@ class KafkaReader:
             self._look_wait = min(2 * self._look_wait, _LOOK_SECONDS)
         self._forbidden = frozenset(name for name, topic in found.items() if topic.forbidden)
         self._look_after = time.monotonic() + self._look_wait
+        absent = {name for name, topic in found.items() if not topic.partitions and not topic.forbidden}
+        self._deleted = frozenset(absent & {part.topic for part in self._next})
         anew = self._replaced_topics(found)
         new = [
             part
