@@ -9,6 +9,9 @@ A row for which that head prefers a class that is away is answered by it, any ot
 classes that came at the same time, the one that still comes must be beaten by a threshold (`pairs.py`). It balances two
 errors: a class that is away is not recognised (from the sums: leads are normal around the score of the class mean), and
 one of the latest events would be taken for a class that is away (they are asked again).
+
+A class of one event in five hundred is away for as long as others that no longer come, and it still comes. While its gap
+is not longer than chance makes it, it counts as often as it came: its likelihood is weighed by its share of all events.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class Absent:
         self._priced: Mask = np.zeros((0, 0), bool)  # (A, P), see `Pairs.priced`
         self._recent: Floats = np.zeros((RECENT, width))  # inputs of the latest events: event i is row i % RECENT
         self._recent_codes: NDArray[np.int32] = np.zeros(RECENT, np.int32)
+        self._doubts: Floats = np.zeros(0)  # (C',): log prior odds of classes that may only be making a pause
         self._missed: Floats = np.zeros(len(THRESHOLDS))  # error by the sums, at each threshold
         self._mistaken: Floats = np.zeros(len(THRESHOLDS))  # share of the latest events, at each threshold
         self._solved = 0  # events at the last solve
@@ -132,6 +136,7 @@ class Absent:
             self._solve(common(), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
+            self._doubts = np.where(self.away, np.log(self.clocks.rates()), 0.0)
             self._priced = self.pairs.priced(self.away)
             self._judge(features, present())
         return judged
@@ -165,7 +170,7 @@ class Absent:
         """What a predictor needs of it; None: nothing is answered by it."""
         if self.head is None or ((threshold := self.threshold) == np.inf and self._priced.any(axis=1).all()):
             return None
-        return Known(self.head, self.intercept, self.away, threshold, self._priced)
+        return Known(self.head, self.intercept + self._doubts, self.away, threshold, self._priced)
 
     @property
     def threshold(self) -> float:
@@ -185,7 +190,9 @@ class Absent:
             "missed": self._missed,
             "mistaken": self._mistaken,
         }
-        return found if self.head is None else {**found, "head": self.head, "intercept": self.intercept}
+        if self.head is None:
+            return found
+        return {**found, "head": self.head, "intercept": self.intercept, "doubts": self._doubts}
 
     def meta(self) -> dict[str, int]:
         """Counters for `state()`."""
@@ -202,6 +209,7 @@ class Absent:
         self.away, alike = np.array(tensors["away"]), "intercept" in tensors
         self.head = np.array(tensors["head"]) if alike else None
         self.intercept = np.array(tensors["intercept"]) if alike else np.zeros(0)
+        self._doubts = np.array(tensors.get("doubts", np.zeros(len(self.intercept))))
         self._priced = np.array(tensors.get("priced", np.zeros((0, 0), bool)))
         self._recent, self._recent_codes = np.array(tensors["recent"]), np.array(tensors["recent_codes"])
         self._missed, self._mistaken = np.array(tensors["missed"]), np.array(tensors["mistaken"])

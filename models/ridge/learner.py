@@ -59,7 +59,7 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type, defaults_behind_columns = Params, staticmethod(defaults_behind_columns)
-    takes_device, gains_from_gpu, state_version, state_revision = True, staticmethod(gains_from_gpu), VERSION, 2
+    takes_device, gains_from_gpu, state_version, state_revision = True, staticmethod(gains_from_gpu), VERSION, 3
     merged_defaults, merge_mistakes = staticmethod(merged_defaults), staticmethod(merge_mistakes)
 
     def __init__(self, context: LearnerContext) -> None:

@@ -1,0 +1,175 @@
+"""How scores become probabilities: three ways, weighed by the likelihood of labels.
+
+One scale for all scores (`temperature`) follows a stream within some hundred events and is right where classes come
+about equally often. Where one comes in one event of five hundred, it has nothing to say it with: `bias_corrected` begins
+at the shares of the classes. The shares alone are the third: whatever scores are worth, probabilities are not much worse
+than the rate at which classes come. A share of all weight is spread evenly after each event, so that any may lead again
+(fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). Over T events the log loss is
+above that of the best of the three by at most log 3 + T · SHARE, and all three name the learner's label first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.calibration.bias_corrected import BiasCorrected, label_first
+from thalweg.models.calibration.pair import PairSpread, pair_corrected, pair_mixed
+from thalweg.models.calibration.temperature import Spread, Temperature, settled
+from thalweg.proto.schema import Array
+
+Floats = NDArray[np.float64]
+
+SHARE = 1e-4
+"""Weight spread evenly after each labelled event."""
+_MOVED = 0.02
+"""How far weights move before predictions use them."""
+_FIRST = (1.0 / 3, 1.0 / 3, 1.0 / 3)
+Weights = tuple[float, float, float]
+"""Of the temperature, the bias-corrected one, the shares; their sum is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A calibration: what predictions use, and what learning goes on from. Immutable."""
+
+    temperature: Temperature
+    corrected: BiasCorrected
+    weights: Weights = _FIRST
+    used: Weights = _FIRST
+
+    @classmethod
+    def new(cls, *, logs: bool) -> Calibration:
+        """Before any event; `logs`: scores are probabilities."""
+        return cls(Temperature.new(logs=logs), BiasCorrected.new())
+
+    def sized(self, classes: int) -> Calibration:
+        """The same for so many classes."""
+        corrected = self.corrected.sized(classes)
+        return self if corrected is self.corrected else replace(self, corrected=corrected)
+
+    def at(self, columns: Sequence[int]) -> Calibration:
+        """The same for other columns, as of `BiasCorrected.at`."""
+        return replace(self, corrected=self.corrected.at(columns))
+
+    def spread(self, scores: Array) -> Spread | PairSpread:
+        """Scores (N, C), C ≥ 1. A row's bits do not depend on the others."""
+        return self.temperature.spread(scores)
+
+    def probabilities(self, spread: Spread | PairSpread, label: NDArray[np.int32]) -> NDArray[np.float32]:
+        """(N, C), rows that sum to 1, whose first largest is the label; NaN where the scores are not finite."""
+        used, even = self.sized(spread.columns).corrected.used, self.temperature.even
+        unit = 1.0 / math.exp(self.temperature.scale)
+        if isinstance(spread, PairSpread):
+            mixed = pair_mixed(spread, even), pair_corrected(spread, unit, used), used.shares
+            return settled(_pair(mixed, self.used, int(label[0])), label)
+        first = spread.softmax * (1.0 - even)
+        first += even / first.shape[1]
+        known = np.maximum(label, 0)
+        second = label_first(used.given(spread.behind, unit), known)
+        third = label_first(np.tile(np.array(used.shares), (len(label), 1)), known)
+        first *= self.used[0]
+        first += self.used[1] * second
+        first += self.used[2] * third
+        return settled(first.astype(np.float32), label)
+
+    def after(self, spread: Spread | PairSpread, columns: NDArray[np.int32]) -> Calibration:
+        """The calibration after the labels of predictions that it made.
+
+        Args:
+            spread: Of N events, by this calibration.
+            columns: Their true columns, (N,); negative: unlabelled, or a class that was not known.
+        """
+        temperature = self.temperature.after(spread, columns)
+        behind, given = spread.arrays()
+        usable = (columns >= 0) & np.isfinite(np.add.reduce(behind, axis=1))
+        if not usable.all():
+            behind, given, columns = behind[usable], given[usable], columns[usable]
+        count, classes = behind.shape
+        if not count:
+            return self if temperature is self.temperature else replace(self, temperature=temperature)
+        raw = behind / math.exp(self.temperature.scale)
+        corrected = self.corrected.sized(classes)
+        if classes < 2:
+            return replace(self, temperature=temperature, corrected=corrected.after(raw, columns))
+        label, even, rows = behind.argmax(axis=1), self.temperature.even, np.arange(count)
+        used = corrected.used
+        second = label_first(used.given(raw, 1.0), label)[rows, columns]
+        third = label_first(np.tile(np.array(used.shares), (count, 1)), label)[rows, columns]
+        first = given[rows, columns] * (1.0 - even) + even / classes
+        gains = [float(np.add.reduce(np.log(np.maximum(one, 1e-15)))) for one in (first, second, third)]
+        weights = _weighed(self.weights, gains, count)
+        far = max(abs(one - other) for one, other in zip(weights, self.used))
+        return Calibration(temperature, corrected.after(raw, columns), weights, weights if far > _MOVED else self.used)
+
+    def in_use(self) -> Calibration:
+        """What predictions depend on, and nothing of what learning goes on from."""
+        used = self.corrected.used
+        nothing = np.zeros(len(used.shares))
+        return Calibration(
+            self.temperature.in_use(), BiasCorrected(nothing, nothing, nothing, used=used), self.used, self.used
+        )
+
+    def alike(self, other: Calibration) -> bool:
+        """Whether predictions are the same by both."""
+        mine, theirs = self.temperature, other.temperature
+        scales = (mine.scale, mine.even) == (theirs.scale, theirs.even)
+        return scales and self.used == other.used and self.corrected.used == other.corrected.used
+
+    def forgetting(self, factor: float) -> Calibration:
+        """The same, with `factor` times less weight on what was learned."""
+        return replace(
+            self, temperature=self.temperature.forgetting(factor), corrected=self.corrected.forgetting(factor)
+        )
+
+    def merged(self, other: Calibration) -> Calibration:
+        """The mean of two calibrations of the same classes, by their events."""
+        mine, theirs = self.temperature.events, other.temperature.events
+        share = theirs / (mine + theirs) if theirs else 0.0
+        first, second, third = (one + share * (two - one) for one, two in zip(self.weights, other.weights))
+        weights = first, second, third
+        corrected = self.corrected.merged(other.corrected)
+        return Calibration(self.temperature.merged(other.temperature), corrected, weights, weights)
+
+    def tensors(self) -> dict[str, Floats]:
+        """All of it, but for the names of classes."""
+        corrected = self.corrected.tensors()
+        found = {"temperature": self.temperature.tensor(), "weights": np.array([self.weights, self.used])}
+        return found | {f"corrected_{name}": tensor for name, tensor in corrected.items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[Any]]) -> Calibration:
+        """Restore from `tensors()`; of an earlier version's temperature alone, that answers on, and the others begin."""
+        temperature = Temperature.of(tensors["temperature"])
+        if "weights" not in tensors:
+            return cls(temperature, BiasCorrected.new(), (1.0 - 2 * SHARE, SHARE, SHARE), (1.0, 0.0, 0.0))
+        weights, used = (tuple(row) for row in np.asarray(tensors["weights"], dtype=np.float64).tolist())
+        corrected = BiasCorrected.of(tensors["corrected_numbers"], tensors["corrected_classes"])
+        return cls(temperature, corrected, weights, used)
+
+
+def _weighed(weights: Weights, gains: Sequence[float], count: int) -> Weights:
+    best = max(gains)
+    first, second, third = (weight * math.exp(gain - best) for weight, gain in zip(weights, gains))
+    spread = 1.0 - (1.0 - SHARE) ** count
+    kept = (1.0 - spread) / (first + second + third)
+    return first * kept + spread / 3, second * kept + spread / 3, third * kept + spread / 3
+
+
+def _pair(ways: Sequence[Sequence[float]], weights: Weights, label: int) -> NDArray[np.float32]:
+    """Probabilities (1, 2) of three ways of one row, in plain numbers."""
+    first = [ways[0][0] * weights[0], ways[0][1] * weights[0]]
+    for given, weight in zip(ways[1:], weights[1:]):
+        one, two = given
+        if label >= 0:
+            lead = max(one, two) - given[label]
+            moved = lead / (1.0 + lead)
+            one, two = one * (1.0 - moved), two * (1.0 - moved)
+            one, two = (one + moved, two) if label == 0 else (one, two + moved)
+        first = [first[0] + weight * one, first[1] + weight * two]
+    return np.array((first,), dtype=np.float32)
