@@ -25,8 +25,9 @@ _SHARES_OF = 100_000.0
 """Labelled events that shares are those of: one class in ten thousand still has ten."""
 _CENTRES_OF = 1_000.0
 """Events whose scores are centred: those of a learner move while it learns."""
-_LEARNED_FROM = 20_000.0
-"""Events that slope and weight of the shares are learned from."""
+_LEARNED_FROM = 200.0, 20_000.0
+"""Events that slope and weight of the shares are learned from, least and most: half of those so far, because scores
+mean little at first."""
 _FIRST_COUNT = 0.5
 """Added to the events of each class (Krichevsky and Trofimov)."""
 _FIRST = (0.5, 1.0)
@@ -115,7 +116,8 @@ class BiasCorrected:
         """
         count = len(columns)
         fade = math.exp(-count / _CENTRES_OF)
-        mean, seen = np.add.reduce(behind, axis=0) / count, float(self.centred.max(initial=0.0))
+        mean = np.add.reduce(behind, axis=0) / count
+        seen = float(np.sort(self.centred)[-2:].min(initial=0.0))  # since there are two classes
         centres = np.where(self.centred > 0, self.centres, mean)  # of a new class: those of now
         deviation = float(np.add.reduce(np.abs(behind - centres), axis=None)) / behind.shape[1]
         deviation = (self.deviation * seen * fade + deviation) / (seen * fade + count)
@@ -152,7 +154,8 @@ class BiasCorrected:
             float(np.einsum("nc,nc,c->", given, score, log) - of_score @ of_log),
             float(np.add.reduce(given @ (log * log)) - of_log @ of_log),
         )
-        fade = math.exp(-len(columns) / _LEARNED_FROM)
+        least, most = _LEARNED_FROM
+        fade = math.exp(-len(columns) / min(most, max(least, float(np.add.reduce(self.counts)) / 2)))
         first, both, second = (old * fade + new for old, new in zip(self.curvature, bend))
         a, d = first + _PRIOR[0], second + _PRIOR[1]
         determinant = a * d - both * both

@@ -3,9 +3,9 @@
 One scale for all scores (`temperature`) follows a stream within some hundred events and is right where classes come
 about equally often. Where one comes in one event of five hundred, it has nothing to say it with: `bias_corrected` begins
 at the shares of the classes. The shares alone are the third: whatever scores are worth, probabilities are not much worse
-than the rate at which classes come. A share of all weight is spread evenly after each event, so that any may lead again
+than the rate at which classes come. A share of all weight is spread after each event, so that any may lead again
 (fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). Over T events the log loss is
-above that of the best of the three by at most log 3 + T · SHARE, and all three name the learner's label first.
+above that of the best of the three by at most log 20 + T · SHARE, and all three name the learner's label first.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 
 SHARE = 1e-4
-"""Weight spread evenly after each labelled event."""
+"""Weight spread after each labelled event."""
 _MOVED = 0.02
 """How far weights move before predictions use them."""
-_FIRST = (1.0 / 3, 1.0 / 3, 1.0 / 3)
 Weights = tuple[float, float, float]
 """Of the temperature, the bias-corrected one, the shares; their sum is 1."""
+_FIRST: Weights = (0.2, 0.75, 0.05)
+"""The shares alone rank nothing: they must be the likelier by far to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _weighed(weights: Weights, gains: Sequence[float], count: int) -> Weights:
     first, second, third = (weight * math.exp(gain - best) for weight, gain in zip(weights, gains))
     spread = 1.0 - (1.0 - SHARE) ** count
     kept = (1.0 - spread) / (first + second + third)
-    return first * kept + spread / 3, second * kept + spread / 3, third * kept + spread / 3
+    return first * kept + spread * _FIRST[0], second * kept + spread * _FIRST[1], third * kept + spread * _FIRST[2]
 
 
 def _pair(ways: Sequence[Sequence[float]], weights: Weights, label: int) -> NDArray[np.float32]:

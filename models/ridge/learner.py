@@ -81,8 +81,8 @@ class Ridge:
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        self._mixture = mixture_of(p, self._map)
-        self._alone = InputsAlone(p, self._map, on_gpu=bool(self.computed_on))
+        self._mixture = mixture_of(p, self._map, self._classes)
+        self._alone = InputsAlone(p, self._map, self._classes, on_gpu=bool(self.computed_on))
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = self._since_refresh = self._head_events = self._skipped = self._faded = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)
