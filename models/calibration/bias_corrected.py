@@ -206,8 +206,8 @@ class BiasCorrected:
 
 
 def bent(score: Floats) -> Floats:
-    """Scores whose size grows as its root where it is large: a rare class's are skewed."""
-    found: Floats = score / np.sqrt(1.0 + np.abs(score))
+    """The logarithm of 1 more than the size of scores, with their signs: those of a rare class have long tails."""
+    found: Floats = np.copysign(np.log(1.0 + np.abs(score)), score)
     return found
 
 

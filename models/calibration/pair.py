@@ -74,4 +74,4 @@ def pair_corrected(spread: PairSpread, unit: float, used: InUse) -> tuple[float,
 
 
 def _bent(score: float) -> float:
-    return score / math.sqrt(1.0 + abs(score))
+    return math.copysign(float(np.log(1.0 + abs(score))), score)
