@@ -1,13 +1,13 @@
-"""Probabilities from how often classes come, moved by scores: where some are rare, one scale for all scores is not enough.
+"""Probabilities from how often classes come, moved by scores: for streams of which some classes are rare.
 
 Source: Alexandari, Kundaje and Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label
-Shift Adaptation", ICML 2020 (arXiv:1901.06852): a scale for all scores and a bias for each class. Differences: a bias is
-a multiple of the logarithm of the class's share, so that two numbers are learned whatever the number of classes; scores
-are centred and divided by their deviation, so that a slope of 0 is the shares themselves; both follow the stream, by
-one Newton step per micro-batch.
+Shift Adaptation", ICML 2020 (arXiv:1901.06852): a scale for all scores and a bias for each class. Differences: a bias
+is a multiple of the logarithm of the class's share, so that two numbers are learned whatever the number of classes;
+scores are centred, divided by their deviation and bent, so that a slope of 0 is the shares themselves; both follow the
+stream, by one Newton step per micro-batch.
 
 The class that the learner names stays the first: where another would be, mass moves to it until both are alike.
-Cost: about 30 NumPy calls per micro-batch. State: 2 C numbers, and a few.
+Cost: about 40 NumPy calls per micro-batch. State: 6 C numbers, and a few.
 """
 
 from __future__ import annotations

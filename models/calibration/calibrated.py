@@ -131,7 +131,8 @@ class CalibratedLearner(Wrapper):
             self._wrapped.clear()
         self._calibration = calibration
 
-    def over(self, calibration: Calibration, names: tuple[str, ...], classes: tuple[str, ...]) -> Calibration:
+    @staticmethod
+    def over(calibration: Calibration, names: tuple[str, ...], classes: tuple[str, ...]) -> Calibration:
         """A calibration of columns of these names, with columns of these classes."""
         if names == classes[: len(names)]:
             return calibration.sized(len(classes))

@@ -1,11 +1,11 @@
 """How scores become probabilities: three ways, weighed by the likelihood of labels.
 
 One scale for all scores (`temperature`) follows a stream within some hundred events and is right where classes come
-about equally often. Where one comes in one event of five hundred, it has nothing to say it with: `bias_corrected` begins
-at the shares of the classes. The shares alone are the third: whatever scores are worth, probabilities are not much worse
-than the rate at which classes come. A share of all weight is spread after each event, so that any may lead again
-(fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). Over T events the log loss is
-above that of the best of the three by at most log 20 + T · SHARE, and all three name the learner's label first.
+about equally often. Where one comes in one event of five hundred, it has nothing to say it with: `bias_corrected`
+begins at the shares of the classes. The shares alone are the third: whatever scores are worth, probabilities are not
+much worse than the rate at which classes come. A share of all weight is spread after each event, so that any may lead
+again (fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). Over T events the log
+loss is above that of the best of the three by at most log 20 + T · SHARE. All three name the learner's label first.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Calibration:
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]]) -> Calibration:
-        """Restore from `tensors()`; of an earlier version's temperature alone, that answers on, and the others begin."""
+        """Restore from `tensors()`; of an earlier version's temperature alone, that answers, and the others begin."""
         temperature = Temperature.of(tensors["temperature"])
         if "weights" not in tensors:
             return cls(temperature, BiasCorrected.new(), (1.0 - 2 * SHARE, SHARE, SHARE), (1.0, 0.0, 0.0))
