@@ -8,7 +8,7 @@ Learning 32, 1998). Over any T events the log loss is above that of the best of 
 T · SHARE, and by log E + T · SHARE from the first event on. The numbers alone are a `RecursiveLogistic` of few weights
 around the rate: where one view in five hundred is clicked, it is as good as that from the first event on. It reads each
 number twice, as it is and bent: a probability that is spread over orders of magnitude has a long tail.
-Cost per event: four logarithms, and with H numbers a solve of 2 H + 1 unknowns. State: weights, two counts, 4 H² numbers.
+Cost per event: four logarithms, and with H numbers a solve of 2 H + 1 unknowns. State: 4 H² numbers, and a few.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ classes that came at the same time, the one that still comes must be beaten by a
 errors: a class that is away is not recognised (from the sums: leads are normal around the score of the class mean), and
 one of the latest events would be taken for a class that is away (they are asked again).
 
-A class of one event in five hundred is away for as long as others that no longer come, and it still comes. While its gap
+A class of one event in five hundred makes pauses as long as others that no longer come, and it still comes. While a gap
 is not longer than chance makes it, it counts as often as it came: its likelihood is weighed by its share of all events,
 and it is not answered while more events were taken for one of such wrongly than rightly.
 """

@@ -47,8 +47,8 @@ class Control(ABC):
 
 
 class MajorityClass(Control):
-    """The class with the most events so far; of equal ones, the first that had so many. Its probabilities are the shares
-    of the classes so far: 0 for a class that never came, as a model's that does not know it.
+    """The class with the most events so far; of equal ones, the first that had so many. Its probabilities are the
+    shares of the classes so far: 0 for a class that never came, as a model's that does not know it.
     """
 
     def __init__(self) -> None:
