@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ Floats = NDArray[np.float64]
 
 SHARE = 1e-4
 """Weight spread after each labelled event."""
+_SOONEST, _LATEST, _PART = 16.0, 256.0, 1 / 16
+"""Events that are learned together: a part of those so far, within these bounds …"""
+_LARGEST = 1 << 14
+"""… or with so many scores."""
 _MOVED = 0.02
 """How far weights move before predictions use them."""
 Weights = tuple[float, float, float]
@@ -35,14 +39,31 @@ _FIRST: Weights = (0.2, 0.75, 0.05)
 """The shares alone rank nothing: they must be the likelier by far to count."""
 
 
+class Waiting(NamedTuple):
+    """n events that were predicted, and will be learned with others."""
+
+    behind: Floats
+    """(n, C) scores less the row's highest."""
+    columns: NDArray[np.int32]
+    """(n,) true classes."""
+    first: Floats
+    """(n,) probabilities of those by the temperature."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A calibration: what predictions use, and what learning goes on from. Immutable."""
+    """A calibration: what predictions use, and what learning goes on from. Immutable.
+
+    The temperature learns at once; the others and the weights from several micro-batches together, for the cost.
+    """
 
     temperature: Temperature
     corrected: BiasCorrected
     weights: Weights = _FIRST
     used: Weights = _FIRST
+    waiting: tuple[Waiting, ...] = ()
+    held: int = 0
+    """Events that wait."""
 
     @classmethod
     def new(cls, *, logs: bool) -> Calibration:
@@ -56,7 +77,8 @@ class Calibration:
 
     def at(self, columns: Sequence[int]) -> Calibration:
         """The same for other columns, as of `BiasCorrected.at`."""
-        return replace(self, corrected=self.corrected.at(columns))
+        known = self.learned
+        return replace(known, corrected=known.corrected.at(columns))
 
     def spread(self, scores: Array) -> Spread | PairSpread:
         """Scores (N, C), C ≥ 1. A row's bits do not depend on the others."""
@@ -88,25 +110,46 @@ class Calibration:
         """
         temperature = self.temperature.after(spread, columns)
         behind, given = spread.arrays()
-        usable = (columns >= 0) & np.isfinite(np.add.reduce(behind, axis=1))
-        if not usable.all():
+        if np.minimum.reduce(columns, initial=0) < 0 or not math.isfinite(np.add.reduce(behind, axis=None)):
+            usable = (columns >= 0) & np.isfinite(np.add.reduce(behind, axis=1))
             behind, given, columns = behind[usable], given[usable], columns[usable]
         count, classes = behind.shape
         if not count:
             return self if temperature is self.temperature else replace(self, temperature=temperature)
-        raw = behind / math.exp(self.temperature.scale)
+        known = self.learned if self.waiting and self.waiting[0].behind.shape[1] != classes else self
+        even = self.temperature.even
+        first = given[np.arange(count), columns] * (1.0 - even) + even / classes
+        new = Waiting(behind / math.exp(self.temperature.scale), columns, first)
+        rows = known.held + count
+        waiting = (*known.waiting, new)
+        found = Calibration(temperature, known.corrected, known.weights, known.used, waiting, rows)
+        most = min(_LATEST, max(_SOONEST, float(np.add.reduce(self.corrected.counts)) * _PART))
+        return found.learned if rows >= most or rows * classes >= _LARGEST else found
+
+    @property
+    def learned(self) -> Calibration:
+        """The same without events that wait."""
+        if not self.waiting:
+            return self
+        behind, columns, first = (np.concatenate(parts) for parts in zip(*self.waiting))
+        count, classes = behind.shape
         corrected = self.corrected.sized(classes)
         if classes < 2:
-            return replace(self, temperature=temperature, corrected=corrected.after(raw, columns))
-        label, even, rows = behind.argmax(axis=1), self.temperature.even, np.arange(count)
-        used = corrected.used
-        second = label_first(used.given(raw, 1.0), label)[rows, columns]
+            return replace(self, corrected=corrected.after(behind, columns), waiting=(), held=0)
+        label, used, rows = behind.argmax(axis=1), corrected.used, np.arange(count)
+        second = label_first(used.given(behind, 1.0), label)[rows, columns]
         third = label_first(np.tile(np.array(used.shares), (count, 1)), label)[rows, columns]
-        first = given[rows, columns] * (1.0 - even) + even / classes
         gains = [float(np.add.reduce(np.log(np.maximum(one, 1e-15)))) for one in (first, second, third)]
         weights = _weighed(self.weights, gains, count)
         far = max(abs(one - other) for one, other in zip(weights, self.used))
-        return Calibration(temperature, corrected.after(raw, columns), weights, weights if far > _MOVED else self.used)
+        return replace(
+            self,
+            corrected=corrected.after(behind, columns),
+            weights=weights,
+            used=weights if far > _MOVED else self.used,
+            waiting=(),
+            held=0,
+        )
 
     def in_use(self) -> Calibration:
         """What predictions depend on, and nothing of what learning goes on from."""
@@ -124,24 +167,27 @@ class Calibration:
 
     def forgetting(self, factor: float) -> Calibration:
         """The same, with `factor` times less weight on what was learned."""
-        return replace(
-            self, temperature=self.temperature.forgetting(factor), corrected=self.corrected.forgetting(factor)
-        )
+        temperature, known = self.temperature.forgetting(factor), self.learned
+        return replace(known, temperature=temperature, corrected=known.corrected.forgetting(factor))
 
     def merged(self, other: Calibration) -> Calibration:
         """The mean of two calibrations of the same classes, by their events."""
         mine, theirs = self.temperature.events, other.temperature.events
-        share = theirs / (mine + theirs) if theirs else 0.0
-        first, second, third = (one + share * (two - one) for one, two in zip(self.weights, other.weights))
+        share, known, others = theirs / (mine + theirs) if theirs else 0.0, self.learned, other.learned
+        first, second, third = (one + share * (two - one) for one, two in zip(known.weights, others.weights))
         weights = first, second, third
-        corrected = self.corrected.merged(other.corrected)
+        corrected = known.corrected.merged(others.corrected)
         return Calibration(self.temperature.merged(other.temperature), corrected, weights, weights)
 
     def tensors(self) -> dict[str, Floats]:
         """All of it, but for the names of classes."""
         corrected = self.corrected.tensors()
         found = {"temperature": self.temperature.tensor(), "weights": np.array([self.weights, self.used])}
-        return found | {f"corrected_{name}": tensor for name, tensor in corrected.items()}
+        found |= {f"corrected_{name}": tensor for name, tensor in corrected.items()}
+        if self.waiting:
+            behind, columns, first = (np.concatenate(parts) for parts in zip(*self.waiting))
+            found |= {"waiting_scores": behind, "waiting": np.stack([columns.astype(np.float64), first])}
+        return found
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]]) -> Calibration:
@@ -151,7 +197,11 @@ class Calibration:
             return cls(temperature, BiasCorrected.new(), (1.0 - 2 * SHARE, SHARE, SHARE), (1.0, 0.0, 0.0))
         weights, used = (tuple(row) for row in np.asarray(tensors["weights"], dtype=np.float64).tolist())
         corrected = BiasCorrected.of(tensors["corrected_numbers"], tensors["corrected_classes"])
-        return cls(temperature, corrected, weights, used)
+        if "waiting" not in tensors:
+            return cls(temperature, corrected, weights, used)
+        columns, first = np.array(tensors["waiting"], dtype=np.float64)
+        waiting = Waiting(np.array(tensors["waiting_scores"]), columns.astype(np.int32), first)
+        return cls(temperature, corrected, weights, used, (waiting,), len(columns))
 
 
 def _weighed(weights: Weights, gains: Sequence[float], count: int) -> Weights:

@@ -155,6 +155,7 @@ def test_it_comes_back_from_its_tensors_and_one_of_before_answers_as_it_did() ->
 def test_columns_in_another_order_and_new_ones_keep_what_is_known_of_their_classes() -> None:
     scores, columns, _ = rare(0.05, 640, 0)
     _, calibration = taught(scores, columns)
+    calibration = calibration.learned
 
     turned = calibration.at([1, 0])
     more = calibration.sized(3)
