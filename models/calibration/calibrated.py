@@ -166,6 +166,7 @@ class CalibratedLearner(Wrapper):
         inner = self._learner.state()
         if not self._on:
             return inner
+        self.predictor()  # the columns are those of the classes known now, whether that was asked or not
         names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
         return State({**inner.tensors, **_tensors(self._calibration), _CLASSES: names}, inner.meta)
 

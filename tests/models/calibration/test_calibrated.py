@@ -140,6 +140,22 @@ def test_the_state_is_the_same_whether_the_loop_predicted_before_or_not(name: st
     assert seen.state().tensors[TENSOR][6] > 0, "nothing was calibrated"
 
 
+def test_the_state_is_the_same_whether_a_new_class_was_asked_for_before_or_not() -> None:
+    asked, quiet = calibrated(bare("nearest_mean")), calibrated(bare("nearest_mean"))
+    first = batches("nearest_mean")[0]
+    for learner in (asked, quiet):
+        learner.learn(first)
+
+    asked.predictor()
+
+    assert asked.state().sha256() == quiet.state().sha256()
+    again = calibrated(bare("nearest_mean"))
+    again.restore(stored(quiet.state()))
+    for learner in (asked, again):
+        learner.learn(batches("nearest_mean")[1])
+    assert again.state().sha256() == asked.state().sha256()
+
+
 @CLASSIFIERS
 def test_a_state_from_before_there_were_calibrations_begins_a_new_one(name: str) -> None:
     plain = bare(name)
