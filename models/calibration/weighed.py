@@ -133,9 +133,9 @@ class Calibration:
             return self
         behind, columns, first = (np.concatenate(parts) for parts in zip(*self.waiting))
         count, classes = behind.shape
-        corrected = self.corrected.sized(classes)
+        corrected, now = self.corrected.sized(classes), max(classes, len(self.corrected.counts))  # others came since
         if classes < 2:
-            return replace(self, corrected=corrected.after(behind, columns), waiting=(), held=0)
+            return replace(self, corrected=corrected.after(behind, columns).sized(now), waiting=(), held=0)
         label, used, rows = behind.argmax(axis=1), corrected.used, np.arange(count)
         second = label_first(used.given(behind, 1.0), label)[rows, columns]
         third = label_first(np.tile(np.array(used.shares), (count, 1)), label)[rows, columns]
@@ -144,7 +144,7 @@ class Calibration:
         far = max(abs(one - other) for one, other in zip(weights, self.used))
         return replace(
             self,
-            corrected=corrected.after(behind, columns),
+            corrected=corrected.after(behind, columns).sized(now),
             weights=weights,
             used=weights if far > _MOVED else self.used,
             waiting=(),

@@ -168,3 +168,16 @@ def test_columns_in_another_order_and_new_ones_keep_what_is_known_of_their_class
     )
     assert more.corrected.counts.tolist() == [*calibration.corrected.counts.tolist(), 0.0]
     assert 0 < more.corrected.used.shares[2] < 0.01
+
+
+def test_events_that_wait_are_learned_though_a_class_has_come_since() -> None:
+    scores, columns, _ = rare(0.05, 20, 0)
+    calibration = Calibration.new(logs=False)
+    for row in range(10):
+        calibration = calibration.after(calibration.spread(scores[row : row + 1]), columns[row : row + 1])
+    assert calibration.held == 10
+
+    more = calibration.sized(3).at([2, 1, 0])
+
+    assert more.held == 0
+    assert more.corrected.counts[::-1].round().tolist() == [*np.bincount(columns[:10], minlength=2).tolist(), 0]
