@@ -4,8 +4,9 @@ One scale for all scores (`temperature`) follows a stream within some hundred ev
 about equally often. Where one comes in one event of five hundred, it has nothing to say it with: `bias_corrected`
 begins at the shares of the classes. The shares alone are the third: whatever scores are worth, probabilities are not
 much worse than the rate at which classes come. A share of all weight is spread after each event, so that any may lead
-again (fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). Over T events the log
-loss is above that of the best of the three by at most log 20 + T · SHARE. All three name the learner's label first.
+again (fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). They are weighed by
+many events at once, and a tenth of what those say: where now the one and now the other is better, weights that follow
+each are always those of the events before. All three name the learner's label first.
 """
 
 from __future__ import annotations
@@ -27,15 +28,17 @@ Floats = NDArray[np.float64]
 
 SHARE = 1e-4
 """Weight spread after each labelled event."""
+_RATE = 0.1
+"""What a nat of log loss counts."""
 _SOONEST, _LATEST, _PART = 16.0, 256.0, 1 / 16
 """Events that are learned together: a part of those so far, within these bounds …"""
 _LARGEST = 1 << 14
 """… or with so many scores."""
 _MOVED = 0.02
-"""How far weights move before predictions use them."""
+"""How far weights move before predictions use them; predictions leave out what has less."""
 Weights = tuple[float, float, float]
 """Of the temperature, the bias-corrected one, the shares; their sum is 1."""
-_FIRST: Weights = (0.2, 0.75, 0.05)
+_FIRST: Weights = (0.5, 0.45, 0.05)
 """The shares alone rank nothing: they must be the likelier by far to count."""
 
 
@@ -91,15 +94,15 @@ class Calibration:
         if isinstance(spread, PairSpread):
             mixed = pair_mixed(spread, even), pair_corrected(spread, unit, used), used.shares
             return settled(_pair(mixed, self.used, int(label[0])), label)
-        first = spread.softmax * (1.0 - even)
-        first += even / first.shape[1]
+        by_scale, by_correction, by_shares = self.used
+        found = spread.softmax * (by_scale * (1.0 - even))
+        found += by_scale * even / found.shape[1]
         known = np.maximum(label, 0)
-        second = label_first(used.given(spread.behind, unit), known)
-        third = label_first(np.tile(np.array(used.shares), (len(label), 1)), known)
-        first *= self.used[0]
-        first += self.used[1] * second
-        first += self.used[2] * third
-        return settled(first.astype(np.float32), label)
+        if by_correction:
+            found += by_correction * label_first(used.given(spread.behind, unit), known)
+        if by_shares:
+            found += by_shares * label_first(np.tile(np.array(used.shares), (len(label), 1)), known)
+        return settled(found.astype(np.float32), label)
 
     def after(self, spread: Spread | PairSpread, columns: NDArray[np.int32]) -> Calibration:
         """The calibration after the labels of predictions that it made.
@@ -146,7 +149,7 @@ class Calibration:
             self,
             corrected=corrected.after(behind, columns).sized(now),
             weights=weights,
-            used=weights if far > _MOVED else self.used,
+            used=_used(weights) if far > _MOVED else self.used,
             waiting=(),
             held=0,
         )
@@ -177,7 +180,7 @@ class Calibration:
         first, second, third = (one + share * (two - one) for one, two in zip(known.weights, others.weights))
         weights = first, second, third
         corrected = known.corrected.merged(others.corrected)
-        return Calibration(self.temperature.merged(other.temperature), corrected, weights, weights)
+        return Calibration(self.temperature.merged(other.temperature), corrected, weights, _used(weights))
 
     def tensors(self) -> dict[str, Floats]:
         """All of it, but for the names of classes."""
@@ -206,10 +209,16 @@ class Calibration:
 
 def _weighed(weights: Weights, gains: Sequence[float], count: int) -> Weights:
     best = max(gains)
-    first, second, third = (weight * math.exp(gain - best) for weight, gain in zip(weights, gains))
+    first, second, third = (weight * math.exp(_RATE * (gain - best)) for weight, gain in zip(weights, gains))
     spread = 1.0 - (1.0 - SHARE) ** count
     kept = (1.0 - spread) / (first + second + third)
     return first * kept + spread * _FIRST[0], second * kept + spread * _FIRST[1], third * kept + spread * _FIRST[2]
+
+
+def _used(weights: Weights) -> Weights:
+    first, second, third = (weight if weight > _MOVED else 0.0 for weight in weights)
+    total = first + second + third
+    return first / total, second / total, third / total
 
 
 def _pair(ways: Sequence[Sequence[float]], weights: Weights, label: int) -> NDArray[np.float32]:
