@@ -71,10 +71,10 @@ def compared(name: str, log: Batch, width: int) -> tuple[Graded, Graded, float, 
         own.add(outputs["scores"], columns)
         better.add(outputs["probabilities"], columns)
         begun = thread_time()
-        temperature = learner.temperature
-        spread = temperature.spread(outputs["scores"])  # what is done in all, once more
-        temperature.probabilities(spread, outputs["label"])
-        temperature.after(spread, columns)
+        calibration = learner.calibration
+        spread = calibration.spread(outputs["scores"])  # what is done in all, once more
+        calibration.probabilities(spread, outputs["label"])
+        calibration.after(spread, columns)
         middle = thread_time()
         learner.learn(batch)
         extra, total = extra + middle - begun, total + thread_time() - middle

@@ -21,6 +21,7 @@ from river import compose, forest, linear_model, preprocessing  # noqa: E402
 
 import thalweg  # noqa: E402
 from benchmarks.newcomers_others import of_clicks, of_sequences, of_tables  # noqa: E402
+from benchmarks.newcomers_rare import of_rare  # noqa: E402
 from benchmarks.report import Result, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
 
@@ -181,7 +182,8 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
         beside += f", the label before {figure(labels[1:], labels[:-1]):.4g}"
         name = f"{stream.__name__.replace('_', ' ')}: ridge, nothing set"
         results.append(Result(name=name, value=own, unit="%" if classes else "of σ", note=beside))
-    return [*results, *of_tables((fifty_rows, one_in_a_hundred, *STREAMS), rows), *of_sequences(rows), *of_clicks(rows)]
+    results += [*of_tables((fifty_rows, one_in_a_hundred, *STREAMS), rows), *of_sequences(rows), *of_clicks(rows)]
+    return [*results, *of_rare(2 * rows)]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ has just made for grading are used again. It is part of the state, as one tensor
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.calibration.pair import PairSpread
-from thalweg.models.calibration.temperature import Spread, Temperature
+from thalweg.models.calibration.temperature import Spread
+from thalweg.models.calibration.weighed import Calibration
 from thalweg.models.contract.capabilities import (
     Averageable,
     Forgetting,
@@ -35,8 +37,12 @@ from thalweg.proto.task import Task
 
 C = TypeVar("C")
 
-TENSOR = "calibration/temperature"
-"""The calibration's name among the tensors of a state."""
+PREFIX = "calibration/"
+"""Names of the calibration's tensors in a state begin so."""
+TENSOR = PREFIX + "temperature"
+"""The one that each has, of whatever version."""
+_CLASSES = PREFIX + "classes"
+"""Names of the classes of its columns, as JSON."""
 PROBABILITIES = "probabilities"
 """The output, float32 (N, C), in the order of `Predictor.classes`."""
 _SCORES = "scores"
@@ -55,8 +61,16 @@ def calibrated(learner: Learner, *, on: bool = True) -> Learner:
 
 def calibrated_predictor(inner: Predictor, state: State) -> Predictor:
     """A predictor made from this published state, with its calibration if that is in the state."""
-    tensor = state.tensors.get(TENSOR)
-    return inner if tensor is None else CalibratedPredictor(inner, Temperature.of(tensor))
+    return CalibratedPredictor(inner, Calibration.of(_own(state))) if has_calibration(state) else inner
+
+
+def _own(state: State) -> dict[str, NDArray[Any]]:
+    """The tensors of a state's calibration."""
+    return {name.removeprefix(PREFIX): one for name, one in state.tensors.items() if name.startswith(PREFIX)}
+
+
+def _tensors(calibration: Calibration) -> dict[str, NDArray[Any]]:
+    return {PREFIX + name: tensor for name, tensor in calibration.tensors().items()}
 
 
 def _can_be(predictor: Predictor) -> bool:
@@ -73,7 +87,7 @@ def without_calibration(state: State) -> State:
     """A state as an earlier version wrote it, without the calibration: that of the wrapped learner."""
     if TENSOR not in state.tensors:
         return state
-    return State({name: tensor for name, tensor in state.tensors.items() if name != TENSOR}, state.meta)
+    return State({k: tensor for k, tensor in state.tensors.items() if not k.startswith(PREFIX)}, state.meta)
 
 
 class CalibratedLearner(Wrapper):
@@ -85,9 +99,12 @@ class CalibratedLearner(Wrapper):
 
     def __init__(self, learner: Learner, task: Task, *, on: bool = True) -> None:
         self._learner, self._on, self._logs = learner, on, task.probabilities
-        self._temperature = Temperature.new(logs=self._logs)
+        self._calibration, self._classes = Calibration.new(logs=self._logs), ()
         self._wrapped: LatestPredictor[CalibratedPredictor] = LatestPredictor()
         self._columns = _Columns()
+
+    _classes: tuple[str, ...]
+    """Of the columns of the calibration."""
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
@@ -99,15 +116,28 @@ class CalibratedLearner(Wrapper):
         return self._learner.schema
 
     @property
-    def temperature(self) -> Temperature:
+    def calibration(self) -> Calibration:
         """The present calibration."""
-        return self._temperature
+        return self._calibration
 
-    def set_temperature(self, temperature: Temperature) -> None:
-        """Continue with this calibration."""
-        if (temperature.scale, temperature.even) != (self._temperature.scale, self._temperature.even):
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of its columns."""
+        return self._classes
+
+    def set_calibration(self, calibration: Calibration) -> None:
+        """Continue with this calibration, of the same classes."""
+        if not calibration.alike(self._calibration):
             self._wrapped.clear()
-        self._temperature = temperature
+        self._calibration = calibration
+
+    @staticmethod
+    def over(calibration: Calibration, names: tuple[str, ...], classes: tuple[str, ...]) -> Calibration:
+        """A calibration of columns of these names, with columns of these classes."""
+        if names == classes[: len(names)]:
+            return calibration.sized(len(classes))
+        where = {name: column for column, name in enumerate(names)}
+        return calibration.at([where.get(name, -1) for name in classes])
 
     def learn(self, batch: Batch) -> None:
         predictor, spread = self.predictor(), None
@@ -119,7 +149,7 @@ class CalibratedLearner(Wrapper):
         self._learner.learn(batch)
         if spread is not None and isinstance(batch.labels, ClassLabels):
             columns = self._columns.of(batch.labels, classes)
-            self.set_temperature(self._temperature.after(spread, columns))
+            self.set_calibration(self._calibration.after(spread, columns))
 
     def predictor(self) -> Predictor:
         inner = self._learner.predictor()
@@ -127,18 +157,30 @@ class CalibratedLearner(Wrapper):
             return inner
         known = self._wrapped.get()
         if known is None or known.inner is not inner:
-            known = self._wrapped.set(CalibratedPredictor(inner, self._temperature))
+            if (classes := inner.classes) != self._classes:
+                self._calibration, self._classes = self.over(self._calibration, self._classes, classes), classes
+            known = self._wrapped.set(CalibratedPredictor(inner, self._calibration))
         return known
 
     def state(self) -> State:
         inner = self._learner.state()
-        return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta) if self._on else inner
+        if not self._on:
+            return inner
+        self.predictor()  # the columns are those of the classes known now, whether that was asked or not
+        names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
+        return State({**inner.tensors, **_tensors(self._calibration), _CLASSES: names}, inner.meta)
 
     def restore(self, state: State) -> None:
         self._learner.restore(without_calibration(state))
-        tensor = state.tensors.get(TENSOR)
-        self._temperature = Temperature.new(logs=self._logs) if tensor is None else Temperature.of(tensor)
+        self._calibration, self._classes = self.calibration_in(state)
         self._wrapped.clear()
+
+    def calibration_in(self, state: State) -> tuple[Calibration, tuple[str, ...]]:
+        """The calibration in a state, a new one if there is none, and the classes of its columns."""
+        if not has_calibration(state):
+            return Calibration.new(logs=self._logs), ()
+        names = json.loads(state.tensors[_CLASSES].tobytes()) if _CLASSES in state.tensors else ()
+        return Calibration.of(_own(state)), tuple(names)
 
     @property
     def gauges_declared(self) -> Sequence[GaugeSpec]:
@@ -151,8 +193,8 @@ class CalibratedLearner(Wrapper):
 class CalibratedPredictor(PredictorWrapper):
     """A classifier's predictor with the further output `probabilities`."""
 
-    def __init__(self, inner: Predictor, temperature: Temperature) -> None:
-        self.inner, self._temperature = inner, temperature
+    def __init__(self, inner: Predictor, calibration: Calibration) -> None:
+        self.inner, self._calibration = inner, calibration.sized(len(inner.classes))
         self._latest: tuple[Batch, Spread | PairSpread | None] | None = None
 
     def capability(self, kind: type[C]) -> C | None:
@@ -191,9 +233,9 @@ class CalibratedPredictor(PredictorWrapper):
         return outputs
 
     @property
-    def temperature(self) -> Temperature:
+    def calibration(self) -> Calibration:
         """The calibration, as predictions use it."""
-        return self._temperature.in_use()
+        return self._calibration.in_use()
 
     def spread_of(self, batch: Batch) -> Spread | PairSpread | None:
         """The predictions for a batch that is learned now, computed unless it was predicted just before; None if no
@@ -214,15 +256,15 @@ class CalibratedPredictor(PredictorWrapper):
         if spread is None:
             found = np.zeros(outputs[_SCORES].shape, dtype=np.float32)
         else:
-            found = self._temperature.probabilities(spread, outputs["label"])
+            found = self._calibration.probabilities(spread, outputs["label"])
         return {**outputs, PROBABILITIES: found}, spread
 
     def _spread(self, scores: Array) -> Spread | PairSpread | None:
-        return self._temperature.spread(scores) if scores.size else None
+        return self._calibration.spread(scores) if scores.size else None
 
     def state(self) -> State:
         inner = self.inner.state()
-        return State({**inner.tensors, TENSOR: self.temperature.tensor()}, inner.meta)
+        return State({**inner.tensors, **_tensors(self.calibration)}, inner.meta)
 
 
 class _Columns:
@@ -252,7 +294,7 @@ class _Forgetting:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         self._inner.raise_forgetting(factor, events)
-        self._learner.set_temperature(self._learner.temperature.forgetting(factor))
+        self._learner.set_calibration(self._learner.calibration.forgetting(factor))
 
 
 class _Mergeable:
@@ -261,9 +303,11 @@ class _Mergeable:
 
     def merge(self, other: State) -> None:
         self._inner.merge(without_calibration(other))
-        if TENSOR in other.tensors:
+        if has_calibration(other):
             learner = self._learner
-            learner.set_temperature(learner.temperature.merged(Temperature.of(other.tensors[TENSOR])))
+            learner.predictor()  # its classes are those of both now
+            theirs, names = learner.calibration_in(other)
+            learner.set_calibration(learner.calibration.merged(learner.over(theirs, names, learner.classes)))
 
 
 class _Averageable:
@@ -286,7 +330,7 @@ class _Sequence:
 
     def with_history_of(self, newer: Predictor) -> Predictor:
         behind = newer.inner if isinstance(newer, CalibratedPredictor) else newer
-        return CalibratedPredictor(self._inner.with_history_of(behind), self._front.temperature)
+        return CalibratedPredictor(self._inner.with_history_of(behind), self._front.calibration)
 
 
 # those that are not here neither take nor give scores, and are passed on as they are

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.calibration.bias_corrected import FARTHEST, InUse
 from thalweg.proto.schema import Array
 
 
@@ -21,6 +22,15 @@ class PairSpread(NamedTuple):
     behind: tuple[float, float]
     """Scaled scores minus the higher one, in nats, 0 to -30."""
     softmax: tuple[float, float]
+
+    @property
+    def columns(self) -> int:
+        """Classes: two."""
+        return 2
+
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both, as arrays (1, 2)."""
+        return np.array((self.behind,)), np.array((self.softmax,))
 
 
 def pair_spread(scores: Array, scale: float, farthest: float, smallest: float | None) -> PairSpread | None:
@@ -44,9 +54,24 @@ def pair_spread(scores: Array, scale: float, farthest: float, smallest: float | 
     return PairSpread((first, second), (of_first / both, of_second / both))
 
 
-def pair_mixed(spread: PairSpread, even: float) -> tuple[NDArray[np.float32], int]:
-    """Probabilities (1, 2) with the share `even` spread evenly, and the column of the first largest."""
+def pair_mixed(spread: PairSpread, even: float) -> tuple[float, float]:
+    """Probabilities with the share `even` spread evenly."""
     first, second = spread.softmax
-    found = np.array(((first * (1.0 - even) + even / 2, second * (1.0 - even) + even / 2),), dtype=np.float32)
-    ((first, second),) = found.tolist()
-    return found, 0 if first >= second else 1
+    return first * (1.0 - even) + even / 2, second * (1.0 - even) + even / 2
+
+
+def pair_corrected(spread: PairSpread, unit: float, used: InUse) -> tuple[float, float]:
+    """As `InUse.given`."""
+    first, second = (
+        _bent((behind * unit - centre) * used.unit) * used.slope + offset
+        for behind, centre, offset in zip(spread.behind, used.centres, used.offsets)
+    )
+    highest = max(first, second)
+    first, second = max(first - highest, -FARTHEST), max(second - highest, -FARTHEST)
+    of_first, of_second = float(np.exp(first)), float(np.exp(second))
+    both = of_first + of_second
+    return of_first / both, of_second / both
+
+
+def _bent(score: float) -> float:
+    return math.copysign(float(np.log(1.0 + abs(score))), score)

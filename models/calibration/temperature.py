@@ -52,6 +52,15 @@ class Spread(NamedTuple):
     softmax: Floats
     """(N, C)."""
 
+    @property
+    def columns(self) -> int:
+        """Classes, C."""
+        return int(self.softmax.shape[1])
+
+    def arrays(self) -> tuple[Floats, Floats]:
+        """Both, as arrays."""
+        return self.behind, self.softmax
+
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
@@ -99,17 +108,10 @@ class Temperature:
     def probabilities(self, spread: Spread | PairSpread, label: NDArray[np.int32]) -> NDArray[np.float32]:
         """(N, C), rows that sum to 1, whose first largest is the label; NaN where the scores are not finite."""
         if isinstance(spread, PairSpread):
-            found, column = pair_mixed(spread, self.even)
-            if label[0] != column:
-                _settle(found, found.argmax(axis=1), label)
-            return found
+            return settled(np.array((pair_mixed(spread, self.even),), dtype=np.float32), label)
         mixed = spread.softmax * (1.0 - self.even)
         mixed += self.even / mixed.shape[1]
-        found = mixed.astype(np.float32)
-        first = found.argmax(axis=1)
-        if (first != label).any():
-            _settle(found, first, label)
-        return found
+        return settled(mixed.astype(np.float32), label)
 
     def after(self, spread: Spread | PairSpread, columns: NDArray[np.int32]) -> Temperature:
         """The calibration after the labels of predictions that it made.
@@ -222,6 +224,14 @@ class Temperature:
         """Restore from `tensor()`."""
         found = cls(*np.asarray(tensor, dtype=np.float64).tolist())
         return replace(found, logs=bool(found.logs))
+
+
+def settled(found: NDArray[np.float32], label: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Probabilities (N, C) whose first largest is the label, but for rounding, so that it is."""
+    first = found.argmax(axis=1)
+    if (first != label).any():
+        _settle(found, first, label)
+    return found
 
 
 def _settle(found: NDArray[np.float32], first: NDArray[np.intp], label: NDArray[np.int32]) -> None:

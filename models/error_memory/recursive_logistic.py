@@ -34,11 +34,11 @@ class RecursiveLogistic:
         self._curvature: Floats = prior * np.eye(len(start))
         self._prior, self._memory = prior, memory
 
-    def learn(self, rows: Floats, labels: Floats, importance: Floats) -> None:
-        """One step with events (n, d), labels (n,) in 0 … 1, and weights (n,)."""
+    def learn(self, rows: Floats, labels: Floats, importance: Floats, beside: float = 0.0) -> None:
+        """One step with events (n, d), labels (n,) in 0 … 1, and weights (n,); `beside`: log-odds that are added."""
         if not len(rows):
             return
-        given = sigmoid(rows @ self.weights)
+        given = sigmoid(rows @ self.weights + beside)
         kept = float(np.exp(-len(rows) / self._memory))
         bend = importance * given * (1.0 - given)
         self._curvature = kept * self._curvature + (rows * bend[:, None]).T @ rows

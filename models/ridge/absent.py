@@ -9,6 +9,10 @@ A row for which that head prefers a class that is away is answered by it, any ot
 classes that came at the same time, the one that still comes must be beaten by a threshold (`pairs.py`). It balances two
 errors: a class that is away is not recognised (from the sums: leads are normal around the score of the class mean), and
 one of the latest events would be taken for a class that is away (they are asked again).
+
+A class of one event in five hundred makes pauses as long as others that no longer come, and it still comes. While a gap
+is not longer than chance makes it, it counts as often as it came: its likelihood is weighed by its share of all events,
+and it is not answered while more events were taken for one of such wrongly than rightly.
 """
 
 from __future__ import annotations
@@ -70,6 +74,8 @@ class Absent:
         self._priced: Mask = np.zeros((0, 0), bool)  # (A, P), see `Pairs.priced`
         self._recent: Floats = np.zeros((RECENT, width))  # inputs of the latest events: event i is row i % RECENT
         self._recent_codes: NDArray[np.int32] = np.zeros(RECENT, np.int32)
+        self._doubts: Floats = np.zeros(0)  # (C',): log prior odds of classes that may only be making a pause
+        self._pauses: NDArray[np.int64] = np.zeros(2, np.int64)  # events taken for one of those, rightly and wrongly
         self._missed: Floats = np.zeros(len(THRESHOLDS))  # error by the sums, at each threshold
         self._mistaken: Floats = np.zeros(len(THRESHOLDS))  # share of the latest events, at each threshold
         self._solved = 0  # events at the last solve
@@ -93,9 +99,19 @@ class Absent:
             places = (start + latest) % RECENT
             self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
         if self.head is not None:
-            self.pairs.take(codes, self._scores(features).argmax(axis=1), self.away)
+            scores = self._scores(features)
+            self.pairs.take(codes, scores.argmax(axis=1), self.away)
+            self._count_pauses(scores, codes)
         self.pairs.add(codes)
         self.clocks.add(codes, common)
+
+    def _count_pauses(self, scores: Floats, codes: NDArray[np.int32]) -> None:
+        """Count how often events of such scores (n, C') are taken for classes that may only be making a pause."""
+        if (pausing := self._doubts < 0.0).any():
+            taken = (scores + self._doubts).argmax(axis=1)
+            of_them = pausing[taken]
+            right = int(np.count_nonzero(of_them & (taken == codes)))
+            self._pauses += right, int(np.count_nonzero(of_them)) - right
 
     def update(
         self,
@@ -132,6 +148,7 @@ class Absent:
             self._solve(common(), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
+            self._doubts = np.where(self.away, np.log(self.clocks.rates()), 0.0)
             self._priced = self.pairs.priced(self.away)
             self._judge(features, present())
         return judged
@@ -165,7 +182,9 @@ class Absent:
         """What a predictor needs of it; None: nothing is answered by it."""
         if self.head is None or ((threshold := self.threshold) == np.inf and self._priced.any(axis=1).all()):
             return None
-        return Known(self.head, self.intercept, self.away, threshold, self._priced)
+        right, wrong = self._pauses.tolist()
+        doubts = self._doubts if wrong <= right + 1 else np.where(self._doubts < 0.0, -np.inf, 0.0)
+        return Known(self.head, self.intercept + doubts, self.away, threshold, self._priced)
 
     @property
     def threshold(self) -> float:
@@ -180,12 +199,15 @@ class Absent:
             **self.pairs.tensors(),
             "priced": self._priced,
             "away": self.away,
+            "pauses": self._pauses,
             "recent": self._recent,
             "recent_codes": self._recent_codes,
             "missed": self._missed,
             "mistaken": self._mistaken,
         }
-        return found if self.head is None else {**found, "head": self.head, "intercept": self.intercept}
+        if self.head is None:
+            return found
+        return {**found, "head": self.head, "intercept": self.intercept, "doubts": self._doubts}
 
     def meta(self) -> dict[str, int]:
         """Counters for `state()`."""
@@ -202,6 +224,8 @@ class Absent:
         self.away, alike = np.array(tensors["away"]), "intercept" in tensors
         self.head = np.array(tensors["head"]) if alike else None
         self.intercept = np.array(tensors["intercept"]) if alike else np.zeros(0)
+        self._doubts = np.array(tensors.get("doubts", np.zeros(len(self.intercept))))
+        self._pauses = np.array(tensors.get("pauses", np.zeros(2, np.int64)))
         self._priced = np.array(tensors.get("priced", np.zeros((0, 0), bool)))
         self._recent, self._recent_codes = np.array(tensors["recent"]), np.array(tensors["recent_codes"])
         self._missed, self._mistaken = np.array(tensors["missed"]), np.array(tensors["mistaken"])

@@ -11,6 +11,11 @@ from thalweg.models.parts.selection import Selected, select_classes, select_numb
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
 
+VARIED = 0.25
+"""Variance of labels around the shares of classes below which some class is rare: that of one event in seven."""
+MOST_RARE = 1000.0
+"""More is not counted."""
+
 
 class Classes:
     """Class names in the order of their columns; events without decay."""
@@ -21,6 +26,23 @@ class Classes:
         self.events: NDArray[np.int64] = np.zeros(0, np.int64)
         """(C,)."""
         self._seen: tuple[Array | None, tuple[str, ...]] | None = None
+        self._rarity: float | None = None
+
+    @property
+    def rarity(self) -> float:
+        """How many times as many events it takes to see as much of rare classes as of one that comes in one event of
+        seven, and how many times smaller differences between squared errors are; 1 where no class is as rare.
+        """
+        if self._rarity is None:
+            square = float(np.square(self.events, dtype=np.float64).sum())
+            varied = 1.0 - square / (self.total * self.total) if self.total else VARIED
+            self._rarity = min(MOST_RARE, max(1.0, VARIED / max(varied, VARIED / MOST_RARE)))
+        return self._rarity
+
+    @property
+    def total(self) -> float:
+        """Events of all classes."""
+        return float(np.add.reduce(self.events))
 
     def grow(self) -> None:
         """Count the events of all classes of the table."""
@@ -29,6 +51,7 @@ class Classes:
 
     def add(self, codes: NDArray[np.int32]) -> None:
         """Count the events of these columns (n,)."""
+        self._rarity = None
         if len(codes) == 1:
             self.events[codes[0]] += 1
         else:
@@ -36,6 +59,7 @@ class Classes:
 
     def subtract(self, codes: NDArray[np.int32]) -> None:
         """Count these events (n,) no longer."""
+        self._rarity = None
         self.events -= np.bincount(codes, minlength=len(self.events))
         self._seen = None
 
@@ -46,6 +70,7 @@ class Classes:
         self.grow()
         order = np.array([self.table[name] for name in other.table], dtype=np.int64)
         np.add.at(self.events, order, other.events)
+        self._rarity = None
         return order
 
     def check_known(self, names: Sequence[str]) -> None:
@@ -72,7 +97,7 @@ class Classes:
     def restore(self, names: Sequence[str], events: Array) -> None:
         """Restore from the names and `events`; copies."""
         self.table = {name: code for code, name in enumerate(names)}
-        self.events, self._seen = np.array(events), None
+        self.events, self._seen, self._rarity = np.array(events), None, None
 
 
 def select(inputs: Array, batch: Batch, schema: Schema, table: dict[str, int], most: int) -> Selected:

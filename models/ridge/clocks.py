@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.parts.strays import strays
+from thalweg.models.parts.strays import ONCE_OR_TWICE, strays
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import TINY, Statistics, drops_denormals
 from thalweg.proto.schema import Array
@@ -25,6 +25,8 @@ PAUSE = 100
 """Events without an event of a class after which its clock stops."""
 PATIENCE = 4.0
 """A class is away once this many of its usual gaps (at most PAUSE each), and PAUSE events, have passed without it."""
+SURE = 7.0
+"""It has gone for sure once such a gap, of a class that came as often as it did, is this unlikely, in nats."""
 FOLDED = 100.0
 """The excess of a class is stored before its common sums have decayed by e to this power: they would underflow."""
 
@@ -47,6 +49,7 @@ class ClassClocks:
         self._last: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): of the last; moved up when an excess is stored
         self._idle: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): events by which it was moved up
         self._count: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): events
+        self._folded: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): of the idle ones, those without a return
         self._oldest = 0  # at most the least of _last: most calls need not look at it
         self._excessive = False  # whether any excess may differ from zero
 
@@ -60,6 +63,7 @@ class ClassClocks:
         self._first = np.pad(self._first, (0, more), constant_values=-1)
         self._last, self._oldest = np.pad(self._last, (0, more)), 0
         self._idle, self._count = np.pad(self._idle, (0, more)), np.pad(self._count, (0, more))
+        self._folded = np.pad(self._folded, (0, more))
 
     def stores(self, codes: NDArray[np.int32]) -> bool:
         """Whether `add` of these n events may look at the common sums, which must hold all earlier events then."""
@@ -105,6 +109,8 @@ class ClassClocks:
         returned, at = np.unique(codes, return_index=True)
         still = np.maximum(start - self._last - PAUSE, 0)
         still[still * -math.log(self._decay) < FOLDED] = 0
+        self._folded += still
+        self._folded[returned] -= still[returned]
         still[returned] = np.maximum(start + at - self._last[returned] - PAUSE, 0)
         classes = np.flatnonzero((self._count > 0) & (still > 0))
         if not len(classes):
@@ -159,9 +165,19 @@ class ClassClocks:
         known = (self._count > 0) & ~strays(self._count)
         return np.asarray(known & (self.events - 1 - self._last > PAUSE + PATIENCE * usual))
 
+    def rates(self) -> Floats:
+        """The share of all events, (C,), of a class that may only be making a pause, as one of an event in five hundred
+        does; 1 for one that has gone. Of the few events of another it is known that none came before the first.
+        """
+        gap = self.events - 1 - self._last
+        began = np.where(self._count > ONCE_OR_TWICE, self._first, 0)
+        span = np.maximum(self._last - began - self._folded, 0) + 1
+        gone = self._count * np.log1p(gap / span) > SURE
+        return np.asarray(np.where(gone | (self._count == 0), 1.0, self._count / (span + gap)))
+
     def tensors(self) -> Mapping[str, Array]:
         """Tensors for `state()`; `events` is saved separately."""
-        clocks = np.array([self._first, self._last, self._idle, self._count])
+        clocks = np.array([self._first, self._last, self._idle, self._count, self._folded])
         return {"excess": self._excess.T, "excess_weight": self._excess_weight, "clocks": clocks}
 
     def restore(self, tensors: Mapping[str, Array], events: int) -> None:
@@ -169,7 +185,8 @@ class ClassClocks:
         self.events = events
         self._excess = np.array(tensors["excess"], order="C").T
         self._excess_weight = np.array(tensors["excess_weight"])
-        self._first, self._last, self._idle, self._count = np.array(tensors["clocks"])
+        self._first, self._last, self._idle, self._count, *folded = np.array(tensors["clocks"])
+        self._folded = folded[0] if folded else np.zeros_like(self._idle)  # an earlier version did not keep them
         self._oldest, self._excessive = 0, bool(self._excess.any())
 
 

@@ -59,7 +59,7 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type, defaults_behind_columns = Params, staticmethod(defaults_behind_columns)
-    takes_device, gains_from_gpu, state_version, state_revision = True, staticmethod(gains_from_gpu), VERSION, 2
+    takes_device, gains_from_gpu, state_version, state_revision = True, staticmethod(gains_from_gpu), VERSION, 3
     merged_defaults, merge_mistakes = staticmethod(merged_defaults), staticmethod(merge_mistakes)
 
     def __init__(self, context: LearnerContext) -> None:
@@ -81,8 +81,8 @@ class Ridge:
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        self._mixture = mixture_of(p, self._map)
-        self._alone = InputsAlone(p, self._map, on_gpu=bool(self.computed_on))
+        self._mixture = mixture_of(p, self._map, self._classes)
+        self._alone = InputsAlone(p, self._map, self._classes, on_gpu=bool(self.computed_on))
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = self._since_refresh = self._head_events = self._skipped = self._faded = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)

@@ -458,4 +458,4 @@ class Prequential:
 
 
 _COUNTERS = ("unanswered", "unknown_class")
-_KEPT = ("correct", "label", "squared", "absolute", "size", "label_size", "event")
+_KEPT = ("correct", "label", "log_loss", "squared", "absolute", "size", "label_size", "event")

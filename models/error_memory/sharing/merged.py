@@ -73,7 +73,7 @@ def merged(mine: State, other: State, params: Params, ring: Ring | None) -> Stat
     guards = below(one, "guard."), below(two, "guard.")
     found |= {f"guard.{name}": array for name, array in joined(*guards).items()}
     if all("alone.weights" in guard for guard in guards):
-        first, prior = prior_of(len(guards[0]["alone.weights"]) - 1)
+        first, prior = prior_of(len(guards[0]["alone.weights"]))
         both = combined(below(one, "guard.alone."), below(two, "guard.alone."), first, prior)
         found |= {f"guard.alone.{part}": array for part, array in both.items()}
     if ring is not None:

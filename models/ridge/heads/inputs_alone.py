@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.parts.random_features import FeatureMap
+from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.heads.mixture import Mixture
 from thalweg.models.ridge.heads.refresh import Schedule
 from thalweg.models.ridge.heads.solve import penalty_of, solve
@@ -55,13 +56,13 @@ FALL = 0.1
 class InputsAlone:
     """Sums and heads of the inputs and the constant, at the decays of the learner, and the trials."""
 
-    def __init__(self, params: Params, features: FeatureMap, *, on_gpu: bool = False) -> None:
+    def __init__(self, params: Params, features: FeatureMap, classes: Classes, *, on_gpu: bool = False) -> None:
         """Random features answer, for ever where they are not to rest; `features`: with them."""
         width = features.width
         self.map = FeatureMap(width, np.zeros((width, 0)), np.zeros(0), direct=True, bias=True)
         self.schedule = Schedule(params, self.map.size, width)
         self._params, self._first = params, features.expansion
-        self._mixture = Mixture(len(params.forgetting), params.mixture_horizon_events, unit_free=False)
+        self._mixture = Mixture(len(params.forgetting), params.mixture_horizon_events, unit_free=False, classes=classes)
         self._members: list[Statistics] = []  # of their own, while the inputs alone answer
         self._heads: Floats | None = None  # (M, F + 1, C)
         self._solved: list[int] = []  # (M,): events at the last solve of each, -1: never

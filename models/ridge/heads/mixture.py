@@ -7,16 +7,22 @@ costs the same as for a single one. Behind columns each rate has a `Linear` head
 weighed with all others, and those alone answer where they were right more often: where labels are noisy, a random layer
 may have the smaller squared error and be wrong more often. Where a `PassiveAggressive` head was right more often
 lately, that one is served; where features are many, a `Discriminant` likewise.
+
+Where one event in five hundred is of another class than the rest, a hundred events say nothing about which head knows
+that class, and all squared errors are small: the horizon is as many times longer, and differences count so many times
+more (`Classes.rarity`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.parts.random_features import FeatureMap
+from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.heads.discriminant import WIDE, Discriminant
 from thalweg.models.ridge.heads.linear import Gamma, Linear
 from thalweg.models.ridge.heads.passive import MOST, PassiveAggressive
@@ -25,6 +31,9 @@ from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
+
+PART = 0.25
+"""Of the events so far, which a longer horizon is at most: what heads say at first means little."""
 
 
 class Mixture:
@@ -36,6 +45,7 @@ class Mixture:
         horizon_events: float,
         *,
         unit_free: bool,
+        classes: Classes | None = None,
         beside: PassiveAggressive | None = None,
         discriminant: Discriminant | None = None,
         linear: Linear | None = None,
@@ -46,6 +56,7 @@ class Mixture:
             members: Heads, M.
             horizon_events: Losses decay to 1/e over this many events.
             unit_free: Targets have a unit (regression): compare losses with the smallest, not with 1.
+            classes: Those so far; None: targets are numbers.
             beside: A head beside the mixture; None: there is none.
             discriminant: Another.
             linear: As many heads over the inputs alone; they are weighed with the others.
@@ -54,8 +65,8 @@ class Mixture:
         """(M,): decayed sums of squared errors."""
         self._linear = linear
         self._first = 0 if linear is None else linear.first  # of the features that the head beside is over
-        self._fade = 1.0 - 1.0 / horizon_events
         self._horizon = horizon_events
+        self._classes = classes or Classes()
         self._unit_free = unit_free
         self._beside, self._discriminant = beside, discriminant
         self._few = False  # whether the present micro-batch is one of few events
@@ -109,6 +120,12 @@ class Mixture:
             wrong -= targets[:, : heads.shape[2]]
             self.losses[member] += fades @ np.einsum("nc,nc->n", wrong, wrong)
 
+    @property
+    def _fade(self) -> float:
+        """By which losses decay per event."""
+        classes, horizon = self._classes, self._horizon
+        return 1.0 - 1.0 / min(horizon * classes.rarity, max(horizon, PART * classes.total))
+
     def _faded(self, losses: Floats, errors: Floats) -> Floats:
         """Losses (M,) after n more events of errors (M, n, C)."""
         n = errors.shape[1]
@@ -133,6 +150,11 @@ class Mixture:
         share = best - losses
         if self._unit_free:
             share = share * (self._horizon / best) if best > 0 else np.where(share < 0, -np.inf, 0.0)
+        elif self._classes.rarity > 1.0:
+            share = share * self._classes.rarity
+            if self._linear is not None:  # of a rare class there are fewer events than random features to tell it by
+                share[: len(self.losses)] -= math.log(self._classes.rarity)
+                share -= np.maximum.reduce(share)
         np.exp(share, out=share)
         share /= np.add.reduce(share)
         return np.asarray(share)
@@ -208,8 +230,8 @@ def _sum(weights: Floats, arrays: Floats) -> Floats:
     return np.asarray((weights @ arrays.reshape(len(arrays), -1)).reshape(arrays.shape[1:]))
 
 
-def mixture_of(params: Params, features: FeatureMap) -> Mixture:
-    """The mixture for D features: where several decays forget, with the heads beside it."""
+def mixture_of(params: Params, features: FeatureMap, known: Classes) -> Mixture:
+    """The mixture for D features: where several decays forget, with the heads beside it. `known`: the learner's."""
     size, several = features.size, len(params.forgetting) > 1 and params.balance == "none"
     classes = several and params.task == "classification"
     behind_columns = params.standardise is False  # where the layer sees a part of the inputs
@@ -218,6 +240,7 @@ def mixture_of(params: Params, features: FeatureMap) -> Mixture:
         len(params.forgetting),
         params.mixture_horizon_events,
         unit_free=params.task == "regression",
+        classes=known,
         beside=PassiveAggressive(size - (features.expansion if apart else 0)) if classes else None,
         discriminant=Discriminant() if classes and size >= WIDE and features.bias else None,
         linear=Linear(size, features.expansion, params.forgetting) if apart else None,

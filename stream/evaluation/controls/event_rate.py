@@ -8,13 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stream.evaluation.controls.kinds import Control, MeanNumbers
+from thalweg.stream.evaluation.controls.kinds import COUNTED, Control, MeanNumbers
 from thalweg.stream.evaluation.grading import ALL_ROWS, Alike, Graded
 
-_COUNTED = 64
-"""Types that are counted each by itself; what is left of a further one is shared by all such."""
 _PRIOR = 0.5
-_PREDICTED = np.dtype([("mean", "f8"), ("seen", "f8"), ("counts", "f8", (_COUNTED,))])
+_PREDICTED = np.dtype([("mean", "f8"), ("seen", "f8"), ("counts", "f8", (COUNTED,))])
 
 
 class EventRate(Control):
@@ -27,7 +25,7 @@ class EventRate(Control):
     def __init__(self) -> None:
         self._gaps = MeanNumbers()  # one gap from a wrong time is no part of it
         self._known = 0
-        self._counts = np.zeros(_COUNTED)
+        self._counts = np.zeros(COUNTED)
         self._seen = 0
 
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
@@ -43,8 +41,8 @@ class EventRate(Control):
         else:
             found["mean"] = self._mean()
         found["mean"][(before == 0) | (found["mean"] <= 0)] = np.nan
-        came = np.zeros((len(labels), _COUNTED))
-        came[np.arange(len(labels)), np.minimum(types, _COUNTED - 1)] = 1.0
+        came = np.zeros((len(labels), COUNTED))
+        came[np.arange(len(labels)), np.minimum(types, COUNTED - 1)] = 1.0
         sums = np.cumsum(np.concatenate([self._counts[None], came]), axis=0)
         found["counts"], self._counts = sums[:-1], sums[-1]
         seen = np.maximum.accumulate(np.concatenate([[self._seen], types + 1]))
@@ -60,8 +58,8 @@ class EventRate(Control):
     @staticmethod
     def grade(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
         types, gaps, mean = labels["label"], labels["gap"], predicted["mean"]
-        counts, places = predicted["counts"], np.minimum(types, _COUNTED - 1)
-        shared = np.where(places == _COUNTED - 1, np.maximum(predicted["seen"] - (_COUNTED - 1), 1), 1)
+        counts, places = predicted["counts"], np.minimum(types, COUNTED - 1)
+        shared = np.where(places == COUNTED - 1, np.maximum(predicted["seen"] - (COUNTED - 1), 1), 1)
         count = counts[np.arange(len(types)), places] / shared
         likely = (count + _PRIOR) / (counts.sum(axis=1) + _PRIOR * (predicted["seen"] + 1))  # one that never came, too
         best = np.argsort(-counts, axis=1, kind="stable")[:, :3]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.evaluation.figures.orders import number_columns
-from thalweg.stream.evaluation.grading import ALL_ROWS, Alike, Graded, earlier_alike
+from thalweg.stream.evaluation.grading import ALL_ROWS, Alike, Graded, earlier_alike, log_losses
 
+COUNTED = 64
+"""Classes whose shares are followed each by itself; what is left of a further one is shared by all such."""
+_OF_SHARES = np.dtype([("best", "i8"), ("seen", "i8"), ("share", "f8", (COUNTED,))])
 _BEYOND, _IN_A_ROW, _LEARNING = 1000.0, 5, 10
 
 
@@ -43,13 +47,31 @@ class Control(ABC):
 
 
 class MajorityClass(Control):
-    """The class with the most events so far; of equal ones, the first that had so many."""
+    """The class with the most events so far; of equal ones, the first that had so many. Its probabilities are the
+    shares of the classes so far: 0 for a class that never came, as a model's that does not know it.
+    """
 
     def __init__(self) -> None:
         self._counts = np.zeros(0, dtype=np.int64)
         self._best = -1
 
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
+        found = np.zeros(len(labels), _OF_SHARES)
+        found["seen"] = np.maximum.accumulate(np.concatenate([[len(self._counts)], labels[:-1] + 1]))
+        found["share"] = self._shares(labels)
+        found["best"] = self._most(labels)
+        return found
+
+    def _shares(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """The shares of classes before each of these labels, (M, COUNTED); the last is that of all further ones."""
+        before = np.pad(self._counts[:COUNTED], (0, max(0, COUNTED - len(self._counts))))
+        before[-1] += self._counts[COUNTED:].sum()
+        came = np.zeros((len(labels), COUNTED), np.int64)
+        came[np.arange(1, len(labels)), np.minimum(labels[:-1], COUNTED - 1)] = 1
+        counts = before + np.cumsum(came, axis=0)
+        return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+
+    def _most(self, labels: NDArray[Any]) -> NDArray[Any]:
         if (more := int(labels.max()) + 1 - len(self._counts)) > 0:
             self._counts = np.pad(self._counts, (0, more))
         counts, best = self._counts, self._best
@@ -75,7 +97,11 @@ class MajorityClass(Control):
 
     @staticmethod
     def grade(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
-        return _of_classes(predicted, labels)
+        places, rows = np.minimum(labels, COUNTED - 1), np.arange(len(labels))
+        others = np.where(places == COUNTED - 1, np.maximum(predicted["seen"] - (COUNTED - 1), 1), 1)
+        given = predicted["share"][rows, places] / others
+        losses = log_losses(np.where(labels < predicted["seen"], given, 0.0))
+        return _of_classes(predicted["best"], labels, {"log_loss": losses})
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         return {"counts": self._counts, "best": np.array([self._best])}
@@ -106,10 +132,11 @@ class LastClass(Control):
         self._last = int(tensors["last"][0])
 
 
-def _of_classes(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
-    return Graded(
-        ALL_ROWS, {"correct": predicted == labels, "label": labels}, Alike("classes", columns=("correct", "label"))
-    )
+def _of_classes(
+    predicted: NDArray[Any], labels: NDArray[Any], more: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+) -> Graded:
+    columns = {"correct": predicted == labels, "label": labels, **more}
+    return Graded(ALL_ROWS, columns, Alike("classes", columns=tuple(columns)))
 
 
 class MeanNumbers(Control):

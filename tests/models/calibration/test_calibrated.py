@@ -12,7 +12,13 @@ from tests.models.contract import toys
 from tests.models.encoders.test_encoded import PARAMS, pictures
 from tests.models.small_networks import CLASSES
 from thalweg.memory.snapshots.state import State
-from thalweg.models.calibration.calibrated import TENSOR, CalibratedLearner, calibrated, calibrated_predictor
+from thalweg.models.calibration.calibrated import (
+    TENSOR,
+    CalibratedLearner,
+    calibrated,
+    calibrated_predictor,
+    without_calibration,
+)
 from thalweg.models.contract.battery.given import assert_same, stored
 from thalweg.models.contract.capabilities import (
     LEARNER_CAPABILITIES,
@@ -115,8 +121,7 @@ def test_all_but_the_probabilities_stays_as_it_is(name: str) -> None:
         plain.learn(batch)
 
     state = learner.state()
-    tensors = {key: tensor for key, tensor in state.tensors.items() if key != TENSOR}
-    assert State(tensors, state.meta).sha256() == plain.state().sha256()
+    assert without_calibration(state).sha256() == plain.state().sha256()
     assert learner.gauges() == plain.gauges()
     assert learner.schema == plain.schema
 
@@ -133,6 +138,22 @@ def test_the_state_is_the_same_whether_the_loop_predicted_before_or_not(name: st
 
     assert seen.state().sha256() == unseen.state().sha256()
     assert seen.state().tensors[TENSOR][6] > 0, "nothing was calibrated"
+
+
+def test_the_state_is_the_same_whether_a_new_class_was_asked_for_before_or_not() -> None:
+    asked, quiet = calibrated(bare("nearest_mean")), calibrated(bare("nearest_mean"))
+    first = batches("nearest_mean")[0]
+    for learner in (asked, quiet):
+        learner.learn(first)
+
+    asked.predictor()
+
+    assert asked.state().sha256() == quiet.state().sha256()
+    again = calibrated(bare("nearest_mean"))
+    again.restore(stored(quiet.state()))
+    for learner in (asked, again):
+        learner.learn(batches("nearest_mean")[1])
+    assert again.state().sha256() == asked.state().sha256()
 
 
 @CLASSIFIERS
@@ -260,7 +281,7 @@ def test_a_frozen_predictor_with_newer_history_keeps_its_calibration() -> None:
 
     found: Any = with_history(frozen, learner.predictor())
 
-    assert found.temperature == frozen.temperature
+    assert found.calibration.alike(frozen.calibration)
     sequence = capability(found, SequencePredictor)
     assert sequence is not None
     assert "probabilities" in sequence.predict_events(toys.batches()[2])

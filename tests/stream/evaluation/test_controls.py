@@ -252,3 +252,34 @@ def test_after_a_restart_they_go_on_and_without_a_saved_state_they_begin(tmp_pat
     third.monitor.restore(State(older, meta))
     assert third.monitor.controls.metrics() == {"majority": {}, "repeat_last_label": {}}
     assert third.monitor.metrics() == first.monitor.metrics()
+
+
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=2, max_size=30),
+    cuts=st.lists(st.integers(1, 29), max_size=8),
+    delay=st.integers(0, 5),
+)
+def test_the_shares_of_classes_have_the_log_loss_that_a_model_of_them_would_have(
+    labels: list[int], cuts: list[int], delay: int
+) -> None:
+    found = followed(ClassGrading(), "class", labels, cuts, delay).metrics()
+
+    places = [0, *sorted({cut for cut in cuts if cut < len(labels)}), len(labels)]
+    losses = []
+    for row, label in enumerate(labels):
+        begin = max(place for place in places if place <= row)
+        known = labels[: max((place for place in places if place <= begin - delay), default=0)]
+        losses.append(-np.log(max(known.count(label) / max(len(known), 1), 1e-15)))
+    assert found["majority"]["log_loss"] == pytest.approx(np.mean(losses), rel=1e-9)
+
+
+def test_classes_beyond_those_counted_share_what_is_left() -> None:
+    controls = Controls(ClassGrading(), 5)
+    control = controls._controls["majority"]
+    labels = np.tile(np.arange(100), 3)
+
+    graded = control.grade(control.follow(labels), labels)
+
+    expected = np.repeat([-np.log(1e-15), -np.log(1 / 100)], [100, 200])
+    assert graded.columns["log_loss"][:100] == pytest.approx(expected[:100])
+    assert graded.columns["log_loss"][100:].mean() == pytest.approx(expected[100:].mean(), rel=0.1)
