@@ -223,6 +223,8 @@ class _Watch:
         client = KafkaNetClient(**config)
         self._made.append(client)
         manager = client._manager
+        # the client does not hand it on: a reader would create a topic that it waits for, or one that was deleted
+        manager.cluster.config["allow_auto_create_topics"] = config.get("allow_auto_create_topics", False)
         connect = manager.get_connection
 
         def get_connection(*arguments: Any, **more: Any) -> Any:

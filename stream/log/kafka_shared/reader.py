@@ -170,7 +170,9 @@ class KafkaReader:
             return Problem(f"not authorized for the topics {names}; grant READ and DESCRIBE", permanent=True)
         if self._deleted:
             names = ", ".join(sorted(self._deleted))
-            return Problem(f"deleted from the cluster, and read from their beginning once created again: topics {names}")
+            return Problem(
+                f"deleted from the cluster, and read from their beginning once created again: topics {names}"
+            )
         return self._damage.problem() or self._held_back.problem()
 
     def gaps(self) -> list[Gap]:

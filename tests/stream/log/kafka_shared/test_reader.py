@@ -259,6 +259,37 @@ def test_a_topic_has_an_identity_that_a_new_one_of_its_name_does_not_share(
     assert log.identity(topic) not in (None, before)
 
 
+def test_a_topic_that_is_deleted_while_it_is_read_is_named(
+    log: Log, open_kafka: Opener, kafka_servers: str, admin: KafkaAdminClient, topic: str
+) -> None:
+    """Asked for its end, brokers do not answer, or the client does not: the cluster is well all the while."""
+    log.append(topic, [Message(b"old")])
+    log.close()  # its producer would create the topic again
+    watching = open_kafka(kafka_servers, {})
+    reader = watching.reader([topic], {})
+
+    def problem() -> Problem | None:
+        reader.poll(0.1)
+        reader.lag()
+        return reader.problem()
+
+    until("its record", lambda: (problem(), reader.position() == {Partition(topic, 0): 0})[1])
+    admin.delete_topics([topic])
+
+    until("it to be told", lambda: (found := problem()) is not None and found.reason.startswith("deleted from"))
+    found = problem()
+    assert found is not None
+    assert topic in found.reason
+    assert not found.permanent
+    assert [reader.reached() for _ in range(20) if problem()] == [True] * 20
+
+    admin.create_topics({topic: {"num_partitions": 1}})
+    until("all to be well", lambda: problem() is None)
+    assert [gap.cause for gap in reader.gaps()] == ["replaced"]
+    reader.close()
+    watching.close()
+
+
 def test_the_cluster_is_known_by_its_id_which_another_cluster_does_not_share(
     log: Log, open_kafka: Opener, admin: KafkaAdminClient, own_broker: Broker
 ) -> None:
