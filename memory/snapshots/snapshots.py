@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -157,8 +158,16 @@ class FolderSnapshots:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         for version in _surplus(self._versions(), self._keep, spare, instead_of):
-            shutil.rmtree(self._folder / str(version), ignore_errors=True)
+            self._delete(version)
         return manifest
+
+    def _delete(self, version: int) -> None:
+        """Delete a version; what cannot be deleted stays. Whoever lists versions meanwhile finds it whole or not."""
+        going = self._folder / f".{version}.partial"  # which `prepare` removes, should it stay
+        with suppress(OSError):
+            (self._folder / str(version)).rename(going)
+        for path in (going, self._folder / str(version)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _before(self) -> tuple[Path | None, Mapping[str, str]]:
         """The newest version's folder, and the hashes of its files."""

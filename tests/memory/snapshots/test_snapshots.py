@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Snapshots, UnknownVersion
@@ -64,6 +65,26 @@ def test_only_so_many_versions_are_kept_and_the_error_names_them(new: Callable[[
     assert new().load(4).parts["learner"].meta == {"n": 4}
     with pytest.raises(UnknownVersion, match="version 1 is not kept; kept: 3, 4, 5"):
         new().load(1)
+
+
+def test_a_version_that_is_being_deleted_is_no_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots, remove = FolderSnapshots(tmp_path, keep=1), shutil.rmtree
+    listed: list[list[int]] = []
+
+    def slowly(path: Path, ignore_errors: bool = False) -> None:
+        (path / "manifest.json").unlink(missing_ok=True)
+        listed.append([kept.version for kept in FolderSnapshots(tmp_path).manifests()])
+        remove(path, ignore_errors=ignore_errors)
+
+    snapshots.save(manifest(1), parts(1))
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    with capture_logs() as logged:
+        snapshots.save(manifest(2), parts(2))
+
+    assert listed
+    assert all(one == [2] for one in listed)
+    assert logged == []
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
 
 
 def test_before_the_first_save_there_is_nothing(new: Callable[[], Snapshots]) -> None:
