@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from thalweg.ops.run.shards.known import must_be_one
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each
+from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each, rolled_back_to_lost
 from thalweg.stream.learn.settings import StateMismatch, check_settings
 
 
@@ -82,10 +83,11 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
                 found[one] = [str(error)]
                 others += 1
     sound = [one for one in versions if from_log and one > 0 and not found[one]]
-    first = [] if version is not None else _before_the_journal(model_folder(config, config.find(name)), sound, kept)
+    starts = _starts(model_folder(config, config.find(name)), sound, kept) if sound else {}
+    first = [one for one, (_, found_one) in starts.items() if not found_one] if version is None else []
     sound = [one for one in sound if one not in first]
     bad = elsewhere = 0
-    with closing(_rebuilt(config, name, sound)) as rebuilding:
+    with closing(_rebuilt(config, name, {one: starts[one][0] for one in sound})) as rebuilding:
         for one, problems in found.items():
             if one in sound:
                 rebuilt = next(rebuilding)
@@ -95,7 +97,10 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
                 if result.unlike:
                     print(f"{one}: not all of it is comparable: {result.unlike}")
             elif one in first:
-                print(f"{one}: not rebuilt: the journal begins after it, or there is no older snapshot to begin from")
+                print(
+                    f"{one}: not rebuilt: the journal begins after it, or there is no older snapshot to begin from, or "
+                    "none since a rollback to a version that is not kept any more"
+                )
             elif from_log and one == 0 and not problems:
                 print("0: the state before the first event: there is nothing to rebuild")
             print(f"{one}: {'ok' if not problems else '; '.join(problems)}")
@@ -116,29 +121,40 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
         raise Failed(f"{', '.join(told)} and cannot be verified from the log")
 
 
-def _before_the_journal(folder: Path, versions: list[int], kept: Collection[int]) -> list[int]:
-    """The versions to which the journal does not lead: after some time, the oldest snapshot is one."""
-    begin = FileJournal(folder / "journal", read_only=True).begins_after() or 0
-    return [one for one in versions if begin > 0 and not any(begin <= older < one for older in kept)]
+def _starts(folder: Path, versions: list[int], kept: Collection[int]) -> dict[int, tuple[int, bool]]:
+    """From which version on a snapshot is needed to rebuild each, and whether there is one: not of the oldest after
+    some time, nor of what a rollback has made whose target is not kept any more.
+    """
+    journal = FileJournal(folder / "journal", read_only=True)
+    begin, lost = journal.begins_after() or 0, rolled_back_to_lost(journal, kept)
+    found: dict[int, tuple[int, bool]] = {}
+    for one in versions:
+        start = max([0, *(by for by in lost if by <= one)])
+        least = max(begin, start)
+        found[one] = start, least == 0 or any(least <= older < one for older in kept)
+    return found
 
 
-def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuilt]:
-    if not versions:
+def _rebuilt(config: Config, name: str, starts: Mapping[int, int]) -> Generator[Rebuilt]:
+    """Each of these versions, in order, from a snapshot of a version from which on one is needed."""
+    if not starts:
         return
     model = config.find(name)
     folder = model_folder(config, model)
     source = open_configured_log(config)
     try:
         with threadpool_limits(1):
-            yield from rebuild_each(
-                lambda: new_learner(model),
-                source,
-                FolderSnapshots(folder),
-                FileJournal(folder / "journal", read_only=True),
-                settings_of(model, config.service.max_message_bytes),
-                versions,
-                schemas_of(config, model, read_only=True),
-            )
+            for start, versions in groupby(starts, key=lambda one: starts[one]):
+                yield from rebuild_each(
+                    lambda: new_learner(model),
+                    source,
+                    FolderSnapshots(folder),
+                    FileJournal(folder / "journal", read_only=True),
+                    settings_of(model, config.service.max_message_bytes),
+                    list(versions),
+                    schemas_of(config, model, read_only=True),
+                    start,
+                )
     finally:
         source.close()
 

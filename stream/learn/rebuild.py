@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import computed_on
 from thalweg.models.contract.learner import Learner
-from thalweg.stream.journal.entries import BlockEntry, Control
+from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
 from thalweg.stream.journal.journal import Journal, JournalError, before_the_first
 from thalweg.stream.learn.blocks import Block, Replay
 from thalweg.stream.learn.fold import Fold
@@ -93,6 +93,12 @@ def rebuild(
     return next(rebuild_each(new_learner, source, snapshots, journal, settings, [version]))
 
 
+def rolled_back_to_lost(journal: Journal, kept: Collection[int]) -> list[int]:
+    """The versions that rollbacks made whose target is not kept any more: no rebuild leads beyond one. In order."""
+    entries = journal.entries(journal.begins_after() or 0)
+    return [one.version for one in entries if isinstance(one, RollbackEntry) and one.to not in kept]
+
+
 def rebuild_each(
     new_learner: Callable[[], Learner],
     source: Log,
@@ -101,11 +107,12 @@ def rebuild_each(
     settings: ProcessorSettings,
     versions: Sequence[int],
     schemas: KnownSchemas | None = None,
+    after: int = 0,
 ) -> Iterator[Rebuilt]:
     """Rebuild several versions, in rising order, in one pass that learns each event once.
 
     Starts with an empty state if the journal reaches back so far, else with the newest snapshot before the first
-    version.
+    version. `after`: with no older one than this version, as from `rolled_back_to_lost`.
 
     Raises:
         StateMismatch: The snapshot it starts from, or one that was rolled back to, was made under other settings.
@@ -115,14 +122,16 @@ def rebuild_each(
     """
     begin = journal.begins_after()
     fold = Fold(new_learner(), snapshots, settings, make=new_learner, schemas=schemas)
-    if begin == 0:
+    if begin == after == 0:
         fold.start_at(before_the_first(journal))
     else:
-        older = [kept for kept in snapshots.manifests() if (begin or 0) <= kept.version < versions[0]]
+        least = max(begin or 0, after)
+        older = [kept for kept in snapshots.manifests() if least <= kept.version < versions[0]]
         if not older:
             raise UnknownVersion(
                 f"version {versions[0]} cannot be rebuilt: the journal begins after version {begin}, "
                 f"and there is no snapshot of an older version"
+                + (f" from {after} on, a rollback to one that is not kept any more" if after else "")
             )
         fold.load(snapshots.load(older[-1].version))
     base, before = fold.version, fold.learned

@@ -186,3 +186,45 @@ def test_the_oldest_snapshot_to_which_the_journal_does_not_lead_spoils_no_audit(
     assert "6: rebuilt from version 5" in said
     with pytest.raises(UnknownVersion, match="version 5 cannot be rebuilt"):
         verify(config, "m", 5, from_log=True)
+
+
+def test_a_rollback_to_a_version_that_is_not_kept_any_more_spoils_no_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configured(tmp_path, None)
+    config = load(path, {})
+    (model,) = config.model
+    log = open_configured_log(config)
+    state = model_folder(config, model)
+    snapshots = FolderSnapshots(state, 6)
+    snapshots.prepare()
+    life = Processor(
+        new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
+    )
+    versions = {}
+    with life.following() as turn:
+        for number in range(8):
+            if number == 3:
+                life._change(RollbackEntry(life.version + 1, 0, "operator"))
+            else:
+                log.append("m.events", [Message(b'{"inputs":{"x":[%d,1]},"label":"a"}' % number)])
+                turn()
+            life._saving.save(wait=True)
+            versions[number] = life.version
+    life._journal.close()
+    log.close()
+    back = versions[3]
+    assert [one.version for one in snapshots.manifests()] == [versions[number] for number in range(2, 8)]
+
+    verify(config, "m", None, from_log=True)
+
+    said = capsys.readouterr().out.splitlines()
+    for oldest in (versions[2], back):
+        assert any(line.startswith(f"{oldest}: not rebuilt: the journal begins after it") for line in said)
+        assert f"{oldest}: ok" in said
+    for number in range(4, 8):
+        assert f"{versions[number]}: ok" in said
+        assert any(line.startswith(f"{versions[number]}: rebuilt from version {back}") for line in said)
+    verify(config, "m", versions[5], from_log=True)
+    with pytest.raises(UnknownVersion, match=f"no snapshot of an older version from {back} on"):
+        verify(config, "m", back, from_log=True)

@@ -55,6 +55,10 @@ def test_a_state_folder_that_was_changed_alone_is_told(tmp_path: Path) -> None:
     assert log.startswith("log.url: not set, so that it is sqlite:state/log.db, which is not in service.state_dir (/x)")
     assert store.startswith("store.url: not set")
 
+    log, _ = left_at_default(configuration(tmp_path, "sqlite:state/log.db", "/x"))  # as `init` writes it
+
+    assert log.startswith("log.url: is sqlite:state/log.db, which is not in service.state_dir (/x)")
+
 
 def test_a_state_and_another_embedded_log_are_told_and_nothing_is_created(tmp_path: Path) -> None:
     state, where = str(tmp_path / "state"), tmp_path / "log.db"
