@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from tests.services.processes import PATIENCE, stop, until
 from thalweg.ops.cli.process.standard_streams import stop_signals
 
 PYTHONPATH = os.pathsep.join(path for path in sys.path if path)
+
+
+@pytest.fixture(autouse=True)
+def _terminal() -> Iterator[None]:
+    """A hangup counts for what is started here, also where the tests run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from thalweg.ops.config.effective import effective
 from thalweg.ops.run.resources.memory_estimate import memory_lines
 
 
-@pytest.mark.parametrize(("features", "megabytes", "warned"), [(4, "435.9 kB, 1.7 MB", False), (3500, "323", True)])
+@pytest.mark.parametrize(("features", "megabytes", "warned"), [(4, "436.0 kB, 1.7 MB", False), (3500, "323", True)])
 def test_a_model_of_many_features_is_warned_of(features: int, megabytes: str, warned: bool, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(f'[[model]]\nname = "m"\nlearner = "ridge"\ntopic = "t"\ninputs.x = {{ shape = [{features}] }}\n')

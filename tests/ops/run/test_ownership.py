@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,20 +27,26 @@ print(*[f"{name}: {error}" for name, error in blocked.items()])
 """
 
 
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A folder that another user may enter; pytest's own folders are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_model_whose_files_are_another_users_is_blocked_and_the_others_go_on(tmp_path: Path) -> None:
-    manifest = tmp_path / "state" / "theirs" / "3" / "manifest.json"
+def test_a_model_whose_files_are_another_users_is_blocked_and_the_others_go_on(passable: Path) -> None:
+    manifest = passable / "state" / "theirs" / "3" / "manifest.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text("{}")
-    config = tmp_path / "thalweg.toml"
+    config = passable / "thalweg.toml"
     models = [
         f'[[model]]\nname = "{name}"\ntopic = "t"\nlearner = "ridge"\ninputs.x = {{ shape = [1], dtype = "float32" }}\n'
         for name in ("theirs", "ours")
     ]
-    config.write_text(f'[service]\nstate_dir = "{tmp_path}/state"\n{"".join(models)}')
+    config.write_text(f'[service]\nstate_dir = "{passable}/state"\n{"".join(models)}')
     manifest.chmod(0o600)
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # of pytest's own
-        folder.chmod(folder.stat().st_mode | 0o055)
 
     command = [sys.executable, "-c", AS_ONE_WHO_MAY_NOT, str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
