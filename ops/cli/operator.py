@@ -36,6 +36,9 @@ class NoAnswer(Failed):
 def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
     """The response of a model's learner to a command. Raises Failed; NoAnswer if there is none in time."""
     must_be_one(config, name, elsewhere=True)
+    state_dir = Path(config.service.state_dir)
+    if config.store.url.startswith("sqlite:") and not state_dir.is_dir():  # and none is made in place of one moved away
+        raise NoAnswer(f"no service is running on {state_dir}: there is no such folder; was it moved away, or removed?")
     silent = _silent(config)
     with ExitStack() as stack:
         store = AuditedCommands(

@@ -108,10 +108,15 @@ def test_without_a_service_nobody_is_waited_for_in_full(tmp_path: Path, monkeypa
         raise DeadlineExceeded("its learner did not answer")
 
     monkeypatch.setattr(operator, "run_command", nobody)
-    live = Path(config.service.state_dir) / "live"
+    state = Path(config.service.state_dir)
+    live = state / "live"
+    with pytest.raises(operator.NoAnswer, match="there is no such folder; was it moved away, or removed"):
+        operator.rollback(config, "m", 0)
+    assert not state.exists()  # what is moved back would be moved into one that was made
+    state.mkdir()
     with pytest.raises(operator.NoAnswer, match="no service is running"):
         operator.rollback(config, "m", 0)
-    live.mkdir(parents=True)
+    live.mkdir()
     (live / "status-learner.json").write_text("{}")
     with pytest.raises(operator.NoAnswer, match=r"^its learner"):
         operator.rollback(config, "m", 0)
