@@ -141,14 +141,19 @@ class RequestBuffer:
             self._thread.start()
 
     def close(self) -> None:
-        """Write the buffered requests once, and close the stores."""
+        """Write the buffered requests, what cannot be written is dropped and told; and close the stores."""
         if self._thread is not None and not self._stopping.is_set():
             self._thread.stop()
             self._stopping.set()
             self._some.set()
             self._thread.join()
-            for model in self._pendings:
-                self._write(model)
+            for model, queue in self._queues.items():
+                while queue and self._write(model):
+                    pass
+                if queue:
+                    log.warning("requests were not buffered: no label will find them", model=model, requests=len(queue))
+                    self.forgotten[model] += len(queue)
+                    queue.clear()
         for pending in self._pendings.values():
             pending.close()
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from tests.ops.running import until
+from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import InMemoryPending, SqlitePending
 from thalweg.proto.schema import InputError
 from thalweg.stream.labels import dropped
@@ -73,6 +75,41 @@ class _Picky(InMemoryPending):
         self.checks += 1
         if self.checks == 1:
             raise RuntimeError("surprise")
+
+
+class _Away(InMemoryPending):
+    """A store that can be out of reach."""
+
+    away = False
+
+    def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+        if self.away:
+            raise StoreError("away")
+        super().remember(model, entries)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_in_the_end_all_that_waits_is_written_or_what_is_lost_is_told(
+    monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    pending = _Away()
+    pending.away = True
+    request_buffer = RequestBuffer({"m": pending})
+    request_buffer.start()
+    ids = [str(number) for number in range(500)]  # more than are written at once
+    for id in ids:
+        request_buffer.remember("m", id, GOOD, None)
+    until("the store to be missed", lambda: not request_buffer.reached("m"))
+    monkeypatch.setattr(pending, "close", lambda: None)
+    pending.away = away
+
+    with capture_logs() as logged:
+        request_buffer.close()
+
+    told = [line for line in logged if line["event"].startswith("requests were not buffered")]
+    assert [(line["model"], line["requests"]) for line in told] == ([("m", 500)] if away else [])
+    assert request_buffer.forgotten == {"m": 500 if away else 0}
+    assert sum(waiting is not None for waiting in pending.find("m", ids)) == (0 if away else 500)
 
 
 def test_whatever_a_store_raises_the_thread_that_remembers_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
