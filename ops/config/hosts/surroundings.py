@@ -11,6 +11,8 @@ from thalweg.ops.config.environment import PREFIX
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
 
 _SECTIONS: dict[str, type[Settings]] = {"service": ServiceConfig, "log": LogConfig, "store": StoreConfig}
+_TABLES = {"log": ("kafka", "registry")}
+_SLIPS = {"THALWEG_SECRET_DIR": "THALWEG_SECRETS_DIR"}
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
@@ -21,12 +23,16 @@ def overlooked_variables(environment: Mapping[str, str]) -> Iterator[str]:
     Others that begin alike are not meant: an orchestrator has such for a service of this name (`THALWEG_SERVICE_HOST`).
     """
     for name in sorted(environment):
+        if name in _SLIPS:
+            yield f"the environment variable {name} sets nothing; did you mean {_SLIPS[name]}?"
         section, _, key = name.upper().removeprefix(PREFIX).lower().partition("_")
         if not name.upper().startswith(PREFIX) or section not in _SECTIONS:
             continue
-        single = not key.startswith("_") and key.partition("__")[0] in keys_of(_SECTIONS[section])
+        nested = next((table for table in _TABLES.get(section, ()) if key.startswith(f"{table}_")), "")
+        single = not key.startswith("_") and (key.partition("__")[0] in keys_of(_SECTIONS[section]) or nested)
         if single or not name.startswith(PREFIX):
-            meant = f"{PREFIX}{section.upper()}__{key.lstrip('_').upper()}"
+            inner = f"{nested}__{key.removeprefix(nested).lstrip('_')}" if nested else key.lstrip("_")
+            meant = f"{PREFIX}{section.upper()}__{inner.upper()}"
             yield f"the environment variable {name} sets nothing; did you mean {meant}?"
 
 

@@ -24,6 +24,9 @@ def configuration(folder: Path, text: str) -> Config:
         ("THALWEG_LOG_URL", "THALWEG_LOG__URL"),
         ("THALWEG_SERVICE_STATE_DIR", "THALWEG_SERVICE__STATE_DIR"),
         ("THALWEG_LOG_REGISTRY__URL", "THALWEG_LOG__REGISTRY__URL"),
+        ("THALWEG_LOG_REGISTRY_URL", "THALWEG_LOG__REGISTRY__URL"),
+        ("THALWEG_LOG_KAFKA_SASL_PLAIN_PASSWORD", "THALWEG_LOG__KAFKA__SASL_PLAIN_PASSWORD"),
+        ("THALWEG_SECRET_DIR", "THALWEG_SECRETS_DIR"),
         ("thalweg_store__url", "THALWEG_STORE__URL"),
     ],
 )
