@@ -24,6 +24,7 @@ _JSON_TYPES = (
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii", "utf-16", "utf-32")
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
 _RAW_DEFLATE = -zlib.MAX_WBITS
+_BOUND = "(service.max_message_bytes); send less at once"
 _PIECE_BYTES = 1 << 18
 _WORTH_BYTES = 128  # shorter answers do not become shorter
 _LEVEL = 4
@@ -64,12 +65,12 @@ async def received(request: Request, held: BytesOfRequest, most: int) -> bytearr
     """
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
-        raise TooLarge(f"the request is larger than {most} bytes")
+        raise TooLarge(f"the request is larger than {most} bytes {_BOUND}")
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > most:
-            raise TooLarge(f"the request is larger than {most} bytes")
+            raise TooLarge(f"the request is larger than {most} bytes {_BOUND}")
         held.add(len(part))
     return body
 
@@ -141,7 +142,7 @@ def _inflated(encoding: str, body: bytearray, held: HoldsBytes, most: int) -> by
                 break
             found += piece
             if len(found) > most:
-                raise TooLarge(f"the request expands to more than {most} bytes")
+                raise TooLarge(f"the request expands to more than {most} bytes {_BOUND}")
             held.add(len(piece))
     except zlib.error as error:
         raise InputError(f"the request is not {encoding}: {error}") from error
