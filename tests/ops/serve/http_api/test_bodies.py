@@ -293,4 +293,4 @@ def test_the_rest_of_a_refused_request_is_not_waited_for_without_end(
         while piece := caller.recv(1 << 16):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert answer.endswith(b'bytes"}')
+    assert answer.endswith(b'at once"}')
