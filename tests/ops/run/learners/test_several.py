@@ -94,6 +94,7 @@ def test_two_processes_never_learn_one_model_however_many_each_thinks_there_are(
     one, two = configured(tmp_path, 1), configured(tmp_path, 2)
 
     with process(two, log, 2) as other:
+        until("b to be learned by the one", lambda: learner(other, "b").state == "running")
         with process(one, log, 1) as all_of_them:
             until("its other models to learn", lambda: saved(one, "a") == saved(one, "b") == saved(one, "c") == 20)
             waiting = until(
