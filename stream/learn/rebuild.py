@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
@@ -94,9 +94,14 @@ def rebuild(
 
 
 def rolled_back_to_lost(journal: Journal, kept: Collection[int]) -> list[int]:
-    """The versions that rollbacks made whose target is not kept any more: no rebuild leads beyond one. In order."""
+    """The versions that rollbacks made whose target is not kept any more: no rebuild leads beyond one. In order; of a
+    damaged journal those before the damage, which whoever rebuilds behind it is told.
+    """
+    found: list[int] = []
     entries = journal.entries(journal.begins_after() or 0)
-    return [one.version for one in entries if isinstance(one, RollbackEntry) and one.to not in kept]
+    with suppress(JournalError):
+        found.extend(one.version for one in entries if isinstance(one, RollbackEntry) and one.to not in kept)
+    return found
 
 
 def rebuild_each(

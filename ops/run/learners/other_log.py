@@ -28,7 +28,7 @@ def left_at_default(config: Config) -> Iterator[str]:
     """For people: files that stay in `state` although the state folder is another one."""
     folder = Path(config.service.state_dir)
     for key, section, file in (("log", config.log, "log.db"), ("store", config.store, "store.db")):
-        if section.url == f"sqlite:state/{file}" and folder != Path("state"):
+        if section.url == f"sqlite:state/{file}" and folder.resolve() != Path("state").resolve():
             how = f"is {section.url}" if "url" in section.model_fields_set else f"not set, so that it is {section.url}"
             yield (
                 f"{key}.url: {how}, which is not in service.state_dir ({folder}): set "

@@ -14,7 +14,7 @@ from tests.services import warm
 from tests.services.processes import PATIENCE as WAIT
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.ops.cli.snapshot import show, verify
-from thalweg.ops.config.config import load
+from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.journal.entries import RollbackEntry
@@ -157,26 +157,39 @@ def test_without_a_version_the_newest_is_shown(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out)["version"] == newest
 
 
-def test_the_oldest_snapshot_to_which_the_journal_does_not_lead_spoils_no_audit(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = configured(tmp_path, None)
-    config = load(path, {})
+def lived(folder: Path, keep: int, events: int, rollback_at: int = -1) -> tuple[Config, list[int]]:
+    """A service's life, of which so many snapshots are kept, and its version after each event; in place of one of
+    these it is rolled back to version 0.
+    """
+    config = load(configured(folder, None), {})
     (model,) = config.model
     log = open_configured_log(config)
     state = model_folder(config, model)
-    snapshots = FolderSnapshots(state, 2)
+    snapshots = FolderSnapshots(state, keep)
     snapshots.prepare()
     life = Processor(
         new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
     )
+    versions = []
     with life.following() as turn:
-        for number in range(6):
-            log.append("m.events", [Message(b'{"inputs":{"x":[%d,1]},"label":"a"}' % number)])
-            turn()
+        for number in range(events):
+            if number == rollback_at:
+                life._change(RollbackEntry(life.version + 1, 0, "operator"))
+            else:
+                log.append("m.events", [Message(b'{"inputs":{"x":[%d,1]},"label":"a"}' % number)])
+                turn()
             life._saving.save(wait=True)
+            versions.append(life.version)
     life._journal.close()
     log.close()
+    assert [one.version for one in snapshots.manifests()] == versions[-keep:]
+    return config, versions
+
+
+def test_the_oldest_snapshot_to_which_the_journal_does_not_lead_spoils_no_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, _ = lived(tmp_path, 2, 6)
 
     verify(config, "m", None, from_log=True)
 
@@ -191,30 +204,8 @@ def test_the_oldest_snapshot_to_which_the_journal_does_not_lead_spoils_no_audit(
 def test_a_rollback_to_a_version_that_is_not_kept_any_more_spoils_no_audit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = configured(tmp_path, None)
-    config = load(path, {})
-    (model,) = config.model
-    log = open_configured_log(config)
-    state = model_folder(config, model)
-    snapshots = FolderSnapshots(state, 6)
-    snapshots.prepare()
-    life = Processor(
-        new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
-    )
-    versions = {}
-    with life.following() as turn:
-        for number in range(8):
-            if number == 3:
-                life._change(RollbackEntry(life.version + 1, 0, "operator"))
-            else:
-                log.append("m.events", [Message(b'{"inputs":{"x":[%d,1]},"label":"a"}' % number)])
-                turn()
-            life._saving.save(wait=True)
-            versions[number] = life.version
-    life._journal.close()
-    log.close()
+    config, versions = lived(tmp_path, 6, 8, rollback_at=3)
     back = versions[3]
-    assert [one.version for one in snapshots.manifests()] == [versions[number] for number in range(2, 8)]
 
     verify(config, "m", None, from_log=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ from tests.stream.registry.test_schemas import InMemoryRegistry
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.proto.event import Batch
 from thalweg.proto.framing.framing import RegisteredSchema
+from thalweg.stream.journal.entries import Entry, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, JournalError
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.rebuild import rebuild, rebuild_each
+from thalweg.stream.learn.rebuild import rebuild, rebuild_each, rolled_back_to_lost
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.in_memory import InMemoryLog
@@ -71,6 +72,19 @@ def test_a_version_beyond_the_journal_is_refused_after_those_it_holds() -> None:
     assert next(rebuilt).events == 15
     with pytest.raises(JournalError, match="ends at version 5, before 6"):
         next(rebuilt)
+
+
+def test_of_rollbacks_whose_target_is_gone_a_damaged_journal_tells_those_before_the_damage() -> None:
+    class Damaged(InMemoryJournal):
+        def entries(self, after: int) -> Iterator[Entry]:
+            yield from super().entries(after)
+            raise JournalError("a line that is none")
+
+    journal = Damaged()
+    for version, to in ((1, 0), (2, 1), (3, 0)):
+        journal.append(RollbackEntry(version, to, "operator"))
+
+    assert rolled_back_to_lost(journal, {1, 2, 3}) == [1, 3]
 
 
 @pytest.mark.parametrize("form", ["AVRO", "JSON", "PROTOBUF"])

@@ -45,6 +45,7 @@ def learned(config: Config, count: int) -> None:
 
 def test_a_state_folder_that_was_changed_alone_is_told(tmp_path: Path) -> None:
     assert list(left_at_default(configuration(tmp_path))) == []
+    assert list(left_at_default(configuration(tmp_path, state=str(Path("state").absolute())))) == []  # the same one
     assert list(left_at_default(configuration(tmp_path, "sqlite:/x/log.db", "/x"))) == [
         "store.url: not set, so that it is sqlite:state/store.db, which is not in service.state_dir (/x): set it, to "
         "'sqlite:/x/store.db' if it is to be there"
