@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
@@ -20,6 +20,7 @@ from tests.conftest import Opener
 from tests.services.kafka import Broker
 from tests.services.processes import required_or_skipped, until
 from tests.services.proxy import Proxy
+from tests.services.stranger import Stranger
 from tests.stream.log.battery import drain, offsets, values
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Log, LogError, Message
@@ -117,20 +118,6 @@ def test_ten_outages_of_the_broker_leave_no_open_file_and_no_thread_behind(
     log.close()
 
 
-def member(topic: str, servers: str, group: str) -> KafkaConsumer | None:
-    """A consumer that the group gave a partition of the topic; None if it has none after some polls.
-
-    It may join before it knows the topic, and would then have none until its metadata is refreshed, after minutes.
-    """
-    consumer = KafkaConsumer(topic, bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
-    for _ in range(20):
-        consumer.poll(1_000)
-        if consumer.assignment():
-            return consumer
-    consumer.close()
-    return None
-
-
 def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_reader(
     open_kafka: Opener, kafka_servers: str, topic: str
 ) -> None:
@@ -139,7 +126,8 @@ def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_read
     reader = log.reader([topic], {}, group=group)
     assert values(drain(reader, 1)) == [b"0"]
 
-    stranger = until("a stranger to have the partition", lambda: member(topic, kafka_servers, group))
+    stranger = Stranger(kafka_servers, topic, group, enable_auto_commit=False)
+    until("a stranger to have the partition", stranger.poll)
     log.append(topic, [Message(b"1")])
     assert values(drain(reader, 1)) == [b"1"]
     reader.commit(reader.position(), "beside a stranger")

@@ -18,6 +18,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from tests.conftest import Opener
 from tests.services.kafka import Broker
 from tests.services.processes import until
+from tests.services.stranger import Stranger
 from thalweg.proto.records import Partition
 from thalweg.stream.log.confluent import ConfluentLog
 from thalweg.stream.log.kafka import KafkaLog
@@ -200,14 +201,11 @@ def test_a_member_that_is_put_out_joins_again(log: Log, topic: str, kafka_server
     member = Polling(log, topic, "same", order)
     until("all partitions", lambda: member.told.owned == {0, 1, 2, 3})
 
-    other = KafkaConsumer(
-        topic,
-        bootstrap_servers=kafka_servers,
-        group_id=f"g-{topic}",
-        group_instance_id="same",
-        partition_assignment_strategy=[CooperativeStickyAssignor],
+    cooperative = [CooperativeStickyAssignor]
+    other = Stranger(
+        kafka_servers, topic, f"g-{topic}", group_instance_id="same", partition_assignment_strategy=cooperative
     )
-    until("it to have joined", lambda: (other.poll(100), other.assignment())[1])
+    until("it to have joined", other.poll)
     until("the member to be put out", lambda: ("same", "lost", 0) in order)
     other.close()
 
@@ -219,14 +217,11 @@ def test_a_member_that_is_put_out_joins_again(log: Log, topic: str, kafka_server
 def test_a_consumer_that_is_none_of_ours_is_listed_by_its_client(log: Log, topic: str, kafka_servers: str) -> None:
     first = Polling(log, topic, "first", [])
     until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
-    consumer = KafkaConsumer(
-        topic,
-        bootstrap_servers=kafka_servers,
-        group_id=f"g-{topic}",
-        client_id="console-consumer",
-        partition_assignment_strategy=[CooperativeStickyAssignor],
+    cooperative = [CooperativeStickyAssignor]
+    consumer = Stranger(
+        kafka_servers, topic, f"g-{topic}", client_id="console-consumer", partition_assignment_strategy=cooperative
     )
-    until("half of them each", lambda: (consumer.poll(100), len(first.told.owned) == 2)[1])
+    until("half of them each", lambda: (consumer.poll(), len(first.told.owned) == 2)[1])
     assert sorted(log.named_members(f"g-{topic}")) == ["client console-consumer", "first"]
     if isinstance(log, ConfluentLog):
         assert sorted(log._cluster().named_members(f"g-{topic}")) == ["client console-consumer", "first"]
@@ -237,10 +232,10 @@ def test_a_consumer_that_is_none_of_ours_is_listed_by_its_client(log: Log, topic
 def test_a_consumer_that_shares_partitions_out_in_another_way_is_told_and_waited_for(
     log: Log, topic: str, kafka_servers: str
 ) -> None:
-    consumer = KafkaConsumer(topic, bootstrap_servers=kafka_servers, group_id=f"g-{topic}")
-    until("it to have all", lambda: (consumer.poll(100), len(consumer.assignment()) == 4)[1])
+    consumer = Stranger(kafka_servers, topic, f"g-{topic}")
+    until("it to have all", lambda: len(consumer.poll()) == 4)
     first = Polling(log, topic, "first", [])
-    until("it to be told", lambda: (consumer.poll(100), "a consumer that is no learner" in str(first.error))[1])
+    until("it to be told", lambda: (consumer.poll(), "a consumer that is no learner" in str(first.error))[1])
     consumer.close()
     until("all partitions", lambda: first.told.owned == {0, 1, 2, 3})
     first.close()
