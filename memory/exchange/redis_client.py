@@ -21,6 +21,7 @@ from redis.exceptions import (
 from redis.sentinel import Sentinel
 
 from thalweg.memory.exchange.commands import StoreError
+from thalweg.proto.bounds.host_port import host_port
 
 FORMS = (
     "redis://HOST:PORT/DB, rediss://… (TLS), unix://PATH, redis+sentinel://HOST:PORT[,HOST:PORT]/NAME[/DB] or "
@@ -132,6 +133,8 @@ def _opener(url: str, options: dict[str, Any]) -> Callable[[], Any]:
     if base != "unix" and ("@" in rest.partition("?")[0].partition("/")[2] or "#" in rest):
         raise _NotOne("expected no /, @ or # in user and password: they are written %2F, %40 and %23")
     if base not in ("redis", "rediss") or not kind:
+        if base != "unix":
+            _check_server(rest.partition("?")[0].rpartition("@")[2])
         client = redis.Redis.from_url(url, **options)
         return lambda: client
     authority, _, query = rest.partition("?")
@@ -157,12 +160,18 @@ def _opener(url: str, options: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _node(text: str, port: int) -> tuple[str, int]:
-    host, colon, given = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    if not colon:
-        host, given = text, str(port)
-    if not host or not given.isdecimal():
-        raise _NotOne(f"expected HOST:PORT, got {text!r}")
-    return host.strip("[]"), int(given)
+    try:
+        return host_port(text, port)
+    except ValueError as error:
+        raise _NotOne(str(error)) from error
+
+
+def _check_server(place: str) -> None:
+    """The host, port and database of one server: of a database that is no number the library would take the first."""
+    server, _, database = place.partition("/")
+    _node(server, _PORT)
+    if database and not (database.isascii() and database.isdigit()):
+        raise _NotOne(f"expected the number of a database, got {database!r}")
 
 
 def _is_refused(error: Exception) -> bool:

@@ -6,6 +6,8 @@ import errno
 import ipaddress
 import socket
 
+from thalweg.proto.bounds.host_port import host_port
+
 
 def split(address: str) -> tuple[str, int]:
     """Split an address into host, without brackets, and port.
@@ -13,19 +15,7 @@ def split(address: str) -> tuple[str, int]:
     Raises:
         ValueError: The address is invalid; the message says what was expected and what came.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"expected HOST:PORT, got {address!r}")
-    if not (host.startswith("[") or host.endswith("]") or ":" in host):
-        return host, int(port)
-    inside = host[1:-1]
-    try:
-        ipaddress.IPv6Address(inside)
-    except ValueError:
-        inside = ""
-    if not inside or host != f"[{inside}]":
-        raise ValueError(f"expected HOST:PORT, an IPv6 host in brackets as in [::1]:8080, got {address!r}")
-    return inside, int(port)
+    return host_port(address, least=0)
 
 
 class AddressInUse(OSError):

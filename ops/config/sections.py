@@ -25,6 +25,7 @@ from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusabl
 from thalweg.ops.serve.tls.certificates import load as load_certificates
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
+from thalweg.stream.log.kafka_shared.servers import kafka_servers
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
@@ -46,11 +47,13 @@ def _address_or_none(given: str) -> str:
 def _log_url(given: str) -> str:
     if not re.match(r"sqlite:.|kafka://.|memory:$", given):
         raise ValueError(f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {masked(given)!r}")
+    if given.startswith("kafka://"):
+        kafka_servers(given.removeprefix("kafka://"))
     return given
 
 
 def _store_url(given: str) -> str:
-    if is_redis(given) and "+" in given.partition(":")[0]:
+    if is_redis(given) and not given.endswith("://"):
         from thalweg.memory.exchange.redis_client import check_redis_url  # takes a while to import
 
         try:

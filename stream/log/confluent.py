@@ -76,9 +76,9 @@ class ConfluentLog:
                 landed |= alone
                 failed = {**{other: error for other, error in failed.items() if other != row}, **still}
         except ClientError as error:
-            raise log_error(f"topic {topic!r}: Kafka rejected the records", error.problem) from error
+            raise log_error(f"topic {topic!r}: not appended", error.problem) from error
         except (TypeError, ValueError) as error:
-            raise PermanentLogError(f"topic {topic!r}: Kafka rejected the records: {error}") from error
+            raise PermanentLogError(f"topic {topic!r}: not appended: {error}") from error
         if failed:
             raise append_error(topic, sorted(failed.items()), self.max_record_bytes(topic), producer.causes)
         producer.causes.clear()

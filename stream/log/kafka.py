@@ -56,8 +56,7 @@ class KafkaLog:
         sockets.install()
         reading = reading or Reading()
         known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
-        addresses = [server.strip() for server in servers.split(",") if server.strip()]
-        self._clients = Clients(addresses, translate(properties or {}, known), reading.unpacked_bytes)
+        self._clients = Clients(servers.split(","), translate(properties or {}, known), reading.unpacked_bytes)
         self._unreadable_seconds = reading.unreadable_seconds
         self._limits = RecordLimits(lambda topic: largest_batch(self._clients, topic), self._clients.most_request_bytes)
         self._compaction = CompactionWatch(lambda topic: topic_setting(self._clients, topic, POLICY))
@@ -83,7 +82,7 @@ class KafkaLog:
                 landed |= alone
                 failed = {**{other: error for other, error in failed.items() if other != row}, **still}
         except (KafkaError, ValueError) as error:  # ValueError: an invalid topic name
-            raise log_error(f"topic {topic!r}: Kafka rejected the records", error, self._clients.where) from error
+            raise log_error(f"topic {topic!r}: not appended", error, self._clients.where) from error
         if failed:
             most = self.max_record_bytes(topic)
             raise append_error(topic, sorted(failed.items()), most, self._clients.where) from failed[min(failed)]

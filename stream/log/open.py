@@ -7,6 +7,7 @@ from typing import Any
 
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
+from thalweg.stream.log.kafka_shared.servers import kafka_servers
 from thalweg.stream.log.log import Log, LogError, Reading, Retention
 
 
@@ -37,11 +38,15 @@ def open_log(
 
         return SqliteLog(rest, retention)
     if kind == "kafka" and rest.startswith("//"):
+        try:
+            servers = ",".join(kafka_servers(rest[2:]))
+        except ValueError as error:
+            raise LogError(f"log url kafka://…: {error}") from error
         if effective_client(client) == "confluent":
             from thalweg.stream.log.confluent import ConfluentLog
 
-            return ConfluentLog(rest[2:], kafka_properties, reading)
+            return ConfluentLog(servers, kafka_properties, reading)
         from thalweg.stream.log.kafka import KafkaLog
 
-        return KafkaLog(rest[2:], kafka_properties, reading)
+        return KafkaLog(servers, kafka_properties, reading)
     raise LogError(f"log url {url!r}: expected memory:, sqlite:PATH or kafka://HOST:PORT[,HOST:PORT]")

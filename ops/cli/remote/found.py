@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from thalweg.memory.trust import client_context
 from thalweg.ops.cli.remote.target import Target
+from thalweg.proto.bounds.host_port import host_port
 
 _SECONDS = 3.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -28,10 +29,10 @@ class Found(NamedTuple):
 
 def found_at(target: Target) -> Found:
     """Look what stands there; the connections are closed at once."""
-    host, _, port = target.address.rpartition(":")
-    if not host or not port.isdigit():
-        return Found("", trouble="expected HOST:PORT")
-    where = host.strip("[]"), int(port)
+    try:
+        where = host_port(target.address)
+    except ValueError as error:
+        return Found("", trouble=str(error).partition(", got ")[0])
     try:
         with socket.create_connection(where, _SECONDS) as plain:
             plain.settimeout(_SECONDS)

@@ -147,7 +147,10 @@ def append_error(topic: str, found: Sequence[tuple[int, KafkaError]], limit: int
         )
     if all(error.code() in REFUSED for _, error in found):
         return RecordsRefused(f"{what}: {_told(found[0][1])}", rows)
-    return log_error(what, causes.problem(next(error for _, error in found if error.code() not in REFUSED)))
+    return log_error(
+        f"topic {topic!r}: not appended",
+        causes.problem(next(error for _, error in found if error.code() not in REFUSED)),
+    )
 
 
 def log_error(what: str, problem: Problem) -> LogError:

@@ -127,7 +127,7 @@ def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int,
     if all(isinstance(error, REFUSED) for _, error in found):
         return RecordsRefused(f"{what}: {text(found[0][1])}", rows)
     passing = [error for _, error in found if not isinstance(error, REFUSED)]
-    return log_error(what, passing[0], where)
+    return log_error(f"topic {topic!r}: not appended", passing[0], where)
 
 
 def text(error: BaseException) -> str:

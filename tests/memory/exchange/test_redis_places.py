@@ -191,6 +191,12 @@ def test_a_socket_is_a_redis_too(server: RedisServer, tmp_path: Path) -> None:
         ("redis://u:p@s/w@host:1/0", "%2F"),
         ("redis+cluster://u:p/w@a:1,b:2", "%2F"),
         ("redis://u:12#w@host:1", "%23"),
+        ("redis://u:pass@host:99999/0", "a port from 1 to 65535, got 'host:99999'"),
+        ("redis://u:pass@host:x/0", "expected HOST:PORT, got 'host:x'"),
+        ("redis+cluster://u:pass@a:1;b:2", "expected HOST:PORT, got 'a:1;b:2'"),
+        ("redis+sentinel://u:pass@a:1,b:0/ours", "got 'b:0'"),
+        ("redis:///0", "expected HOST:PORT, got ''"),
+        ("redis://u:pass@host/first", "the number of a database, got 'first'"),
     ],
 )
 def test_another_url_is_refused_without_a_connection(url: str, told: str) -> None:
@@ -203,6 +209,9 @@ def test_another_url_is_refused_without_a_connection(url: str, told: str) -> Non
 @pytest.mark.parametrize(
     "url",
     [
+        "redis://host",
+        "redis://host/",
+        "redis://[::1]/3",
         "rediss://user:pass@host:6380/0?ssl_ca_certs=/etc/ca.pem",
         "redis+sentinel://:pass@a,b:26380,[::1]:26379/ours/2?sentinel_password=other",
         "rediss+cluster://user:p%40ss@a:6379,b:6379",

@@ -42,7 +42,10 @@ def test_an_address_is_a_host_and_a_port(address: str, host: str, port: int) -> 
 
 @pytest.mark.parametrize(
     "address",
-    ["8080", ":8080", "host:", "host:x", "host:²", "host:65536", "::1:80", "[::1:80", "::1]:80", "[]:80", "[host]:80"],
+    [
+        *("8080", ":8080", "host:", "host:x", "host:²", "host:65536", "::1:80", "[::1:80", "::1]:80", "[]:80"),
+        *("[host]:80", "a b:80", "http://host:80", "host:80/path", "me@host:80", "a:1;b:2", " :80", "a,b:80"),
+    ],
 )
 def test_what_is_no_address_is_refused_with_what_was_expected(address: str) -> None:
     with pytest.raises(ValueError, match="expected HOST:PORT") as caught:

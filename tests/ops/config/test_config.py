@@ -253,6 +253,11 @@ inputs = {}
         ("quality_floor = nan\n", "model.digits.quality_floor: expected a finite number, got nan"),
         ("[model.drift]\nreference_events = 5\n", "model.digits.drift.reference_events: expected at least 200, got 5"),
         ("[log]\nurl = 'ftp://x'\n", "log.url: expected sqlite:PATH, kafka://HOST:PORT or memory:, got 'ftp://x'"),
+        ("[log]\nurl = 'kafka://a:1;b:2'\n", "log.url: expected HOST:PORT, got 'a:1;b:2'"),
+        (
+            "[store]\nurl = 'redis://a:1,b:2/0'\n",
+            "store.url: store redis://a:1,b:2/0: expected HOST:PORT, got 'a:1,b:2'",
+        ),
         ("[store]\nurl = 'x'\n", "store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got 'x'"),
     ],
 )

@@ -87,7 +87,7 @@ url = "kafka://b:1"
 "sasl.username" = "me"
 ssl_password = "hush"
 [store]
-url = "redis://me:hu/hush@sh@host:1/0?db=1&Password=hush"
+url = "redis://me:hu%2Fhush%40sh@host:1/0?db=1&Password=hush"
 """
     )
 
