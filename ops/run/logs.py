@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 from contextlib import suppress
@@ -12,7 +13,11 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from thalweg.ops.serve.bounds.rare_log import Rate
+
 _FRAMES = 30  # of a traceback, the outermost and the innermost
+_AGAIN_SECONDS = 60.0  # after which a library's line is written again
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
 
 
 def configure(form: Literal["json", "console"], **context: str) -> None:
@@ -106,17 +111,23 @@ def _report(text: str, error: Any, **more: str) -> None:
 
 
 class _Forward(logging.Handler):
-    """Hands what libraries log on to our log."""
+    """Hands what libraries log on to our log. Lines that differ in their numbers alone are one kind, of which one a
+    minute is written: a client without a connection says so many times a second, and again for each address.
+    """
 
     def __init__(self, context: dict[str, str]) -> None:
         super().__init__(logging.WARNING)
         self._context = context
+        self._rate = Rate(seconds=_AGAIN_SECONDS)
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
-            log = getattr(structlog.get_logger(), level)
-            log(record.getMessage().strip(), logger=record.name, exc_info=record.exc_info, **self._context)
+            text = record.getMessage().strip()
+            left_out = self._rate.passes(f"{record.name} {level} {_NUMBER.sub('#', text)}")
+            if left_out is not None:
+                more = self._context | ({"left_out": left_out} if left_out else {})
+                getattr(structlog.get_logger(), level)(text, logger=record.name, exc_info=record.exc_info, **more)
         except Exception:  # what cannot be formatted must not end the part that logs
             self.handleError(record)
 

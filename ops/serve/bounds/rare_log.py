@@ -1,4 +1,4 @@
-"""Log lines that a stranger can cause: at most a few a second, with the number of those left out."""
+"""Log lines that others cause: at most a few in some time, with the number of those left out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ _SECONDS = 1.0
 _MOST_KINDS = 256
 
 
-class _Rate:
-    """Lets one line of each kind pass per second, and counts the others."""
+class Rate:
+    """Lets one line of each kind pass in so many seconds, and counts the others. Thread-safe.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    Args:
+        clock: Seconds.
+        seconds: Between two lines of one kind.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, seconds: float = _SECONDS) -> None:
+        self._clock, self._seconds = clock, seconds
         self._lock = threading.Lock()
         self._last: dict[str, tuple[float, int]] = {}  # when a line passed, and how many were left out since
 
@@ -24,8 +29,8 @@ class _Rate:
         """How many lines of this kind were left out before this one; None: leave this one out, too."""
         now = self._clock()
         with self._lock:
-            passed, left_out = self._last.get(kind, (-_SECONDS, 0))
-            if now - passed < _SECONDS:
+            passed, left_out = self._last.get(kind, (-self._seconds, 0))
+            if now - passed < self._seconds:
                 self._last[kind] = (passed, left_out + 1)
                 return None
             if len(self._last) >= _MOST_KINDS:
@@ -43,7 +48,7 @@ class RareLog:
     """
 
     def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log, self._rate = log, _Rate(clock)
+        self._log, self._rate = log, Rate(clock)
 
     def warning(self, event: str, **fields: Any) -> None:
         """As `log.warning`."""
@@ -70,7 +75,7 @@ class RareLines(logging.Filter):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._rate = _Rate(clock)
+        self._rate = Rate(clock)
 
     def filter(self, record: logging.LogRecord) -> bool:
         return self._rate.passes(f"{record.name} {record.msg}"[:200]) is not None

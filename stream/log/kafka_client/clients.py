@@ -215,7 +215,7 @@ class _Watch:
     """
 
     def __init__(self) -> None:
-        self.causes: list[BaseException] = []
+        self.causes: list[tuple[str, BaseException]] = []
         self._made: list[Any] = []
 
     def make(self, **config: Any) -> Any:
@@ -227,10 +227,12 @@ class _Watch:
         manager.cluster.config["allow_auto_create_topics"] = config.get("allow_auto_create_topics", False)
         connect = manager.get_connection
 
-        def get_connection(*arguments: Any, **more: Any) -> Any:
-            connection = connect(*arguments, **more)
+        def get_connection(node_id: Any, *arguments: Any, **more: Any) -> Any:
+            connection = connect(node_id, *arguments, **more)
             if not manager.bootstrapped:
-                connection.close_future.add_errback(self.causes.append)
+                node = manager.cluster.broker_metadata(node_id)
+                server = f"{node.host}:{node.port}" if node is not None else str(node_id)
+                connection.close_future.add_errback(lambda error: self.causes.append((server, error)))
             return connection
 
         manager.get_connection = get_connection

@@ -75,25 +75,29 @@ def problem_of(error: Exception, where: str = "") -> Problem:
     return Problem(text(error))
 
 
-def no_connection(servers: Sequence[str], causes: Sequence[BaseException], sasl: bool = False) -> NotConnected:
+def no_connection(
+    servers: Sequence[str], causes: Sequence[tuple[str, BaseException]], sasl: bool = False
+) -> NotConnected:
     """The error of a client that found no broker.
 
     Args:
         servers: Where it looked.
-        causes: Why each attempt to connect failed, oldest first.
+        causes: Why each attempt to connect failed, oldest first, after the server that it was to.
         sasl: Whether it has to authenticate.
     """
     where = f"Kafka at {', '.join(servers)}"
-    problems = [problem_of(cause) for cause in causes if isinstance(cause, Exception)]
+    problems = [(server, problem_of(cause)) for server, cause in causes if isinstance(cause, Exception)]
     if not problems:
         return NotConnected(Problem(f"{where} does not answer"))
     # a broker says why and closes the connection; the client may see only that it is closed
-    told = [problem for problem in problems if _CLOSED not in problem.reason]
-    if told and all(problem.permanent for problem in told):  # else one of several may be back soon
-        return NotConnected(Problem(f"{where}: {told[0].reason}", permanent=True))
+    told = [(server, problem) for server, problem in problems if _CLOSED not in problem.reason]
+    if told and all(problem.permanent for _, problem in told):  # else one of several may be back soon
+        return NotConnected(Problem(f"{where}: {told[0][1].reason}", permanent=True))
     if not told:
         return NotConnected(Problem(f"{where} closes each connection: {_CLOSED_SASL if sasl else _CLOSED_PLAIN}", True))
-    return NotConnected(Problem(f"{where} is out of reach: {told[-1].reason}"))
+    newest = {server: problem.reason for server, problem in told}
+    each = [f"{server}: {reason}" if len(newest) > 1 else reason for server, reason in newest.items()]
+    return NotConnected(Problem(f"{where} is out of reach: {'; '.join(each)}"))
 
 
 def client_error(error: Exception, where: str) -> ClientError:

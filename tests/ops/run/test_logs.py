@@ -106,3 +106,23 @@ def test_told_to_stop_by_the_keyboard_it_reports_no_error() -> None:
 
     assert done.stderr == ""
     assert done.returncode != 0
+
+
+AGAIN = """
+import logging
+for node in range(1000):
+    logging.getLogger("kafka").error("node %s: lost after %.1f s", node, node / 7)
+    logging.getLogger("kafka").warning(f"connection <0x{node:x}> to host-a:9092 failed")
+    logging.getLogger("kafka").warning("no such host: %s", "ab"[node % 2])
+"""
+
+
+def test_what_a_library_says_again_and_again_is_written_once_a_minute() -> None:
+    done = subprocess.run([sys.executable, "-c", BEGIN + AGAIN], capture_output=True, text=True)
+
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
+        "node 0: lost after 0.0 s",
+        "connection <0x0> to host-a:9092 failed",
+        "no such host: a",
+        "no such host: b",
+    ]

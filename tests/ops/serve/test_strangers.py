@@ -20,7 +20,7 @@ from tests.ops.serve.grpc_api.half_sent import HalfSent
 from tests.ops.serve.serving import FEATURES, RunningServer, served
 from tests.ops.serve.test_server import answered_beside_them
 from tests.services.processes import until
-from thalweg.ops.serve.bounds.rare_log import RareLines, RareLog
+from thalweg.ops.serve.bounds.rare_log import RareLines, RareLog, Rate
 from thalweg.ops.serve.grpc_api import open_streams
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN
 from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
@@ -269,6 +269,17 @@ def test_lines_of_the_standard_library_are_limited_by_their_template() -> None:
     ]
 
     assert [lines.filter(record) for record in records] == [True, True, *[False] * 16]
+
+
+def test_a_line_that_comes_again_later_says_how_many_were_left_out() -> None:
+    now = [0.0]
+    rate = Rate(lambda: now[0], 60.0)
+    assert [rate.passes("lost") for _ in range(5)] == [0, None, None, None, None]
+    now[0] = 59.0
+    assert rate.passes("lost") is None
+    assert rate.passes("found") == 0
+    now[0] = 60.0
+    assert rate.passes("lost") == 5
 
 
 def test_half_sent_messages_that_take_too_much_memory_end_and_others_are_answered(tmp_path: Path) -> None:

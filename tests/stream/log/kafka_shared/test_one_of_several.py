@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaConnectionError
 
 from tests.conftest import Opener
 from tests.services.ports import free_port
 from thalweg.proto.records import Partition
+from thalweg.stream.log.kafka_client.errors import no_connection
 from thalweg.stream.log.log import LogError, Message, PermanentLogError
 
 pytestmark = pytest.mark.kafka
@@ -69,3 +71,15 @@ def test_where_one_may_come_back_it_is_waited_for(open_kafka: Opener) -> None:
     with pytest.raises(LogError, match="out of reach") as raised:
         open_kafka(f"no-such-host.invalid:9092,127.0.0.1:{free_port()}", {}).bounds("t")
     assert not isinstance(raised.value, PermanentLogError)
+
+
+def test_of_several_that_are_out_of_reach_each_is_told() -> None:
+    refused, unknown = KafkaConnectionError("111 ECONNREFUSED"), KafkaConnectionError("DNS Resolution failure")
+    servers = ["a:9092", "b:9092"]
+    causes = [("b:9092", refused), ("a:9092", refused), ("b:9092", unknown), ("a:9092", refused)]
+
+    reason = no_connection(servers, causes).problem.reason
+
+    assert "b:9092: no such host; check log.url" in reason
+    assert "a:9092: KafkaConnectionError: 111 ECONNREFUSED" in reason
+    assert reason.count("ECONNREFUSED") == 1

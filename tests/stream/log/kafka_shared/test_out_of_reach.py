@@ -36,7 +36,7 @@ def test_a_cluster_out_of_reach_is_named(raised: Callable[[Exception], Exception
 
 @pytest.mark.parametrize("raised", _RAISED, ids=["a look", "a reader", "an append"])
 def test_a_cluster_is_named_once(raised: Callable[[Exception], Exception]) -> None:
-    error = errors.no_connection(["broker:9092"], [kafka.KafkaConnectionError("111 ECONNREFUSED")])
+    error = errors.no_connection(["broker:9092"], [("broker:9092", kafka.KafkaConnectionError("111 ECONNREFUSED"))])
     assert str(raised(error)).count(_WHERE) == 1
 
 
