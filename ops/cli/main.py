@@ -163,9 +163,9 @@ def check(
         die_with_supervisor()
     from time import time as time_now
 
+    from thalweg.ops.config.access.exposure import exposures, lapsed_certificates
     from thalweg.ops.config.effective import effective
     from thalweg.ops.config.error import ConfigurationError
-    from thalweg.ops.config.exposure import exposures, lapsed_certificates
 
     loaded = load(config)
     if lapsed := lapsed_certificates(loaded, time_now()):

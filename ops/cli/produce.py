@@ -57,7 +57,7 @@ def run(
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
             if what == "labels":
-                steps = append_labels(log, topic, path, schema, rate, limit, mapping.encoding)
+                steps = append_labels(log, topic, path, schema, rate, limit, mapping.encoding, say)
             else:
                 whole = math.lcm(*(model.batch_events for model in models if model.batch_events != "auto"))
                 ahead = max(model.max_future_seconds for model in models)
@@ -126,21 +126,30 @@ def append_events(
         log.append(topic, messages(batch, per_record, rows=bool(schema.columns) or schema.fields is not None))
         yield len(batch), rejected[:]
         rejected.clear()
-    if tombstones:
-        notice(f"{tombstones:,} of the lines are null, which says that a key was deleted: nothing of them is appended")
+    _tell_tombstones(tombstones, notice)
     yield 0, rejected  # of the lines after the last event
 
 
 def append_labels(
-    log: Log, topic: str, path: Path, schema: Schema, rate: float | None, limit: int | None, encoding: str = ""
+    log: Log,
+    topic: str,
+    path: Path,
+    schema: Schema,
+    rate: float | None,
+    limit: int | None,
+    encoding: str = "",
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, list[Rejected]]]:
     """Append label records as they are, with their id as key; yields the labels appended and the lines left out."""
     runs = read_labels(path, schema, limit=limit, chunk=run_length(rate), encoding=encoding)
     rejected: list[Rejected] = []
+    tombstones = 0
 
     def records() -> Iterator[list[tuple[str, bytes]]]:
+        nonlocal tombstones
         for part in runs:
             rejected.extend(part.rejected)
+            tombstones += part.tombstones
             if part.records:
                 yield part.records
 
@@ -148,7 +157,13 @@ def append_labels(
         log.append(topic, [Message(value, id.encode()) for id, value in part])
         yield len(part), rejected[:]
         rejected.clear()
+    _tell_tombstones(tombstones, notice)
     yield 0, rejected
+
+
+def _tell_tombstones(count: int, notice: Callable[[str], None]) -> None:
+    if count:
+        notice(f"{count:,} of the lines are null, which says that a key was deleted: nothing of them is appended")
 
 
 def run_length(rate: float | None, per_record: int = 1, batch_events: int = 1) -> int:

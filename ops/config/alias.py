@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from thalweg.models.parts.settings import Settings, Share
-from thalweg.ops.config.model import Name
+from thalweg.ops.config.names import Name
 from thalweg.stream.comparison.losses import LossName
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.parts.settings import Mistake, Place, Settings, dotted, hint_at, mistakes, rule
 from thalweg.models.parts.user_modules import allow, use_folder
+from thalweg.ops.config.access.secrets import is_secret
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay, with_files
 from thalweg.ops.config.error import ConfigurationError
@@ -23,7 +24,6 @@ from thalweg.ops.config.hosts.roles import role_mistakes
 from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
 from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.config.secrets import is_secret
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
 from thalweg.stream.shards.names import shard_of
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.models.parts.settings import Place, Settings, keys_of
+from thalweg.ops.config.access.secrets import MASK, shown
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.learners import effective_params, params_type
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.config.secrets import MASK, shown
 from thalweg.stream.log.kafka_shared.choice import effective_client
 
 HEADER = f"""\

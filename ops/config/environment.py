@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from thalweg.models.parts.settings import Place
-from thalweg.ops.config.secrets import is_secret
+from thalweg.ops.config.access.secrets import is_secret
 
 PREFIX = "THALWEG_"
 SECRETS_DIR = "THALWEG_SECRETS_DIR"

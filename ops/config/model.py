@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -23,9 +22,10 @@ from thalweg.models.contract.merging import merged_params
 from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
+from thalweg.ops.config.access.secrets import MASK, shown
 from thalweg.ops.config.fields import FieldsConfig
 from thalweg.ops.config.hosts import scaled
-from thalweg.ops.config.secrets import MASK, shown
+from thalweg.ops.config.names import Name, Topic, TopicOrNone, written_itself
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import TensorSpec, column_specs
@@ -37,22 +37,6 @@ from thalweg.stream.shards.params import ScaleParams
 from thalweg.stream.tuning.params import TuneParams
 from thalweg.stream.tuning.settings import settings_of
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
-_RESERVED = {"live"}
-_MADE_OF = "expected letters, digits, '.', '_' or '-'"
-
-
-def _name(given: str) -> str:
-    if not re.fullmatch(_NAME, given) or given.lower() in _RESERVED or given.isdigit():
-        raise ValueError(f"{_MADE_OF}, and not {sorted(_RESERVED)}, got {given!r}")
-    return given
-
-
-def _topic(given: str) -> str:
-    if not re.fullmatch(_NAME, given):
-        raise ValueError(f"{_MADE_OF}, got {given!r}")
-    return given
-
 
 def _device(given: str) -> str:
     if not is_device(given):
@@ -60,13 +44,6 @@ def _device(given: str) -> str:
     return given
 
 
-def _topic_or_none(given: str) -> str:
-    return _topic(given) if given else ""
-
-
-_PATTERN = Field(json_schema_extra={"pattern": f"^{_NAME}$"})
-Name = Annotated[str, AfterValidator(_name), _PATTERN]
-Topic = Annotated[str, AfterValidator(_topic), _PATTERN]
 AtLeastOne = Annotated[float, Field(ge=1)]
 PartOfAll = Annotated[float, Field(gt=0, le=1)]
 DeviceName = Annotated[str, AfterValidator(_device), Field(json_schema_extra={"pattern": FORM})]
@@ -114,7 +91,7 @@ class ModelConfig(LearnSettings):
     history: str = ""
     """A file of recorded events, `.jsonl` or `.csv`, also with `.gz`, `.bz2` or `.xz`, that a new model or a successor
     learns before those of the log. An event that is in both is learned once if it has an `id`."""
-    labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
+    labels_topic: TopicOrNone = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
     """How long an event or request waits for its label, and a label for its event …"""
@@ -213,13 +190,15 @@ class ModelConfig(LearnSettings):
             return f"expected at least two different names, got {self.classes!r:.200}"
         return "expected names of classes, got an empty text" if "" in self.classes else None
 
+    @rule("topic", "labels_topic", "name")
+    def _it_reads_no_events_that_it_writes(self) -> str | None:
+        return written_itself(self.topic, self.name, (self.topic, self.labels_topic), self.joined_topic)
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
-        joined = self.joined_topic
-        if joined and self.topic == joined:
-            return f"expected `topic` to be another one than {joined!r}, where events joined with their labels go"
-        sound = not joined or self.labels_topic not in (self.topic, joined)
-        return None if sound else f"expected another topic than the events', got {self.labels_topic!r}"
+        if self.labels_topic and self.labels_topic == self.topic:
+            return f"expected another topic than the events', got {self.labels_topic!r}"
+        return written_itself(self.labels_topic, self.name, (self.topic, self.labels_topic), self.joined_topic)
 
     @rule("dedup_events", "labels_topic")
     def _joined_twice_is_learned_once(self) -> str | None:

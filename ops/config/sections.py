@@ -17,9 +17,9 @@ from thalweg.memory.exchange.redis_names import PREFIX
 from thalweg.memory.objects.objects import ObjectsUnusable, check_url, plain_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
+from thalweg.ops.config.access.jwt import JwtConfig
+from thalweg.ops.config.access.secrets import masked
 from thalweg.ops.config.hosts.roles import ServiceRole
-from thalweg.ops.config.jwt import JwtConfig
-from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import Tokens, TokensUnusable, read_tokens
 from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
 from thalweg.ops.serve.tls.certificates import load as load_certificates

@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 from thalweg.models.columns.settings import ColumnConfig
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.models.parts.settings import Settings, keys_of
+from thalweg.ops.config.access.jwt import JwtConfig
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.effective import toml
 from thalweg.ops.config.fields import FieldsConfig, TimeFieldConfig
-from thalweg.ops.config.jwt import JwtConfig
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig

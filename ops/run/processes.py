@@ -15,9 +15,9 @@ from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.memory.kept_folders import kept
+from thalweg.ops.config.access.exposure import exposures
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.exposure import exposures
 from thalweg.ops.config.hosts.surroundings import lost_at_reboot, overlooked_variables
 from thalweg.ops.config.hosts.warnings import host_warnings
 from thalweg.ops.run.app import open_configured_log

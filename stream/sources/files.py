@@ -18,7 +18,7 @@ from typing import NamedTuple
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.rejected import Refused, Rejected, is_tombstone
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_events
@@ -125,6 +125,8 @@ class LabelLines(NamedTuple):
     """Pairs of id and line."""
     rejected: list[Rejected]
     """`row` is the line number in the file, from 1."""
+    tombstones: int
+    """Lines that are `null`: a key was deleted, and nothing is in them."""
 
 
 def read_labels(
@@ -139,14 +141,15 @@ def read_labels(
     with text_lines(path, encoding) as lines:
         numbered = enumerate(islice(json_lines(path, lines), limit), 1)
         while part := list(islice(numbered, chunk)):
-            found = LabelLines([], [])
-            for number, line in part:
-                value = line.strip()
-                if value:
-                    try:
-                        found.records.append((label_of(value, schema).id, value))
-                    except Refused as error:
-                        found.rejected.append(Rejected(number, error.reason, str(error)))
+            valued = [(number, value) for number, line in part if (value := line.strip())]
+            held = [(number, value) for number, value in valued if not is_tombstone(value)]
+            found = LabelLines([], [], len(valued) - len(held))
+            for number, value in held:
+                try:
+                    found.records.append((label_of(value, schema).id, value))
+                except Refused as error:
+                    fault = utf8_fault(value) if error.reason == "malformed" else ""
+                    found.rejected.append(Rejected(number, error.reason, fault or str(error)))
             yield found
 
 

@@ -114,7 +114,7 @@ def test_labels_are_appended_as_they_are_to_a_labels_topic(config: str, tmp_path
     path = tmp_path / "labels.jsonl"
     good = ['{"id": "e-17", "label": 3}', '{"id": 18,  "label": "up"}']
     bad = ['{"inputs": {"x": [1, 2]}}', '{"id": "e-19", "label": null}', '{"id": "", "label": 1}', "no JSON"]
-    path.write_text("\n".join([good[0], *bad, "", good[1], ""]))
+    path.write_text("\n".join([good[0], *bad, "", "null", good[1], " null", ""]))
 
     done = thalweg("produce", config, "--topic", "m.labels", "--input", str(path))
 
@@ -123,6 +123,7 @@ def test_labels_are_appended_as_they_are_to_a_labels_topic(config: str, tmp_path
     assert "error: 4 lines were left out: 2 malformed, 2 bad_label" in done.stderr
     assert 'line 2: malformed: expected {"id": …, "label": …}' in done.stderr
     assert "line 3: bad_label: expected an id and a label" in done.stderr
+    assert "2 of the lines are null, which says that a key was deleted" in done.stdout + done.stderr
     log = SqliteLog(tmp_path / "log.db")
     (records,) = log.reader(["m.labels"], {}).poll(1.0)
     log.close()

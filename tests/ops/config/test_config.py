@@ -274,7 +274,27 @@ def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, fo
         (
             'topic = "digits.events"',
             'topic = "digits.joined"\nlabels_topic = "x"',
-            "model.digits.labels_topic: expected `topic` to be another one than 'digits.joined', where",
+            "model.digits.topic: expected another topic than 'digits.joined', where the events joined",
+        ),
+        (
+            "digits.events",
+            "digits.alarms",
+            "model.digits.topic: expected another topic than 'digits.alarms', where the",
+        ),
+        (
+            'topic = "digits.events"',
+            'topic = "digits.events"\nlabels_topic = "digits.joined"',
+            "model.digits.labels_topic: expected another topic than 'digits.joined', where the events joined",
+        ),
+        (
+            'topic = "digits.events"',
+            'topic = "digits.events"\nlabels_topic = "digits.events.dlq"',
+            "model.digits.labels_topic: expected another topic than 'digits.events.dlq', where the dead letters of",
+        ),
+        (
+            'topic = "digits.events"',
+            'topic = "labels.dlq"\nlabels_topic = "labels"',
+            "model.digits.topic: expected another topic than 'labels.dlq', where the dead letters of 'labels' go",
         ),
         ('"digits"', '"live"', "model.live.name: expected letters"),
         ('"digits"', '"../up"', "model.../up.name: expected letters"),

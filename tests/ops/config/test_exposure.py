@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from thalweg.ops.config.access.exposure import exposures
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.exposure import exposures
 from thalweg.ops.serve.access.tokens import hashed
 
 TOKEN = hashed("a-token-of-some-length")

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from tests.services.certificates import Authority, openssl
 from thalweg.ops.cli.main import app
+from thalweg.ops.config.access.exposure import exposures
 from thalweg.ops.config.config import Config, parse
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.exposure import exposures
 
 
 @pytest.fixture(autouse=True)

@@ -117,6 +117,16 @@ def test_labels_are_read_in_any_encoding(tmp_path: Path) -> None:
     assert [LabelRecord(**json.loads(value)) for _, value in lines.records] == [("1", "Köln")]
 
 
+def test_labels_in_another_encoding_are_told_with_the_option_that_helps(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('null\n{"id": "1", "label": "Köln"}\n'.encode("latin-1"))
+
+    (lines,) = read_labels(tmp_path / "a.jsonl", SCHEMA)
+
+    assert (lines.tombstones, [(one.row, one.reason) for one in lines.rejected]) == (1, [(2, "malformed")])
+    assert "got byte 0xf6" in lines.rejected[0].detail
+    assert "--encoding latin-1" in lines.rejected[0].detail
+
+
 def test_unknown_encodings_are_refused_with_what_helps() -> None:
     for name in ("latin1x", "hex", "rot13"):
         with pytest.raises(ValueError, match="expected an encoding such as utf-8"):

@@ -16,9 +16,9 @@ from tests.ops.serve.tls.test_container_health import SCRIPT
 from tests.services.certificates import Authority
 from tests.services.ports import free_port
 from tests.services.processes import until
+from thalweg.ops.config.access.exposure import exposures
 from thalweg.ops.config.config import Config, parse
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.exposure import exposures
 from thalweg.ops.run.relay.monitor import Monitor
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
