@@ -191,7 +191,7 @@ def check(
         logs = (*left_at_default(loaded), *other_logs(loaded), *lost_at_reboot(loaded))
         hosts = (*host_warnings(loaded), *without_effect(loaded))
         for line in (
-            *overlooked_variables(os.environ),
+            *overlooked_variables(os.environ, [model.name for model in loaded.model]),
             *exposures(loaded),
             *hosts,
             *logs,

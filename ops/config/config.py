@@ -96,6 +96,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, devices: b
 def parse(table: dict[str, Any], source: str, environment: Mapping[str, str], *, devices: bool = True) -> Config:
     """The configuration of a parsed table, which is modified; `source` precedes each mistake; `devices` as above."""
     lines: list[str] = []
+    of_file = set(table)
     variables = overlay(table, with_files(environment, lines), lambda place: _hint_at(table, place), lines)
     allow(_allowed_modules(table))  # before anything is imported
     config, found = None, []
@@ -105,7 +106,13 @@ def parse(table: dict[str, Any], source: str, environment: Mapping[str, str], *,
         found = mistakes(Config, error, is_secret)
     found += _beyond_types(table, {one.place for one in found}, devices=devices)
     for one in (with_home(table, mistake) for mistake in found):
-        variable = next((f"{name}: " for place, name in variables.items() if one.place[: len(place)] == place), "")
+        alone = one.place[:1] != () and one.place[0] not in of_file  # nothing but variables has it
+        causes = (
+            name
+            for place, name in variables.items()
+            if one.place[: len(place)] == place or (alone and place[: len(one.place)] == one.place)
+        )
+        variable = next((f"{name}: " for name in causes), "")
         lines.append(f"{source}: {variable}{_shown(table, one.place)}: {one.text}")
     if config is None or lines:
         raise ConfigurationError(lines)

@@ -101,10 +101,13 @@ def _numbers(listed: list[Any], name: str) -> list[int]:
     if name.isdigit():
         return [number for number in tables if number == int(name)]
     exact = [number for number, one in tables.items() if one.get("name") == name]
-    return exact or [number for number, one in tables.items() if _plain(str(one.get("name", ""))) == _plain(name)]
+    return exact or [
+        number for number, one in tables.items() if plain_name(str(one.get("name", ""))) == plain_name(name)
+    ]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name as a variable can hold it, in lower case."""
     return re.sub(r"[^a-z0-9]", "_", name.lower())
 
 

@@ -58,7 +58,11 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
     mine = [model for model, places in homes(config).items() if number in places]
     if not mine:
         raise ConfigurationError([f"service.learners: no model is left for {role}: each has a process before it"])
-    places = (*overlooked_variables(os.environ), *left_at_default(config), *lost_at_reboot(config))
+    places = (
+        *overlooked_variables(os.environ, [model.name for model in config.model]),
+        *left_at_default(config),
+        *lost_at_reboot(config),
+    )
     told = (*host_warnings(config), *places, *states_left_behind(config))
     for line in told if number == 1 else ():
         log.warning(line)

@@ -376,6 +376,8 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         ("THALWEG_MODEL__x__SEED", "1", "THALWEG_MODEL__x__SEED: no model is called 'x'"),
         ("THALWEG_MODEL__digits", "1", "THALWEG_MODEL__digits: expected THALWEG_MODEL__NAME__KEY"),
         ("THALWEG_LOG__URI", "x", "THALWEG_LOG__URI: log.uri: no such key; did you mean url?"),
+        ("THALWEG_LGO__URL", "x", "THALWEG_LGO__URL: lgo: no such key; did you mean log?"),
+        ("THALWEG_LGO__KAFKA__X", "x", "THALWEG_LGO__KAFKA__X: lgo: no such key; did you mean log?"),
         ("THALWEG_SERVICE__GRPC__X", "1", "THALWEG_SERVICE__GRPC__X: grpc is not a table"),
         (
             "THALWEG_MODEL__digits__SEED",

@@ -28,10 +28,15 @@ def configuration(folder: Path, text: str) -> Config:
         ("THALWEG_LOG_KAFKA_SASL_PLAIN_PASSWORD", "THALWEG_LOG__KAFKA__SASL_PLAIN_PASSWORD"),
         ("THALWEG_SECRET_DIR", "THALWEG_SECRETS_DIR"),
         ("thalweg_store__url", "THALWEG_STORE__URL"),
+        ("THALWEG_STATE_DIR", "THALWEG_SERVICE__STATE_DIR"),
+        ("THALWEG_HTTP", "THALWEG_SERVICE__HTTP"),
+        ("THALWEG_URL", "THALWEG_LOG__URL or THALWEG_STORE__URL"),
+        ("THALWEG_MODEL_card_fraud_SEED", "THALWEG_MODEL__card_fraud__SEED"),
+        ("THALWEG_MODEL_CARD_FRAUD__BATCH_EVENTS", "THALWEG_MODEL__card_fraud__BATCH_EVENTS"),
     ],
 )
 def test_a_variable_that_looks_like_a_key_and_sets_none_is_told(name: str, meant: str) -> None:
-    assert list(overlooked_variables({name: "x", "PATH": "/bin"})) == [
+    assert list(overlooked_variables({name: "x", "PATH": "/bin"}, ["card-fraud", "m"])) == [
         f"the environment variable {name} sets nothing; did you mean {meant}?"
     ]
 
@@ -44,10 +49,15 @@ def test_a_variable_that_looks_like_a_key_and_sets_none_is_told(name: str, meant
         "THALWEG_SERVICE_PORT_HTTP",
         "THALWEG_PORT",
         "THALWEG_TOKEN",
+        "THALWEG_KAFKA",
+        "THALWEG_MODEL__m__SEED",
+        "THALWEG_MODEL_SERVICE_HOST",
+        "THALWEG_MODEL_other_SEED",
+        "THALWEG_HTTP_SERVICE_HOST",
     ],
 )
 def test_others_are_not_meant(name: str) -> None:
-    assert list(overlooked_variables({name: "x"})) == []
+    assert list(overlooked_variables({name: "x"}, ["m"])) == []
 
 
 def test_a_state_in_memory_is_told_unless_it_is_kept_elsewhere(tmp_path: Path) -> None:
