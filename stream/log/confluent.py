@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.log.confluent_client.clients import Clients, Cluster
+from thalweg.stream.log.confluent_client.clients import Clients
+from thalweg.stream.log.confluent_client.cluster import Cluster
 from thalweg.stream.log.confluent_client.consumer import ConfluentConsumer
 from thalweg.stream.log.confluent_client.errors import REFUSED, Causes, append_error, log_error
 from thalweg.stream.log.confluent_client.member import ConfluentMember
-from thalweg.stream.log.confluent_client.members import NamedMembers
+from thalweg.stream.log.confluent_client.other_client import OtherClient
 from thalweg.stream.log.confluent_client.producer import ReportingProducer
 from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
@@ -50,7 +51,7 @@ class ConfluentLog:
         self._reading = reading or Reading()
         self._clients = Clients(servers, translate(properties or {}))
         self._second_look = SecondLook(servers, properties or {}, self._reading)
-        self._named_members = NamedMembers(servers, properties or {}, self._cluster)
+        self._other = OtherClient(servers, properties or {})
         self._limits = RecordLimits(
             lambda topic: self._cluster().largest_batch(topic), self._clients.most_request_bytes
         )
@@ -115,7 +116,7 @@ class ConfluentLog:
 
     def named_members(self, group: str) -> Sequence[str]:
         try:
-            return self._named_members.of(group)
+            return self._other.named_members(group, lambda: self._cluster().named_members(group))
         except ClientError as error:
             raise log_error(f"group {group!r}: its members cannot be read from Kafka", error.problem) from error
 
@@ -148,7 +149,7 @@ class ConfluentLog:
             self._closed = True
             producers, self._producer, self._plain = (self._producer, self._plain), None, None
             self._known_cluster = None
-        self._named_members.close()
+        self._other.close()
         for producer in producers:
             if producer is not None:
                 producer.close(ANSWER_SECONDS)
@@ -167,7 +168,7 @@ class ConfluentLog:
             if self._closed:
                 raise LogError("the log is closed")
             if self._known_cluster is None:
-                self._known_cluster = Cluster(self._clients)
+                self._known_cluster = Cluster(self._clients, self._other)
             return self._known_cluster
 
     def _look(self, topic: str, what: str, ask: Callable[[Cluster], Answer]) -> Answer:
@@ -201,7 +202,9 @@ class ConfluentLog:
         causes = Causes(self._clients.servers)
         # longer than a delivery may take: a record reported as failed must not arrive after all
         patience = self._clients.delivery_seconds + ANSWER_SECONDS
-        return ReportingProducer(self._clients.producer(causes, **more), causes, patience)
+        client = self._clients.producer(causes, **more)
+        causes.ask(client)
+        return ReportingProducer(client, causes, patience)
 
     def _retire(self, producer: ReportingProducer, useless: bool) -> None:
         """Do not use this producer again if an error has left it useless."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from thalweg.proto.records import Headers, Partition, Records
-from thalweg.stream.log.confluent_client.clients import Clients, Cluster
+from thalweg.stream.log.confluent_client.clients import Clients
+from thalweg.stream.log.confluent_client.cluster import Cluster
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import ClientLog
 from thalweg.stream.log.confluent_client.second_look import SecondLook
@@ -59,6 +60,7 @@ class ConfluentConsumer:
         self._causes = Causes(clients.servers)
         self._log = ClientLog("consumer", self._causes.failed)
         self._consumer = clients.consumer(group or _NO_GROUP, self._log, self._causes, one_of_many=one_of_many)
+        self._causes.ask(self._consumer)
         self._cluster, self._look, self._most_bytes = cluster, look, most_bytes
         self._next: dict[Partition, int] = {}
         self._paused: set[Partition] = set()

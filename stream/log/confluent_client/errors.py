@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
+from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from thalweg.stream.log.kafka_shared.members import NO_HOST, SESSION_REFUSED
 from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
@@ -49,8 +51,10 @@ _WORDS = (  # what a code does not tell
     ("SSL handshake failed", _ADVICE[KafkaError._SSL]),
 )
 _DISCONNECTED = "Disconnected"
-_SERVER = re.compile(r"(\S+)/(?:bootstrap|\d+): ")
-"""How the client names a server whose connection fails."""
+_SERVER = re.compile(r"(\S+)/(bootstrap|\d+): ")
+"""How the client names a server whose connection fails: its address, and its number once a broker has told it."""
+_LIST_SECONDS = 0.5
+_LISTED_SECONDS = 5.0
 _CLOSES = 3  # so often before anything was answered: it is no accident
 _CLOSED = "closes each connection: its listener may expect TLS or SASL; check security.protocol in log.kafka"
 
@@ -70,6 +74,13 @@ class Causes:
         self._last, self._closed, self._answered = "", 0, False
         self._permanent: Problem | None = None
         self._failed: dict[str, bool] = {}  # servers, and whether waiting does not mend it
+        self._numbers: set[int] = set()  # of those that have one
+        self._client: Any = None
+        self._listed: tuple[float, frozenset[int]] = (-_LISTED_SECONDS, frozenset())
+
+    def ask(self, client: Any) -> None:
+        """The client itself, which is asked for the brokers of the cluster when some do not answer."""
+        self._client = client
 
     def add(self, error: KafkaError) -> None:
         """An error of the client that belongs to no request."""
@@ -95,11 +106,25 @@ class Causes:
     def _note(self, told: str, permanent: bool) -> None:
         if (server := _SERVER.search(told)) is not None:
             self._failed[server[1]] = permanent or self._failed.get(server[1], False)
+            if server[2].isdigit():
+                self._numbers.add(int(server[2]))
 
     @property
     def all_failed(self) -> bool:
-        """Whether no connection could be opened to as many servers as there are."""
-        return len(self._failed) >= self._count
+        """Whether no connection could be opened to as many servers as there are: one of a URL may lead to several."""
+        return len(self._failed) >= self._count and (not self._numbers or self._brokers() <= self._numbers)
+
+    def _brokers(self) -> frozenset[int]:
+        """The numbers of the cluster's brokers, by one that answers; none if there is none."""
+        when, found = self._listed
+        if self._client is None or time.monotonic() < when + _LISTED_SECONDS:
+            return found
+        try:
+            found = frozenset(self._client.list_topics(timeout=_LIST_SECONDS).brokers)
+        except KafkaException:
+            found = frozenset()
+        self._listed = time.monotonic(), found
+        return found
 
     def lasting(self) -> Problem | None:
         """What no waiting mends."""
@@ -109,6 +134,7 @@ class Causes:
         """Count only what is reported from now on: what was wrong may be mended."""
         self._permanent = None
         self._failed.clear()
+        self._numbers.clear()
 
     def clear(self) -> None:
         """A broker answered."""

@@ -1,17 +1,26 @@
-"""Where the brokers themselves send clients: by IPv6, and to a name that nobody knows."""
+"""Where the brokers themselves send clients: by IPv6, to a name that nobody knows, to where nothing answers."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from tests.conftest import Opener
 from tests.services.kafka import Broker
+from tests.services.ports import free_port
 from tests.services.processes import required_or_skipped, until
+from thalweg.proto.records import Partition
 from thalweg.stream.log.log import LogError, Message, PermanentLogError
+
+T = TypeVar("T")
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -62,3 +71,64 @@ def test_a_name_that_brokers_advertise_and_nobody_knows_is_told_as_theirs(broker
 
     assert "check log.url, and advertised.listeners of the brokers" in until("it to be told", told)
     log.close()
+
+
+@pytest.fixture(params=["a name that nobody knows", "where nothing answers"])
+def half(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """One of two brokers, to which clients find; to the other one they are sent in vain."""
+    folders = tmp_path / "0", tmp_path / "1"
+    for folder in folders:
+        folder.mkdir()
+    with ExitStack() as stack:
+        first = Broker(folders[0])
+        stack.callback(first.close)
+        first.start()
+        other = Broker(folders[1], joins=first)
+        stack.callback(other.close)
+        name = request.param == "a name that nobody knows"
+        other.advertise(other.port if name else free_port(), "kafka-1.nowhere.invalid" if name else "127.0.0.1")
+        other.start()
+        until("topics to be made", lambda: _made(first.servers, {"here": {0: [1]}, "both": {0: [1], 1: [2]}}))
+        yield first
+
+
+def _made(servers: str, topics: dict[str, dict[int, list[int]]]) -> bool:
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.create_topics([NewTopic(name, replica_assignments=replicas) for name, replicas in topics.items()])
+    except KafkaError:  # it went to the broker that is out of reach, or that one is not known yet
+        return False
+    else:
+        return True
+    finally:
+        admin.close()
+
+
+def test_a_broker_out_of_reach_stops_nothing_of_the_others(half: Broker, open_kafka: Opener) -> None:
+    log = open_kafka(half.servers)
+    try:
+        for number in range(3):
+            until("a record to be taken", lambda: _without_giving_up(lambda: log.append("here", [Message(b"x")])))
+            bounds = until("its bounds", lambda: _without_giving_up(lambda: log.bounds("here")))
+            assert bounds == {Partition("here", 0): (0, number + 1)}
+        assert until("its identity", lambda: _without_giving_up(lambda: log.identity("here")))
+        assert until("the cluster", lambda: _without_giving_up(log.cluster))
+        reader = log.reader(["here"], {})
+        until("all to be read", lambda: sum(map(len, reader.poll(0.5))) and reader.lag()[Partition("here", 0)] == 0)
+        reader.close()
+
+        with pytest.raises(LogError, match=r"out of reach|leader") as raised:
+            log.bounds("both")  # no bounds are better than wrong ones
+        assert not isinstance(raised.value, PermanentLogError)
+    finally:
+        log.close()
+
+
+def _without_giving_up(ask: Callable[[], T]) -> T | None:
+    """Its answer; None where it is out of reach for now. One that is told to be so for good fails the test."""
+    try:
+        return ask()
+    except PermanentLogError:
+        raise
+    except LogError:
+        return None
