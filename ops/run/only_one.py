@@ -15,6 +15,7 @@ import structlog
 
 from thalweg.ops.config.addresses import AddressInUse, listen
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.files.kinds import may_not_be_written
 from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE
 from thalweg.stream.runtime import Signal
 
@@ -41,7 +42,8 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
         state_dir.mkdir(parents=True, exist_ok=True)
         file = path.open("w", encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
+        why = may_not_be_written(state_dir) or f"{state_dir} cannot be written: {error.strerror}"
+        raise ConfigurationError([f"service.state_dir: {why}"]) from error
     with file:
         until = time.monotonic() + patience_seconds
         while not _locked(file):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from thalweg.memory.kept_folders import FolderMoved, is_away
 from thalweg.stream.health.registry import Health
 from thalweg.stream.health.supervised import SupervisedThread
 
@@ -16,14 +17,15 @@ _EVERY_SECONDS = 3.0
 
 
 class Probe:
-    """Keeps the health of an outside part up to date, in a thread of its own.
+    """Keeps the health of an outside part up to date, in a thread of its own. What is away with a folder waits for it,
+    without a word: another probe tells of the folder.
 
     Args:
         what: What is asked, as messages name it: `the log`.
         ask: Raises an exception while it cannot be reached.
         health: Its health: running or waiting.
         every_seconds: The interval.
-        hopeless: Those of its exceptions that no waiting mends: failed, not waiting.
+        hopeless: Those of its exceptions that no waiting mends: failed, not waiting. A restart does not help either.
         restart: Those of its exceptions that only a restart of this process mends.
     """
 
@@ -67,10 +69,10 @@ class Probe:
         try:
             self._ask()
         except Exception as error:
-            if self._reached:
+            if self._reached and (isinstance(error, FolderMoved) or not is_away(error)):
                 log.error(f"{self._what} is out of reach", problem=str(error))
-            self._reached = False
-            self.restart_helps = isinstance(error, self._restart)
+                self._reached = False
+            self.restart_helps = isinstance(error, self._restart) and not isinstance(error, self._hopeless)
             failed = isinstance(error, (*self._hopeless, *self._restart))
             (self._health.failed if failed else self._health.waiting)(f"{self._what} is out of reach: {error}")
         else:
