@@ -21,7 +21,7 @@ class FolderMoved(OSError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while the service uses it: "
+            f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while a service uses it: "
             f"{PUT_BACK}; a service that is started meanwhile begins anew with what is there"
         )
 

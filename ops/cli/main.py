@@ -184,11 +184,13 @@ def check(
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.resources.memory_estimate import memory_lines
         from thalweg.ops.run.shards.known import all_passed_over
+        from thalweg.ops.run.state_folder import to_begin_anew
 
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
         saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded), *states_left_behind(loaded))
+        saved = (*to_begin_anew(loaded), *saved)
         logs = (*left_at_default(loaded), *other_logs(loaded), *lost_at_reboot(loaded), *not_usable(loaded))
         hosts = (*host_warnings(loaded), *without_effect(loaded))
         for line in (

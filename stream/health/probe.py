@@ -27,6 +27,7 @@ class Probe:
         every_seconds: The interval.
         hopeless: Those of its exceptions that no waiting mends: failed, not waiting. A restart does not help either.
         restart: Those of its exceptions that only a restart of this process mends.
+        remark: What people should know of it although it is within reach: degraded; empty: nothing.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Probe:
         *,
         hopeless: tuple[type[Exception], ...] = (),
         restart: tuple[type[Exception], ...] = (),
+        remark: Callable[[], str] = lambda: "",
     ) -> None:
         self._what = what
         self._ask = ask
         self._health = health
         self._every_seconds = every_seconds
-        self._hopeless, self._restart = hopeless, restart
+        self._hopeless, self._restart, self._remark = hopeless, restart, remark
         self._reached = True
         self.restart_helps = True
         """Whether a restart is due if it is failed; else somebody must mend what is outside."""
@@ -79,7 +81,10 @@ class Probe:
             if not self._reached:
                 log.info(f"{self._what} is within reach again")
             self._reached = self.restart_helps = True
-            self._health.running()
+            if remark := self._remark():
+                self._health.degraded(remark)
+            else:
+                self._health.running()
 
     def _run(self) -> None:
         self.look()

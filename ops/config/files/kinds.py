@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 from thalweg.ops.config.config import Config
+from thalweg.ops.run.resources.ownership import may_not_be_written
 
 
 def wrong_kinds(config: Config) -> Iterator[str]:
@@ -43,25 +42,6 @@ def not_usable(config: Config) -> Iterator[str]:
             yield f"model.{model.name}: expected a folder for its state, got {folder}: {told}"
         elif model.history and not (_exists(folder) or _exists(Path(model.history))):
             yield f"model.{model.name}.history: there is no file {model.history}, with which the model is to begin"
-
-
-def may_not_be_written(place: Path) -> str:
-    """Why this process can write no file in a folder, or not this file; empty if it can, or can make it."""
-    for one in (place, *place.absolute().parents):
-        try:
-            found = one.stat()
-        except FileNotFoundError:
-            continue
-        except OSError:  # told of the one above it, which may not be entered
-            continue
-        wanted = os.R_OK | os.W_OK | (os.X_OK if one.is_dir() else 0)
-        if os.access(one, wanted):
-            return ""
-        what = f"{place} may not be written" if one == place else f"{place} cannot be made: {one} may not be written"
-        return (
-            f"{what} by user {_name(os.geteuid())}; it belongs to {_name(found.st_uid)}, mode {found.st_mode & 0o777:o}"
-        )
-    return ""
 
 
 def _folders(config: Config) -> dict[str, Path]:
@@ -114,10 +94,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
-
-
-def _name(user: int) -> str:
-    try:
-        return f"{pwd.getpwuid(user).pw_name} ({user})"
-    except KeyError:
-        return str(user)
