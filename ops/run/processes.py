@@ -77,7 +77,7 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
         health = HealthFile(live, registry, role=role)
         health.start()
         stack.callback(health.close)
-        folder = state_folder_probe(config.service.state_dir, registry)
+        folder = state_folder_probe(config.service.state_dir, HealthRegistry())  # for the log: servers tell its health
         folder.start()
         stack.callback(folder.close)
         watchdog = Watchdog(registry, config.service.stuck_seconds, lambda part: os._exit(STUCK_EXIT_CODE))

@@ -177,7 +177,7 @@ class ServiceHealth:
 def causes(components: Iterable[ComponentHealth]) -> Iterator[ComponentHealth]:
     """Those that are not well, without what follows from another one that is not."""
     ill = [one for one in components if not one.well]
-    away = any(one.component == STATE_FOLDER and one.state is Condition.FAILED for one in ill)
+    away = any(one.component == STATE_FOLDER and PUT_BACK in one.reason for one in ill)
     silent = {one.reason for one in ill if is_process(one.component)}
     for one in ill:
         if away and (one.reason in silent or (PUT_BACK in one.reason and one.component != STATE_FOLDER)):
