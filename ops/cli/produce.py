@@ -25,7 +25,7 @@ from thalweg.proto.rejected import Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Log, Message
 from thalweg.stream.publication.state_before import must_not_be_away
-from thalweg.stream.sources.files import CsvMapping, read_events, read_labels
+from thalweg.stream.sources.files import CsvMapping, must_be_there, read_events, read_labels
 
 _Run = TypeVar("_Run", bound=Sized)
 _RUN = 1000  # events appended at once, about
@@ -40,6 +40,7 @@ def run(
 
     Raises:
         ConfigurationError: No model follows the topic.
+        FileError: The file cannot be read.
         Failed: Lines were left out; all others are appended.
     """
     models, what = _followers(config, topic)
@@ -50,6 +51,7 @@ def run(
         if (column := model.column_of_label(mapping.label)) is not None:
             label = f"--label {mapping.label}: it is column {column!r} of model {model.name!r}, too"
             raise ConfigurationError([f"{label}: nothing is left to predict"])
+    must_be_there(path)  # else a log would be begun for nothing
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, Counter[str]()
     say = partial(Console(stderr=True, soft_wrap=True, highlight=False).print, markup=False)

@@ -12,13 +12,13 @@ from thalweg.ops.run.resources.ownership import may_not_be_written
 def wrong_kinds(config: Config) -> Iterator[str]:
     """One line for each setting whose path leads to nothing that can be used or made: whoever looks, it stays so."""
     for setting, folder in _folders(config).items():
-        if told := _no_folder(folder):
+        if told := no_folder(folder):
             yield f"{setting}: expected a folder, or a path where one can be made, got {folder}: {told}"
     for setting, file in _databases(config).items():
         if _is_folder(file):
             meant = f"sqlite:{file / _usual(setting)}"
             yield f"{setting}: expected a file, got {file}: it is a folder; did you mean {meant}?"
-        elif told := _no_folder(file.parent, file):
+        elif told := no_folder(file.parent, file):
             yield f"{setting}: expected a file in a folder, got {file}: {told}"
         elif _is_link(file) and not file.resolve().parent.is_dir():
             to = file.readlink()
@@ -38,7 +38,7 @@ def not_usable(config: Config) -> Iterator[str]:
             yield f"{setting}: {told}"
     for model in config.model:
         folder = Path(config.service.state_dir) / model.name
-        if told := _no_folder(folder):
+        if told := no_folder(folder):
             yield f"model.{model.name}: expected a folder for its state, got {folder}: {told}"
         elif model.history and not (_exists(folder) or _exists(Path(model.history))):
             yield f"model.{model.name}.history: there is no file {model.history}, with which the model is to begin"
@@ -60,7 +60,7 @@ def _usual(setting: str) -> str:
     return f"{setting.partition('.')[0]}.db"
 
 
-def _no_folder(place: Path, given: Path | None = None) -> str:
+def no_folder(place: Path, given: Path | None = None) -> str:
     """Why there is, and can be, no folder at a path; empty if there is one or nothing is in its way. `given`: the path
     that is known to whoever reads it, if it is not this one.
     """

@@ -102,6 +102,29 @@ def test_a_replay_needs_no_state_folder(tmp_path: Path) -> None:
     assert code == 0, problem
 
 
+@pytest.mark.parametrize("report", ["file", "file/report"])
+def test_a_report_that_could_not_be_written_is_told_before_the_replay(tmp_path: Path, report: str) -> None:
+    path = configuration(tmp_path, MODEL)
+    (tmp_path / "events.jsonl").write_text('{"inputs": {"features": [1, 2]}, "label": 1}\n')
+    arguments = ("--model", "pay", "--input", "events.jsonl", "--report", report)
+
+    code, problem = run(tmp_path, "replay", str(path), *arguments)
+
+    assert code == 1
+    assert problem.startswith(f"error: --report {report}: expected a folder, or a new one: ")
+
+
+@pytest.mark.parametrize("given", ["folder", "missing.csv"])
+def test_no_log_is_begun_for_an_input_that_is_no_file(tmp_path: Path, given: str) -> None:
+    path = configuration(tmp_path, MODEL)
+
+    code, problem = run(tmp_path, "produce", str(path), "--topic", "t", "--input", given)
+
+    assert code == 1
+    assert problem.startswith(f"error: {given}: ")
+    assert not (tmp_path / "state").exists()
+
+
 @pytest.mark.skipif(
     os.geteuid() == 0 and shutil.which(NOT_ALL[0]) is None, reason="root may write everywhere without setpriv"
 )
