@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def wrong_kinds(config: Config) -> Iterator[str]:
             yield f"{setting}: expected a file, got {file}: it is a folder; did you mean {meant}?"
         elif told := no_folder(file.parent, file):
             yield f"{setting}: expected a file in a folder, got {file}: {told}"
-        elif _is_link(file) and not file.resolve().parent.is_dir():
+        elif _is_link(file) and not Path(os.path.realpath(file)).parent.is_dir():
             to = file.readlink()
             yield f"{setting}: expected a file, got {file}: it is a link to {to}, whose folder is not there"
     for model in config.model:
