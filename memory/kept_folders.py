@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _kept: dict[object, tuple[Path, tuple[int, int]]] = {}
+PUT_BACK = "put the folder back where it was, and it goes on"
+"""What every message says of a folder that is away, and of whatever lies in it."""
 
 
 class FolderMoved(OSError):
@@ -19,8 +21,8 @@ class FolderMoved(OSError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while the service uses it: put "
-            "the folder back where it was, and it goes on; or stop the service first, and start it with what is there"
+            f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while a service uses it: "
+            f"{PUT_BACK}; a service that is started meanwhile begins anew with what is there"
         )
 
 
@@ -44,6 +46,11 @@ def must_be_kept(path: Path) -> None:
     for folder, opened in list(_kept.values()):
         if path == folder or folder in path.parents:
             must_be(folder, opened)
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether an error comes of a folder that is away, which its service tells of already."""
+    return isinstance(error, FolderMoved) or (error is not None and isinstance(error.__cause__, FolderMoved))
 
 
 def must_be(folder: Path, opened: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from thalweg.memory.files import file_id
+from thalweg.memory.kept_folders import FolderMoved, is_away, must_be_kept
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,11 @@ class Reopening(Generic[Opened]):
         found = self.present
         if found is not None and (self._path is None or file_id(self._path) == self._file):
             return found
+        if self._path is not None:
+            try:
+                must_be_kept(self._path)  # what is open is there again once its folder is
+            except FolderMoved as error:
+                raise self._refusal(f"{self._what}: {error}") from error
         with self._lock:
             if self.present is not None and self._path is not None and file_id(self._path) != self._file:
                 log.error("the file was deleted or replaced: opening the one that is there", what=self._what)
@@ -84,11 +90,12 @@ class Reopening(Generic[Opened]):
         if self._closed:
             raise self._refusal(f"{self._what}: closed")
         if self._problem is not None and self._ticks() < self._again:
-            raise type(self._problem)(str(self._problem))  # an error of its own for each thread
+            problem = self._problem
+            raise type(problem)(str(problem)) from problem.__cause__  # an error of its own for each thread
         try:
             self.present = self._open()
         except self._refusal as error:
-            if self._problem is None or str(self._problem) != str(error):
+            if (self._problem is None or str(self._problem) != str(error)) and not is_away(error):
                 log.error("cannot be opened: trying again", what=self._what, problem=str(error))
             self._problem, self._again = error, self._ticks() + _AGAIN_SECONDS
             raise

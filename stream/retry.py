@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 
 from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.kept_folders import is_away
 from thalweg.stream.health.registry import Health
 from thalweg.stream.log.log import LogError, LogReplaced, PermanentLogError
 from thalweg.stream.runtime import Signal
@@ -41,6 +42,7 @@ class Retry:
         store_failed: Callable[[StoreError], None] | None = None,
     ) -> None:
         self._model, self._health, self._stopping, self._store_failed = model, health, stopping, store_failed
+        self._away = False
 
     def __call__(self, what: str, action: Callable[[], Answer]) -> Answer:
         """Run the action until it succeeds.
@@ -56,7 +58,9 @@ class Retry:
         wait = _FIRST_WAIT_SECONDS
         while True:
             try:
-                return action()
+                answer = action()
+                self._away = False
+                return answer
             except LogReplaced:
                 raise
             except StoreError as error:
@@ -73,5 +77,7 @@ class Retry:
     def _refused(self, what: str, error: Exception) -> None:
         permanent = isinstance(error, PermanentLogError)
         told = "refused, and waiting does not help" if permanent else "refused: retrying"
-        log.error(told, what=what, model=self._model, problem=str(error))
+        if not is_away(error) or not self._away:  # for as long as it lasts, once
+            log.error(told, what=what, model=self._model, problem=str(error))
+        self._away = is_away(error)
         (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")

@@ -172,6 +172,7 @@ def check(
         raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.config.files.kinds import not_usable
         from thalweg.ops.config.hosts.surroundings import lost_at_reboot, overlooked_variables
         from thalweg.ops.config.hosts.warnings import host_warnings, without_effect
         from thalweg.ops.run.champions.judges import not_compared
@@ -183,12 +184,14 @@ def check(
         from thalweg.ops.run.learners.shares import share_lines
         from thalweg.ops.run.resources.memory_estimate import memory_lines
         from thalweg.ops.run.shards.known import all_passed_over
+        from thalweg.ops.run.state_folder import to_begin_anew
 
         for line in (*share_lines(loaded), *column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
         saved = (*changes(loaded), *all_passed_over(loaded), *lost_promotions(loaded), *states_left_behind(loaded))
-        logs = (*left_at_default(loaded), *other_logs(loaded), *lost_at_reboot(loaded))
+        saved = (*to_begin_anew(loaded), *saved)
+        logs = (*left_at_default(loaded), *other_logs(loaded), *lost_at_reboot(loaded), *not_usable(loaded))
         hosts = (*host_warnings(loaded), *without_effect(loaded))
         for line in (
             *overlooked_variables(os.environ, [model.name for model in loaded.model]),

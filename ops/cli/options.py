@@ -91,7 +91,7 @@ def load(path: Path, *, private: bool = True, devices: bool = True, service: boo
     """The configuration of a file; `devices` as of `thalweg.ops.config.config.load`.
 
     `private`: what the command writes from now on, such as state, log and store, is readable by its own user alone.
-    `service`: log and store are shared with other processes, and are refused where they cannot be.
+    `service`: state, log and store are shared with other processes, and are refused where they cannot be.
     """
     if private:
         write_private_files()
@@ -100,9 +100,10 @@ def load(path: Path, *, private: bool = True, devices: bool = True, service: boo
     loaded = load_config(path) if devices else load_config(path, devices=False)
     if service:
         from thalweg.ops.config.error import ConfigurationError
+        from thalweg.ops.config.files.kinds import wrong_kinds
         from thalweg.ops.config.hosts.processes import unshared
 
-        if lines := [f"{path}: {line}" for line in unshared(loaded)]:
+        if lines := [f"{path}: {line}" for line in (*unshared(loaded), *wrong_kinds(loaded))]:
             raise ConfigurationError(lines)
     return loaded
 

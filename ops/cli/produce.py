@@ -24,7 +24,8 @@ from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Log, Message
-from thalweg.stream.sources.files import CsvMapping, read_events, read_labels
+from thalweg.stream.publication.state_before import must_not_be_away
+from thalweg.stream.sources.files import CsvMapping, must_be_there, read_events, read_labels
 
 _Run = TypeVar("_Run", bound=Sized)
 _RUN = 1000  # events appended at once, about
@@ -39,6 +40,7 @@ def run(
 
     Raises:
         ConfigurationError: No model follows the topic.
+        FileError: The file cannot be read.
         Failed: Lines were left out; all others are appended.
     """
     models, what = _followers(config, topic)
@@ -49,10 +51,11 @@ def run(
         if (column := model.column_of_label(mapping.label)) is not None:
             label = f"--label {mapping.label}: it is column {column!r} of model {model.name!r}, too"
             raise ConfigurationError([f"{label}: nothing is left to predict"])
-    log = open_configured_log(config)
+    must_be_there(path)  # else a log would be begun for nothing
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, Counter[str]()
     say = partial(Console(stderr=True, soft_wrap=True, highlight=False).print, markup=False)
+    log = _opened(config, say)
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
@@ -76,6 +79,21 @@ def run(
         lines = "line was" if left_out.total() == 1 else "lines were"
         why = ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
         raise Failed(f"{left_out.total():,} {lines} left out: {why}")
+
+
+def _opened(config: Config, say: Callable[[str], None]) -> Log:
+    """The log; one that is begun is told, as somebody may have meant another. Raises LogError; FolderMoved where it was
+    in the state folder of a service that runs, and is away.
+    """
+    url, folder = config.log.url, Path(config.service.state_dir).absolute()
+    file = Path(url.removeprefix("sqlite:")).absolute()
+    new = url.startswith("sqlite:") and not file.exists()
+    if new and folder in file.parents:
+        must_not_be_away(folder)
+    log = open_configured_log(config)
+    if new:
+        say(f"began a new log, {file}: there was none")
+    return log
 
 
 def _where(url: str) -> str:

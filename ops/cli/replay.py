@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
+from thalweg.ops.config.files.kinds import no_folder
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.labels import left_out_text, unknown_class_text, when_known, why_nothing_graded, why_unanswered
 from thalweg.ops.replay.replay import Replayed, replay
@@ -35,8 +36,8 @@ def run(
     max_record_bytes: int,
 ) -> None:
     """Replay a file, with a progress bar on a terminal, and print the result. Raises Failed if no row could be used."""
-    if report is not None and report.exists() and not report.is_dir():  # before the work, not after it
-        raise Failed(f"--report {report}: expected a folder, or a new one, got a file")
+    if report is not None and (told := no_folder(report)):  # before the work, not after it
+        raise Failed(f"--report {report}: expected a folder, or a new one: {told}")
     if (column := model.column_of_label(mapping.label)) is not None:
         raise Failed(f"--label {mapping.label}: it is column {column!r} of the model, too: nothing is left to predict")
     console = Console(markup=False)  # labels and messages may hold [brackets]

@@ -15,7 +15,16 @@ import structlog
 
 from thalweg.ops.config.addresses import AddressInUse, listen
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.resources.ownership import may_not_be_written
 from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE
+from thalweg.stream.publication.state_before import (
+    IDENTITY,
+    begun_anew,
+    has_state,
+    must_not_be_away,
+    note_beginning,
+    other_before,
+)
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -35,13 +44,17 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
 
     Raises:
         ConfigurationError: Another process holds the lock, or the folder cannot be written.
+        FolderMoved: The folder is away, and processes that still run use it.
     """
     path = state_dir / f".{role}.lock"
+    must_not_be_away(state_dir)
+    other, new = other_before(state_dir), not has_state(state_dir)
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         file = path.open("w", encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
+        why = may_not_be_written(state_dir) or f"{state_dir} cannot be written: {error.strerror}"
+        raise ConfigurationError([f"service.state_dir: {why}"]) from error
     with file:
         until = time.monotonic() + patience_seconds
         while not _locked(file):
@@ -50,6 +63,11 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
                     [f"service.state_dir: another {role} process uses {state_dir}; stop it or choose another folder"]
                 )
             time.sleep(_LOOK_SECONDS)
+        if other:
+            note_beginning(state_dir)
+            log.warning(f"the state folder {begun_anew(state_dir)}")
+        elif new and not (state_dir / IDENTITY).exists():  # told by the first process that comes here
+            log.info("no state yet: every model begins with what the log holds", state_dir=str(state_dir.absolute()))
         yield
 
 

@@ -31,6 +31,7 @@ from thalweg.ops.run.relay.board import build_sender, open_board
 from thalweg.ops.run.relay.notes import keep_aliases
 from thalweg.ops.run.relay.store_names import names_in_store
 from thalweg.ops.run.serving import build_server
+from thalweg.ops.run.state_folder import state_folder_probe
 from thalweg.ops.run.supervisor import PARENT
 from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.server import Server
@@ -76,6 +77,9 @@ def run_learners(config: Config, stop: Signal, number: int = 1) -> None:
         health = HealthFile(live, registry, role=role)
         health.start()
         stack.callback(health.close)
+        folder = state_folder_probe(config.service.state_dir, HealthRegistry())  # for the log: servers tell its health
+        folder.start()
+        stack.callback(folder.close)
         watchdog = Watchdog(registry, config.service.stuck_seconds, lambda part: os._exit(STUCK_EXIT_CODE))
         watchdog.start()
         stack.callback(watchdog.close)  # after the learners: one that is stuck does not keep the process either

@@ -44,7 +44,7 @@ from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError
+from thalweg.stream.log.log import Log, LogDeleted, LogReplaced, PermanentLogError
 from thalweg.stream.publication.live_folder import live_folder
 
 
@@ -180,7 +180,7 @@ def build_server(
                 "the log",
                 lambda: source.bounds(topic),
                 registry.register(LOG),
-                hopeless=(PermanentLogError,),
+                hopeless=(PermanentLogError, LogDeleted),
                 restart=(LogReplaced,),
             ),
             Probe(

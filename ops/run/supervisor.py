@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import structlog
 
-from thalweg.memory.kept_folders import kept, must_be_kept
+from thalweg.memory.kept_folders import is_away, kept, must_be_kept
 from thalweg.ops.cli.process.interpreter import THREADS
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.learners.shares import has_groups, process_count
@@ -65,6 +65,8 @@ class _Child:
     killed: bool = False
     refused: bool = False
     """Whether it ended because none of its models can learn under this configuration: it is not started again."""
+    held_back: bool = False
+    """Whether it is not started because the state folder is away."""
     cause: str = ""
 
     @property
@@ -189,9 +191,12 @@ class Supervisor:
         try:
             must_be_kept(self._state_dir)
         except OSError as error:
-            log.error("a process is not started", role=child.role, problem=str(error))
+            if not child.held_back:
+                log.error("a process is not started", role=child.role, problem=str(error))
+            child.held_back = True
             child.not_before = time.monotonic() + _LONGEST_WAIT_SECONDS
             return False
+        child.held_back = False
         return True
 
     def _look_after_standby(self) -> bool:
@@ -233,10 +238,12 @@ class Supervisor:
             }
         beside = self._status.with_name(".supervisor.json")
         try:
+            must_be_kept(self._status)
             beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}), encoding="utf-8")
             beside.rename(self._status)
         except OSError as error:
-            log.warning("cannot write the status of the processes", problem=str(error))
+            if not is_away(error):
+                log.warning("cannot write the status of the processes", problem=str(error))
 
     def _stop_all(self) -> int:
         """Stop the servers first, so that no requests arrive; then the learners, which save. 1 if one had to be

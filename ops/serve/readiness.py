@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from thalweg.memory.kept_folders import PUT_BACK
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.process_health import is_process
@@ -18,6 +19,8 @@ from thalweg.stream.shards.names import shard_of
 
 LOG = "log"
 """The component that stands for the log, as this process reaches it."""
+STATE_FOLDER = "state_folder"
+"""The component that stands for the folder which holds state, published versions and, by default, log and store."""
 
 
 class ServiceHealth:
@@ -113,14 +116,10 @@ class ServiceHealth:
         return found
 
     def degraded(self) -> list[str]:
-        """What does not work as it should, one text each; of a process that is gone, not each of its parts."""
-        components = self.components()
-        dead = {one.reason for one in components if is_process(one.component) and not one.well}
-        return self._models.unready() + [
-            sentence(one)
-            for one in components
-            if not one.well and (is_process(one.component) or one.reason not in dead)
-        ]
+        """What does not work as it should, one text each: of a process that is gone, not each of its parts; of a state
+        folder that is away, nothing else that is away with it.
+        """
+        return self._models.unready() + [sentence(one) for one in causes(self.components())]
 
     def readiness(self, *, untrained: bool = True) -> dict[str, Any]:
         """The content of `/readyz`.
@@ -173,6 +172,18 @@ class ServiceHealth:
             if one.component == LOG:
                 return one.state in (Condition.RUNNING, Condition.STARTING)
         return None
+
+
+def causes(components: Iterable[ComponentHealth]) -> Iterator[ComponentHealth]:
+    """Those that are not well, without what follows from another one that is not."""
+    ill = [one for one in components if not one.well]
+    away = any(one.component == STATE_FOLDER and PUT_BACK in one.reason for one in ill)
+    silent = {one.reason for one in ill if is_process(one.component)}
+    for one in ill:
+        if away and (one.reason in silent or (PUT_BACK in one.reason and one.component != STATE_FOLDER)):
+            continue  # learner processes cannot be heard of either: what they write is in it
+        if is_process(one.component) or one.reason not in silent:
+            yield one
 
 
 def model_of(one: ComponentHealth) -> str:

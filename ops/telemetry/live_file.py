@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from thalweg.memory.kept_folders import is_away, must_be_kept
 from thalweg.stream.health.registry import Health
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,7 @@ class LiveFile:
         self._render = render
         self._health = health or Health("live_file")
         self._stopping = threading.Event()
+        self._problem = ""
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -55,14 +57,20 @@ class LiveFile:
 
     def _write(self) -> None:
         try:
+            must_be_kept(self._path)
             if (content := self._render()) is not None:
                 self._beside.write_bytes(content)
                 self._beside.rename(self._path)
         except OSError as error:
-            log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
+            if str(error) != self._problem and not is_away(error):  # every second the same
+                log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
+                self._problem = str(error)
             self._health.degraded(f"cannot write {self._path.name}: {error}")
         except Exception as error:  # a failure of one page must be logged and must not prevent the next
             log.exception("cannot render a file for other processes", file=str(self._path))
             self._health.degraded(f"cannot render {self._path.name}: {type(error).__name__}: {error}")
         else:
+            if self._problem:
+                log.info("a file for other processes is written again", file=str(self._path))
+            self._problem = ""
             self._health.running()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from thalweg.memory.kept_folders import FolderMoved, is_away
 from thalweg.stream.health.registry import Health
 from thalweg.stream.health.supervised import SupervisedThread
 
@@ -16,15 +17,17 @@ _EVERY_SECONDS = 3.0
 
 
 class Probe:
-    """Keeps the health of an outside part up to date, in a thread of its own.
+    """Keeps the health of an outside part up to date, in a thread of its own. What is away with a folder waits for it,
+    without a word: another probe tells of the folder.
 
     Args:
         what: What is asked, as messages name it: `the log`.
         ask: Raises an exception while it cannot be reached.
         health: Its health: running or waiting.
         every_seconds: The interval.
-        hopeless: Those of its exceptions that no waiting mends: failed, not waiting.
+        hopeless: Those of its exceptions that no waiting mends: failed, not waiting. A restart does not help either.
         restart: Those of its exceptions that only a restart of this process mends.
+        remark: What people should know of it although it is within reach: degraded; empty: nothing.
     """
 
     def __init__(
@@ -36,12 +39,13 @@ class Probe:
         *,
         hopeless: tuple[type[Exception], ...] = (),
         restart: tuple[type[Exception], ...] = (),
+        remark: Callable[[], str] = lambda: "",
     ) -> None:
         self._what = what
         self._ask = ask
         self._health = health
         self._every_seconds = every_seconds
-        self._hopeless, self._restart = hopeless, restart
+        self._hopeless, self._restart, self._remark = hopeless, restart, remark
         self._reached = True
         self.restart_helps = True
         """Whether a restart is due if it is failed; else somebody must mend what is outside."""
@@ -67,17 +71,20 @@ class Probe:
         try:
             self._ask()
         except Exception as error:
-            if self._reached:
+            if self._reached and (isinstance(error, FolderMoved) or not is_away(error)):
                 log.error(f"{self._what} is out of reach", problem=str(error))
-            self._reached = False
-            self.restart_helps = isinstance(error, self._restart)
+                self._reached = False
+            self.restart_helps = isinstance(error, self._restart) and not isinstance(error, self._hopeless)
             failed = isinstance(error, (*self._hopeless, *self._restart))
             (self._health.failed if failed else self._health.waiting)(f"{self._what} is out of reach: {error}")
         else:
             if not self._reached:
                 log.info(f"{self._what} is within reach again")
             self._reached = self.restart_helps = True
-            self._health.running()
+            if remark := self._remark():
+                self._health.degraded(remark)
+            else:
+                self._health.running()
 
     def _run(self) -> None:
         self.look()

@@ -9,7 +9,9 @@ from typing import Protocol
 
 import structlog
 
+from thalweg.memory.kept_folders import is_away
 from thalweg.stream.health.registry import Health
+from thalweg.stream.log.log import LogReplaced
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class SupervisedThread:
     def _work(self) -> None:
         wait = _FIRST_WAIT_SECONDS
         error: BaseException | None = None
+        told = ""
         while not self._stopping.is_set():
             error = None
             started = time.monotonic()
@@ -78,13 +81,7 @@ class SupervisedThread:
             if isinstance(error, self._hopeless):
                 self._health.ended(str(error).removeprefix(f"model {self._health.model!r}: "))
                 break
-            log.error(
-                "a part ended unexpectedly: restarting it",
-                component=self._health.component,
-                model=self._health.model,
-                wait=wait,
-                exc_info=error,
-            )
+            told = self._tell(error, wait, told)
             if time.monotonic() - started > self._longest_wait_seconds:
                 wait = _FIRST_WAIT_SECONDS
             with self._health.slow():  # until it is started again
@@ -92,6 +89,16 @@ class SupervisedThread:
                 self._stopping.wait(wait)
             wait = min(2 * wait, self._longest_wait_seconds)
         self._ended(error)
+
+    def _tell(self, error: BaseException, wait: float, told: str) -> str:
+        """Log an error, unless it is what was `told` last; returns what is told now."""
+        where = {"component": self._health.component, "model": self._health.model}
+        if not is_away(error) and not isinstance(error, LogReplaced):
+            log.error("a part ended unexpectedly: restarting it", **where, wait=wait, exc_info=error)
+            return ""
+        if str(error) != told and not self._stopping.is_set():  # no bug, whose place in the source would help
+            log.error("a part cannot go on: trying again", **where, problem=str(error))
+        return str(error)
 
 
 class Part(Protocol):

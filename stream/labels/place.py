@@ -123,6 +123,7 @@ class PlaceKeeper:
         """Identity by topic of the log that `end` belongs to."""
         self._saved: Position = dict(self.end)
         self._saved_at = ticks()
+        self._problem = ""
 
     def fetch(self) -> None:
         """Begin after what joiners of other hosts have done: with the events that wait in the store that all share, and
@@ -174,6 +175,8 @@ class PlaceKeeper:
             if self._shared is not None:  # one who was taken for dead, and goes on, must not put it back
                 theirs = self._kept_in_store()
                 self._shared.save(_content(here if theirs is None else _further(here, theirs)))
-            self._saved = done
+            self._saved, self._problem = done, ""
         except (OSError, StoreError) as error:
-            log.warning("cannot save the position of the join", place=str(self._path), problem=str(error))
+            if str(error) != self._problem:  # every second the same
+                log.warning("cannot save the position of the join", place=str(self._path), problem=str(error))
+            self._problem = str(error)

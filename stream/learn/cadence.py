@@ -42,6 +42,7 @@ class PublishCadence:
         self._not_before = 0.0
         self._flushing, self._publishing = UsualTime(), UsualTime()
         self._oldest_waiting: float | None = None
+        self._unconfirmed = False
 
     def taken(self, oldest: float) -> None:
         """Record that events were learned which are not published yet; the oldest has this time (Unix seconds)."""
@@ -107,4 +108,9 @@ class PublishCadence:
             try:
                 self._publisher.confirm(as_of)
             except OSError as error:  # servers keep the version, and learning goes on
+                self._unconfirmed = True
                 self._health.degraded(f"the published version cannot be confirmed: {error}")
+            else:
+                if self._unconfirmed:
+                    self._health.running()
+                self._unconfirmed = False

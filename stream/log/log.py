@@ -42,8 +42,16 @@ class RecordTooLarge(RecordsRefused):
     """Records larger than the log accepts; `Log.max_record_bytes` tells the limit."""
 
 
+class LogAway(LogError):
+    """The folder of the log is away, and with it all else that lies there: it goes on once the folder is back."""
+
+
 class LogReplaced(LogError):
-    """The log was deleted or replaced while it was open; the service must be restarted to use the one that is there."""
+    """The log was replaced while it was open; the service must be restarted to use the one that is there."""
+
+
+class LogDeleted(LogReplaced):
+    """The log was deleted or moved away while it was open: put back, it goes on; a restart would begin another one."""
 
 
 @dataclass(frozen=True, slots=True)

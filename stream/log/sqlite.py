@@ -7,6 +7,7 @@ Each record has a checksum; a damaged one is not returned, and reported as a gap
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -17,11 +18,14 @@ from pathlib import Path
 import structlog
 
 from thalweg.memory.files import file_id, make_folder, sync_folder
+from thalweg.memory.kept_folders import FolderMoved, must_be_kept
 from thalweg.memory.sqlite_damage import is_damage, open_to_look, what_to_do
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
 from thalweg.stream.log.log import (
     Appended,
+    LogAway,
+    LogDeleted,
     LogError,
     LogReplaced,
     Message,
@@ -210,14 +214,24 @@ class SqliteLog:
         return connection
 
     def _must_be_there(self) -> None:
-        """Raise LogReplaced if the open file is not the one at the path."""
+        """Raise LogReplaced if the open file is not the one at the path, LogAway if its folder is away."""
         found = file_id(self._path)
-        if found != self._file:
-            what = "deleted" if found is None else "replaced"
-            raise LogReplaced(
-                f"log {self._path}: the file was {what} or moved away while it was open: stop the service, put its "
-                "folder back where it was, and start it; a start without it takes what is there, or begins a new log"
+        if found == self._file:
+            return
+        try:
+            must_be_kept(self._path)
+        except FolderMoved as error:
+            raise LogAway(f"log {self._path}: {error}") from error
+        if found is None:
+            raise LogDeleted(
+                f"log {self._path}: the file was deleted or moved away while it was open: put it back where it was, "
+                f"with {self._path.name}-wal and {self._path.name}-shm, and it goes on; a start without it begins a "
+                "new log"
             )
+        raise LogReplaced(
+            f"log {self._path}: the file was replaced while it was open: put the one of before back where it was, and "
+            "it goes on; or start the service again, which takes the one that is there"
+        )
 
     def _topic(self, topic: str) -> tuple[int, int]:
         """Number of the topic and the offset of its next record; creates a new topic."""
@@ -273,4 +287,6 @@ class SqliteLog:
             advice = what_to_do(self._path, "records that are not learned yet are lost with it")
             return PermanentLogError(f"log {self._path}: {what}{error}{advice}")
         advice = "; is the disk full, or the file read-only?" if isinstance(error, sqlite3.OperationalError) else ""
+        if advice and not os.access(self._path.parent, os.W_OK | os.X_OK):
+            advice = f"; {self._path.parent} may not be written by this process"
         return LogError(f"log {self._path}: {what}{error}{advice}")

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from thalweg.proto.records import Headers, Partition, Position, Records
-from thalweg.stream.log.log import Gap, Problem, Start
+from thalweg.stream.log.log import Gap, LogAway, Problem, Start
 from thalweg.stream.log.sqlite_file import DAMAGE, Row, bounds_of, is_whole
 from thalweg.stream.log.sqlite_writes import Writes
 
@@ -27,7 +27,7 @@ class SqliteReader:
     Args:
         connection: Its own, closed with it.
         path: The file.
-        must_be_there: Raises LogReplaced if another file is at the path.
+        must_be_there: Raises LogReplaced if another file is at the path, LogAway while its folder is away.
         topics: As in `Log.reader`.
         after: As in `Log.reader`.
         start: As in `Log.reader`.
@@ -63,7 +63,12 @@ class SqliteReader:
 
     def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
         deadline = time.monotonic() + timeout_seconds
-        self._must_be_there()
+        try:
+            self._must_be_there()
+        except LogAway as error:  # which is told of the folder
+            self._reached, self._problem = False, str(error)
+            time.sleep(timeout_seconds)
+            return []
         while True:
             found: list[Records] = []
             try:

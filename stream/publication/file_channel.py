@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from thalweg.memory.kept_folders import must_be_kept
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.models.contract.layouts import OtherLayout
 from thalweg.models.contract.learner import Predictor
@@ -144,6 +145,7 @@ class FilePublisher:
 
     def _begin_anew(self) -> Servable | None:
         """Create the folder again; the predictor of the present state if it names files that are gone."""
+        must_be_kept(self._folder)
         log.error("the folder of published versions was emptied or deleted: publishing anew", folder=str(self._folder))
         before, self._map = self._map, self._begin()
         before.close()

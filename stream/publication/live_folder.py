@@ -8,7 +8,6 @@ that file while they use the folder.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import stat
@@ -19,15 +18,13 @@ from pathlib import Path
 import structlog
 
 from thalweg.memory.kept_folders import must_be_kept
+from thalweg.stream.publication.state_before import IDENTITY, SHARED, in_use, shared_folder
 
 log = structlog.get_logger(__name__)
 
 _held: dict[Path, int] = {}  # locks of this process, by file
-_SHARED = Path("/dev/shm")
 _CONTAINERS = 64 << 20
 """Bytes of shared memory that engines of containers give by default."""
-_IDENTITY = ".identity"
-"""In the state folder: its identity. In the folder in shared memory: the same, and the state folder's path."""
 
 
 def live_folder(state_dir: Path) -> Path:
@@ -48,8 +45,7 @@ def live_folder(state_dir: Path) -> Path:
     if not _roomy():
         return _on_disk(location)
     remove_orphans()
-    name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
-    target = _SHARED / f"thalweg-{os.getuid()}-{name}"
+    target = shared_folder(state_dir)
     if not target.exists() and not _has_room():
         log.warning(
             "shared memory is full: versions are published on disk, in a folder that stays", folder=str(location)
@@ -72,15 +68,15 @@ def _roomy() -> bool:
     """Whether there is shared memory, and more of it than a container has that was given none on purpose: three
     versions of a model may need more, and one that finds no room cannot be served.
     """
-    if not (_SHARED.is_dir() and os.access(_SHARED, os.W_OK)):
+    if not (SHARED.is_dir() and os.access(SHARED, os.W_OK)):
         return False
-    found = os.statvfs(_SHARED)
+    found = os.statvfs(SHARED)
     return found.f_blocks * found.f_frsize > _CONTAINERS
 
 
 def _has_room() -> bool:
     """Whether others have left as much of it as is asked for; a folder that exists is used however little is left."""
-    found = os.statvfs(_SHARED)
+    found = os.statvfs(SHARED)
     return found.f_bavail * found.f_frsize >= _CONTAINERS
 
 
@@ -111,14 +107,17 @@ def _make_private(target: Path) -> None:
 def _tie(target: Path, state_dir: Path) -> None:
     """Take the folder for this state folder; empty it if it belonged to one that was at this path before."""
     wanted = f"{_identity(state_dir)}\n{state_dir.resolve()}"
-    mark = target / _IDENTITY
+    mark = target / IDENTITY
     if (held := _held.pop(mark, None)) is not None:
         os.close(held)
     found = mark.read_text(encoding="utf-8") if mark.exists() else wanted
     if found != wanted:
-        if _in_use(mark):
+        if in_use(mark):
             raise PermissionError(f"{target}: a running service uses it whose state folder is another {state_dir}")
-        log.info("the state folder is new: removed what the one before at this path had published", folder=str(target))
+        log.info(
+            "the state folder is another one: removed what the one before at this path had published",
+            folder=str(target),
+        )
         for path in target.iterdir():
             _remove(path)
     if found != wanted or not mark.exists():
@@ -129,7 +128,7 @@ def _tie(target: Path, state_dir: Path) -> None:
 
 def _identity(state_dir: Path) -> str:
     """The state folder's identity, drawn if it has none. Processes that start together agree."""
-    own, drawn = state_dir / _IDENTITY, state_dir / f"{_IDENTITY}.{uuid.uuid4().hex}"
+    own, drawn = state_dir / IDENTITY, state_dir / f"{IDENTITY}.{uuid.uuid4().hex}"
     if not own.exists():
         _write(drawn, uuid.uuid4().hex)
         try:
@@ -150,28 +149,17 @@ def _write(path: Path, text: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _in_use(mark: Path) -> bool:
-    handle = os.open(mark, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
 def remove_orphans() -> None:
     """Remove this user's folders in shared memory whose state folder no longer exists.
 
     Nothing is said: they belong to nothing that still exists, nor to the service that starts.
     """
-    for target in _SHARED.glob(f"thalweg-{os.getuid()}-*"):
+    for target in SHARED.glob(f"thalweg-{os.getuid()}-*"):
         try:
-            owner = Path((target / _IDENTITY).read_text(encoding="utf-8").partition("\n")[2])
+            owner = Path((target / IDENTITY).read_text(encoding="utf-8").partition("\n")[2])
             if target.is_symlink() or target.stat().st_uid != os.getuid():
                 continue
-            if (owner / _IDENTITY).exists() or _in_use(target / _IDENTITY):
+            if (owner / IDENTITY).exists() or in_use(target / IDENTITY):
                 continue
         except OSError:  # of an older version, or being created
             continue

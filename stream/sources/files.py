@@ -153,6 +153,18 @@ def read_labels(
             yield found
 
 
+def must_be_there(path: Path) -> None:
+    """Raise FileError if there is no file at a path: before anything is done about what it holds."""
+    if path == STANDARD_INPUT:
+        return
+    try:
+        path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if path.is_dir():
+        raise FileError(f"{path}: expected a file, got a folder")
+
+
 def kind_of_text(first: bytes) -> str:
     """What a text file holds, by its first line: JSON or CSV."""
     return "jsonl" if first.lstrip()[:1] in (b"{", b"[") else "csv"
@@ -164,8 +176,7 @@ def file_kind(path: Path, *kinds: str) -> str:
     """
     if path == STANDARD_INPUT:
         return kinds[0]
-    if path.is_dir():
-        raise FileError(f"{path}: expected a file, got a folder")
+    must_be_there(path)
     name = path.name.lower()
     packed_as = next((ending for ending in ENDINGS if name.endswith(ending)), "")
     bare = name.removesuffix(packed_as)

@@ -25,7 +25,7 @@ from thalweg.ops.serve.http_api.plain import plain_server
 from thalweg.ops.serve.http_api.routes import HANDLERS
 from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.models import Models
-from thalweg.ops.serve.readiness import ServiceHealth, sentence
+from thalweg.ops.serve.readiness import ServiceHealth, causes, sentence
 from thalweg.ops.serve.settings import ServerLimits
 from thalweg.ops.telemetry.learners.processes import LearnerProcesses
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -125,7 +125,7 @@ class Monitor:
         content = {
             "ready": not reasons,
             "reasons": reasons,
-            "degraded": [sentence(one) for one in components if not one.well],
+            "degraded": [sentence(one) for one in causes(components)],
             "components": [one.record() for one in components],
         }
         return JSONResponse(content, 503 if reasons else 200)

@@ -1,4 +1,4 @@
-"""Files that belong to another user, as after a restore by one: whose they are, and what to do."""
+"""What this process may not use: whose it is, as after a restore by another user, and what to do."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ def not_ours(error: PermissionError) -> str:
                 "user that runs it"
             )
     return str(error)
+
+
+def may_not_be_written(place: Path) -> str:
+    """Why this process can write no file in a folder, or not this file; empty if it can, or can make it."""
+    for one in (place, *place.absolute().parents):
+        try:
+            found = one.stat()
+        except FileNotFoundError:
+            continue
+        except OSError:  # told of the one above it, which may not be entered
+            continue
+        wanted = os.R_OK | os.W_OK | (os.X_OK if one.is_dir() else 0)
+        if os.access(one, wanted):
+            return ""
+        what = f"{place} may not be written" if one == place else f"{place} cannot be made: {one} may not be written"
+        return (
+            f"{what} by user {_name(os.geteuid())}; it belongs to {_name(found.st_uid)}, mode {found.st_mode & 0o777:o}"
+        )
+    return ""
 
 
 def _name(user: int) -> str:

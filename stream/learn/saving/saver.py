@@ -8,6 +8,7 @@ from copy import deepcopy
 import numpy as np
 import structlog
 
+from thalweg.memory.kept_folders import is_away
 from thalweg.memory.snapshots.manifest import Manifest
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.memory.snapshots.state import State
@@ -40,6 +41,7 @@ class Saver:
         self._observer = observer
         self._thread: BackgroundTask | None = None
         self._error: OSError | None = None
+        self._away = False
         self._cut: tuple[int, int] | None = None
         self._not_before = 0.0
         self._between: int | None = None
@@ -134,13 +136,15 @@ class Saver:
             saved = self._snapshots.save(manifest, parts, spare, instead_of)
             kept = [other.version for other in self._snapshots.manifests()]
         except OSError as error:
-            log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))
+            if not (is_away(error) and self._away):  # for as long as it lasts, once
+                log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))
+            self._away = is_away(error)
             self._failed(manifest.version, error)
         except Exception as error:  # a learner state that cannot be written must not go unnoticed
             log.exception("snapshot failed: learning continues", version=manifest.version)
             self._failed(manifest.version, OSError(f"{type(error).__name__}: {error}"))
         else:
-            self._saved = saved.version
+            self._saved, self._away = saved.version, False
             self._cut = (saved.version, min(kept, default=saved.version))
             self._observer.snapshotted(saved.version, self._runtime.ticks() - started, saved.size_bytes)
             self._health.running()

@@ -103,11 +103,11 @@ class Saving:
             self.save(wait=True)
             if self._saver.version == self._fold.version:
                 return
+        error = self._saver.wait()
         raise NotSaved(
             f"model {self._settings.model!r}: version {self._fold.version} could not be saved, the newest snapshot is "
-            f"of version {self._saver.version}: {self._saver.wait() or self._no_state}; the next start learns again "
-            f"from there"
-        )
+            f"of version {self._saver.version}: {error or self._no_state}; the next start learns again from there"
+        ) from error
 
     def _snapshot(self, *, must: bool) -> Snapshot | None:
         """The present state to save; None, or OSError if there `must` be one, if a part fails to give its state."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.ops.run.test_successors import _live_folders as _live_folders
 from tests.ops.run.test_successors import configuration, learning, log, saved, state
+from tests.ops.running import Service, service
 from tests.samples import events
 from tests.services.processes import until
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
@@ -91,6 +92,45 @@ def test_a_server_tells_that_its_state_folder_is_away_until_it_is_back(tmp_path:
 
         assert told.startswith(f"the state folder is out of reach: {tmp_path}/state was moved away or removed while")
         until("it to run again", lambda: server_problem(server) == "")
+
+
+JOINING = """
+labels_topic = "m.labels"
+"""
+
+
+def degraded(running: Service) -> list[str]:
+    return [str(one) for one in json.loads(running.get("/readyz")[1] or "{}").get("degraded", [])]
+
+
+@pytest.mark.parametrize("what", ["state", "state/log.db"])
+def test_what_is_away_is_told_once_and_no_liveness_probe_restarts_the_service(tmp_path: Path, what: str) -> None:
+    """With log and store in the state folder, as by default."""
+    place, away = tmp_path / what, tmp_path / "away"
+    inside = {"log": f"sqlite:{tmp_path}/state/log.db", "store": f"sqlite:{tmp_path}/state/store.db"}
+    with service(tmp_path, **inside, model=JOINING) as running:
+        running.start()
+        running.send(80)
+        until("the events to be learned", lambda: running.ready() and running.learned() == 80)
+        before = len(running.text().splitlines())
+        place.rename(away)
+        until("it to be told", lambda: any(" out of reach: " in one for one in degraded(running)))
+        if what == "state":  # what the learner writes is in it
+            until("the learner to be silent", lambda: "has not been heard of" in running.get("/readyz")[1])
+
+        alive, told = running.get("/healthz"), degraded(running)
+        log = running.text().splitlines()[before:]
+        away.rename(place)
+        running.send(20)
+        until("it to go on", lambda: running.learned() == 100)
+        until("everything to be well", lambda: not [one for one in degraded(running) if "was restarted" not in one])
+
+    assert alive == (200, "ok\n")
+    assert len({one.partition(f"{tmp_path}/")[2] for one in told}) == 1, "one cause with one instruction"
+    assert all("put" in one and "back where it was" in one for one in told)
+    assert len(log) < 12
+    assert not [line for line in log if "Traceback" in line]
+    assert what != "state" or len(told) == 1
 
 
 def server_problem(server: Server) -> str:
