@@ -30,7 +30,17 @@ from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
 from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
-from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Problem, Reader, Reading, Start
+from thalweg.stream.log.log import (
+    Appended,
+    Epochs,
+    LogError,
+    Message,
+    PermanentLogError,
+    Problem,
+    Reader,
+    Reading,
+    Start,
+)
 
 Answer = TypeVar("Answer")
 
@@ -173,6 +183,9 @@ class KafkaLog:
             return found
 
         return self._look(topic, "cannot read its identity from Kafka", ask)
+
+    def epochs(self, topic: str) -> Epochs:
+        return ()
 
     def cluster(self) -> str | None:
         def ask(looker: Any) -> str | None:
