@@ -81,7 +81,8 @@ def _epoch_rows(connection: sqlite3.Connection, number: int) -> list[tuple[int, 
     that all of the schema stays on one page.
     """
     return connection.execute(
-        "SELECT rowid, CAST(value AS BLOB), crc FROM identity WHERE value LIKE ? ORDER BY rowid", (f"{_EPOCH}{number} %",)
+        "SELECT rowid, CAST(value AS BLOB), crc FROM identity WHERE value LIKE ? ORDER BY rowid",
+        (f"{_EPOCH}{number} %",),
     ).fetchall()
 
 
