@@ -51,7 +51,7 @@ def identity_of(connection: sqlite3.Connection) -> str | None:
 
 
 def begin_epoch(connection: sqlite3.Connection, topic: str, number: int, first: int) -> None:
-    """A writer begins to append to a topic, that of this number, at this offset; in the transaction of its first append.
+    """A writer begins to append to this topic at this offset; in the transaction of its first append.
 
     The records of a copy that was put back and those that were appended since are of different epochs.
     """
