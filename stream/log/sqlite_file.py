@@ -43,11 +43,11 @@ def identity_of(connection: sqlite3.Connection) -> str | None:
         (drawn, crc32c(drawn.encode())),
     )
     row = connection.execute("SELECT CAST(value AS BLOB), crc FROM identity").fetchone()
-    damaged = row is None or not isinstance(row[0], bytes) or crc32c(row[0]) != row[1]
-    if damaged or row[0].startswith(_EPOCH.encode()):
+    found = None if row is None else row[0]
+    if not isinstance(found, bytes) or crc32c(found) != row[1] or found.startswith(_EPOCH.encode()):
         log.error("the identity of the log is damaged: it is taken for the same as before")
         return None
-    return row[0].decode()
+    return found.decode()
 
 
 def begin_epoch(connection: sqlite3.Connection, topic: str, number: int, first: int) -> None:
