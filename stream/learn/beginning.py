@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 
 import structlog
 
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import BlockEntry
-from thalweg.stream.journal.journal import before_the_first
+from thalweg.stream.journal.journal import JournalError, before_the_first
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.context import ModelContext
 from thalweg.stream.learn.intake import Intake
@@ -111,6 +111,14 @@ class Beginning:
             read={str(part): self._fold.end.get(part) for part in places},
             continues={str(part): first for part, first in places.items()},
         )
+        with suppress(JournalError):
+            unsaved = next(iter(self._journal.entries(self._fold.version)), None)
+            if unsaved is not None:
+                log.error(
+                    "what was learned after the newest snapshot is lost: its records are gone from the log",
+                    model=self._settings.model,
+                    saved=self._fold.version,
+                )
         self._go_on_without_history(lambda: self._fold.read_on_at(places))
         for topic in sorted({part.topic for part in places}):
             self._observer.log_replaced(topic)
