@@ -59,6 +59,9 @@ class Manifest:
     """The revisions of the layouts of the state (`models/contract/layouts.py`), without first ones."""
     log_identity: Mapping[str, str] = field(default_factory=dict)
     """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
+    log_epochs: Mapping[str, Sequence[tuple[int, str, int]]] = field(default_factory=dict)
+    """Epochs by topic of the log that was read: number, name, first offset; missing where it has none, and in older
+    manifests."""
     recent: Mapping[str, float] = field(default_factory=dict)
     """The metrics of the recent window at that time; missing before the first label, and in older manifests."""
 
@@ -68,7 +71,7 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets, "earlier": [asdict(one) for one in self.earlier]}
-        for absent in ("pieces", "identity", "log_identity", "recent", "earlier", "revisions"):
+        for absent in ("pieces", "identity", "log_identity", "log_epochs", "recent", "earlier", "revisions"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": record_sha256(record)}
@@ -90,7 +93,11 @@ class Manifest:
         }
         known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
         earlier = tuple(Earlier(int(one["upto"]), dict(one["software"])) for one in record.get("earlier", ()))
-        return _checked(cls(**{**known, "offsets": offsets, "earlier": earlier}))
+        epochs = {
+            topic: [(int(number), str(name), int(first)) for number, name, first in found]
+            for topic, found in record.get("log_epochs", {}).items()
+        }
+        return _checked(cls(**{**known, "offsets": offsets, "earlier": earlier, "log_epochs": epochs}))
 
 
 def _checked(manifest: Manifest) -> Manifest:

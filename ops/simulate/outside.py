@@ -12,7 +12,7 @@ from thalweg.ops.simulate.scheduler import Scheduler
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
 from thalweg.stream.log.in_memory import InMemoryLog
-from thalweg.stream.log.log import Appended, Gap, LogError, Message, Problem, Reader, Start
+from thalweg.stream.log.log import Appended, Epochs, Gap, LogError, Message, Problem, Reader, Start
 
 Answer = TypeVar("Answer")
 
@@ -76,6 +76,9 @@ class SimulatedLog:
     def identity(self, topic: str) -> str | None:
         self._ask(f"identity of {topic}")
         return "simulated"  # not drawn at random: its checksum's length in a file decides when a disk is full
+
+    def epochs(self, topic: str) -> Epochs:
+        return ()
 
     def cluster(self) -> str | None:
         return None

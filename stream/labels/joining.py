@@ -183,10 +183,14 @@ class Joiner:
         """Read the topics from their beginning that were deleted and created again since the position was saved."""
         present = self._retry("log", lambda: identities(self._source, topics))
         for topic in replaced(self._place.log_identity, present):
-            log.error(GAP_TEXTS["replaced"], model=self._settings.model, topic=topic, read=self._place.forget(topic))
-            self._sent = {at for at in self._sent if at[0].topic != topic}  # offsets begin anew
+            log.error(GAP_TEXTS["replaced"], model=self._settings.model, topic=topic, read=self._read_again(topic))
         if self._place.identify(present):
             self._place.save(self._waiting)
+
+    def _read_again(self, topic: str) -> dict[str, int]:
+        """Read a topic from its beginning, where other records may be than before; returns how far it was read."""
+        self._sent = {at for at in self._sent if at[0].topic != topic}
+        return self._place.forget(topic)
 
     def _watch(self, reader: Reader) -> None:
         """Tell what was not read, and how much waits to be."""
@@ -194,6 +198,9 @@ class Joiner:
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             if gap.cause == "replaced":
                 self._follow_identities([gap.partition.topic])
+            if gap.cause == "rewound":  # what is joined again is a duplicate by its id
+                self._read_again(gap.partition.topic)
+                reader.seek(self._place.end)
             if self._reading is not None and gap.partition.topic == self._settings.labels_topic:
                 self._reading.lost(gap)  # the learner reports those of its own topic
         now = self._ticks()

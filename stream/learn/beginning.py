@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 
 import structlog
 
 from thalweg.proto.event import Decoded
+from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import BlockEntry
-from thalweg.stream.journal.journal import before_the_first
+from thalweg.stream.journal.journal import JournalError, before_the_first
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.context import ModelContext
 from thalweg.stream.learn.intake import Intake
@@ -91,11 +92,42 @@ class Beginning:
             topics=anew,
             read=read,
         )
+        self._go_on_without_history(lambda: self._fold.read_anew(anew))
+        for topic in anew:
+            self._observer.log_replaced(topic)
+
+    def follow_older_copy(self, places: Mapping[Partition, int]) -> None:
+        """Go on at these offsets: the log is an older copy of the one that was read, as one that was put back from a
+        backup. What was learned stays; what is at these offsets now was never learned.
+
+        As in `follow_identities`, no replay crosses from one log to the other.
+        """
+        if not places:
+            return
+        log.error(
+            "records that were learned are gone from the log, as if an older copy of it was put back: they stay "
+            "learned, each once; learning continues with what was appended since that copy was made",
+            model=self._settings.model,
+            read={str(part): self._fold.end.get(part) for part in places},
+            continues={str(part): first for part, first in places.items()},
+        )
+        with suppress(JournalError):
+            unsaved = next(iter(self._journal.entries(self._fold.version)), None)
+            if unsaved is not None:
+                log.error(
+                    "what was learned after the newest snapshot is lost: its records are gone from the log",
+                    model=self._settings.model,
+                    saved=self._fold.version,
+                )
+        self._go_on_without_history(lambda: self._fold.read_on_at(places))
+        for topic in sorted({part.topic for part in places}):
+            self._observer.log_replaced(topic)
+
+    def _go_on_without_history(self, move: Callable[[], None]) -> None:
+        """Move the position; an empty block takes the place of the journal, and its version is saved."""
         self._journal.restart(self._fold.version)
-        self._fold.read_anew(anew)
+        move()
         empty = BlockEntry(self._fold.version + 1, (), self._settings.history_batch_events)
         self._journal.append(empty)
         self._fold.apply(self._fold.decode(empty, Block(())))
         self._saving.save(wait=True)
-        for topic in anew:
-            self._observer.log_replaced(topic)

@@ -75,6 +75,7 @@ class DecodedBlock:
 
 
 _RECORDS = 500  # read at once, at least
+_ENDED_SECONDS = 5.0  # a broker that leads a partition from now on may know its end a moment later
 
 
 def gather(
@@ -127,11 +128,12 @@ def gather(
 class Replay:
     """Reads journalled blocks from a reader that is positioned at the start of the first of them."""
 
-    def __init__(self, reader: Reader, poll_seconds: float = 0.2) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, poll_seconds: float = 0.2, ticks: Callable[[], float] = time.monotonic) -> None:
+        self._reader, self._ticks = reader, ticks
         self._poll_seconds = poll_seconds
         self._waiting: dict[Partition, deque[Records]] = defaultdict(deque)
         self._gaps: list[Gap] = []
+        self._silent_since: float | None = None  # the log has said that there is no more
 
     def block(self, entry: BlockEntry, give_up: Callable[[], bool] = lambda: False) -> Block | None:
         """The records of this entry, identical to those that were journalled; None if `give_up` returns true.
@@ -159,7 +161,11 @@ class Replay:
                     self._waiting[run.partition].append(run)
                 self._gaps += self._reader.gaps()
                 self._check(part)
-                if not runs and not taken:
+                if runs:
+                    self._silent_since = None
+                elif self._ended_before(part):
+                    raise HistoryLost(f"{part.partition}: the log ends before offset {part.last}")
+                elif not taken:
                     self._pass_what_was_skipped(part)
             run = waiting.popleft()
             inside = sum(1 for offset in run.offsets if offset <= part.last)
@@ -190,10 +196,21 @@ class Replay:
         """Raise HistoryLost if a record of this range is gone; what lies between the ranges was never learned."""
         for gap in self._gaps:
             within = gap.partition == part.partition and gap.first <= part.last and gap.last >= part.first
-            if within or gap.cause == "replaced":
+            if within or gap.cause in ("replaced", "rewound"):
                 what = {"retention": "were deleted by retention", "unreadable": "cannot be read"}
-                told = what.get(gap.cause, "belong to a topic that was deleted and created again")
+                told = what.get(gap.cause, "are gone with a topic, or a part of the log, that was deleted")
                 raise HistoryLost(f"{gap.partition}: offsets {gap.first} to {gap.last} {told}")
+
+    def _ended_before(self, part: Range) -> bool:
+        """Whether the log has said for a while that there is nothing more, though this range was read of it once."""
+        lag, position = self._reader.lag(), self._reader.position()
+        there = self._reader.reached() and self._reader.problem() is None
+        if not there or lag.get(part.partition) != 0 or position.get(part.partition, -1) >= part.last:
+            self._silent_since = None
+            return False
+        if self._silent_since is None:
+            self._silent_since = self._ticks()
+        return self._ticks() - self._silent_since >= _ENDED_SECONDS
 
     def _pass_what_was_skipped(self, part: Range) -> None:
         """Go on at the range if nothing before it can be read: what was skipped once is not waited for again."""

@@ -46,6 +46,7 @@ from thalweg.stream.learn.micro_batches.late import LateLabels
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings, check_settings, not_restorable
+from thalweg.stream.log.log import Epochs
 from thalweg.stream.quarantine.skips import without_events, without_records
 from thalweg.stream.registry.schemas import KnownSchemas
 
@@ -113,6 +114,8 @@ class Fold:
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
         self._log_identity: dict[str, str] = {}
+        self._log_epochs: dict[str, Epochs] = {}
+        self._epochs_at = 0  # the version at which they were noted: of another position they would say what is wrong
         self._origin = Origin()
         self._learned = 0
         self._event_time = self._appended_time = 0.0
@@ -137,6 +140,11 @@ class Fold:
     def log_identity(self) -> Mapping[str, str]:
         """Identity by topic of the log that the position belongs to."""
         return MappingProxyType(self._log_identity)
+
+    @property
+    def log_epochs(self) -> Mapping[str, Epochs]:
+        """Epochs by topic of the log that the position belongs to; empty unless they are noted at this version."""
+        return MappingProxyType(self._log_epochs if self._epochs_at == self._version else {})
 
     @property
     def learned(self) -> int:
@@ -176,6 +184,16 @@ class Fold:
         """The position in these topics belongs to the log of this identity, by topic."""
         self._log_identity |= log_identity
 
+    def note_epochs(self, log_epochs: Mapping[str, Epochs]) -> None:
+        """The log has these epochs, by topic, now that it was read up to the present position."""
+        self._log_epochs = {topic: epochs for topic, epochs in log_epochs.items() if epochs}
+        self._epochs_at = self._version
+
+    def read_on_at(self, places: Mapping[Partition, int]) -> None:
+        """What follows at these offsets is read next, although records there were read: they are others now."""
+        self._end = {part: min(last, places.get(part, last + 1) - 1) for part, last in self._end.items()}
+        self._end = {part: last for part, last in self._end.items() if last >= 0}
+
     def read_anew(self, topics: Collection[str]) -> None:
         """Forget the position in these topics: they were created again, and are read from their beginning."""
         self._end = {partition: last for partition, last in self._end.items() if partition.topic not in topics}
@@ -195,6 +213,7 @@ class Fold:
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         self._log_identity = dict(manifest.log_identity)
+        self._log_epochs, self._epochs_at = dict(manifest.log_epochs), manifest.version
         self._origin = Origin.of(manifest, computed_on(self._learner), learning_software(self._settings.learner))
         self._unhandled = ()
 
@@ -249,6 +268,7 @@ class Fold:
             events_learned=self._learned,
             created=created,
             log_identity=dict(self._log_identity),
+            log_epochs=dict(self.log_epochs),
             software=self._origin.software(computed_on(self._learner), learning_software(self._settings.learner)),
             earlier=self._origin.earlier,
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},

@@ -12,15 +12,15 @@ from functools import partial
 import structlog
 
 from thalweg.memory.devices.failures import DeviceFailed
-from thalweg.proto.records import Position
+from thalweg.proto.records import Partition, Position
 from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.context import ModelContext
 from thalweg.stream.learn.micro_batches.size import USUAL, MicroBatchSize
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DeadLetterSink
-from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import GAP_TEXTS, LogError, LogReplaced, Reader, Start, gap_fields
+from thalweg.stream.log.identity import diverged, identities
+from thalweg.stream.log.log import GAP_TEXTS, Epochs, LogError, LogReplaced, Reader, Start, gap_fields
 from thalweg.stream.quarantine.skips import LEARNER_ERROR, letters
 from thalweg.stream.retry import Retry, Stopped
 
@@ -54,6 +54,8 @@ class Intake:
         self._asked: set[str] = set()
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
+        self.rewound: dict[Partition, int] = {}
+        """The partitions that end before what was read of them: where they go on."""
 
     def open(self, after: Position, start: Start = "earliest") -> Reader:
         """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
@@ -65,10 +67,29 @@ class Intake:
         return self._retry("log", lambda: identities(self._source, self._settings.topics))
 
     def note_identities(self) -> None:
-        """Let the state remember the topics that were created since the start."""
+        """Let the state remember the topics that were created since the start, and the epochs of all."""
         unknown = [topic for topic in self._settings.topics if topic not in self._fold.log_identity]
+        epochs: dict[str, Epochs] = {}
         with suppress(LogError):  # next time, then
             self._fold.identify(identities(self._source, unknown))
+            epochs = {topic: self._source.epochs(topic) for topic in self._settings.topics}
+        self._fold.note_epochs(epochs)
+
+    def diverged(self) -> dict[Partition, int]:
+        """The first offset of each partition at which the log has no longer what the state has read, as after an older
+        copy of it was put back and appended to; retries while the log is unavailable. Raises Stopped.
+        """
+        return self._retry("log", self._diverged)
+
+    def _diverged(self) -> dict[Partition, int]:
+        found: dict[Partition, int] = {}
+        for topic, read in self._fold.log_epochs.items():
+            present = self._source.epochs(topic)
+            for part, (_, following) in self._source.bounds(topic).items():
+                last = self._fold.end.get(part, -1)
+                if (first := diverged(read, present, following, last)) is not None:
+                    found[part] = first
+        return found
 
     def identify(self, block: Block) -> None:
         """Let the state know the identities of a block's topics before it is learned; each is asked for once. Raises
@@ -161,7 +182,10 @@ class Intake:
         for gap in reader.gaps():
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             self.replaced = self.replaced or gap.cause == "replaced"
-            self._observer.lost(gap)
+            if gap.cause == "rewound":
+                self.rewound[gap.partition] = gap.first
+            else:
+                self._observer.lost(gap)
 
 
 def _most_events_of(block: Block) -> int:

@@ -215,6 +215,8 @@ class Processor:
         if self._intake.replaced:  # the last block was the last one of a deleted topic
             self._intake.replaced = False
             self._beginning.follow_identities()
+        places, self._intake.rewound = self._intake.rewound, {}
+        self._beginning.follow_older_copy(places)
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -370,6 +372,7 @@ class Processor:
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
         self._beginning.follow_identities()
+        self._beginning.follow_older_copy(self._intake.diverged())
         self._replay(self._standstill.recall())
         self._publish(now=True)
 

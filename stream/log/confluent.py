@@ -28,7 +28,7 @@ from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
 from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
-from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
+from thalweg.stream.log.log import Appended, Epochs, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
 
@@ -137,6 +137,9 @@ class ConfluentLog:
             return found.identity
 
         return self._look(topic, "cannot read its identity from Kafka", ask)
+
+    def epochs(self, topic: str) -> Epochs:
+        return ()
 
     def cluster(self) -> str | None:
         try:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from thalweg.proto.records import Headers, Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
-from thalweg.stream.log.log import UNLIMITED, Appended, Gap, LogError, Message, Problem, Reader, RecordTooLarge, Start
+from thalweg.stream.log.log import (
+    UNLIMITED,
+    Appended,
+    Epochs,
+    Gap,
+    LogError,
+    Message,
+    Problem,
+    Reader,
+    RecordTooLarge,
+    Start,
+)
 
 
 class InMemoryLog:
@@ -87,6 +98,9 @@ class InMemoryLog:
     def identity(self, topic: str) -> str | None:
         times = self._replaced[topic]
         return f"{self._identity}-{times}" if times else self._identity
+
+    def epochs(self, topic: str) -> Epochs:
+        return ()
 
     def cluster(self) -> str | None:
         return self._cluster

@@ -19,7 +19,7 @@ from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
-from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, client_error, log_error
+from thalweg.stream.log.kafka_client.errors import REFUSED, all_there, append_error, client_error, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.properties import translate
@@ -30,7 +30,17 @@ from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
 from thalweg.stream.log.kafka_shared.together import OneOfMany, Shared
-from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Problem, Reader, Reading, Start
+from thalweg.stream.log.log import (
+    Appended,
+    Epochs,
+    LogError,
+    Message,
+    PermanentLogError,
+    Problem,
+    Reader,
+    Reading,
+    Start,
+)
 
 Answer = TypeVar("Answer")
 
@@ -162,6 +172,7 @@ class KafkaLog:
                 return {}
             first = looker.beginning_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
             end = looker.end_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
+            all_there(parts, first, end)
             return {Partition(topic, part.partition): (first[part], end[part]) for part in parts}
 
         return self._look(topic, "cannot read its offsets from Kafka", ask)
@@ -173,6 +184,9 @@ class KafkaLog:
             return found
 
         return self._look(topic, "cannot read its identity from Kafka", ask)
+
+    def epochs(self, topic: str) -> Epochs:
+        return ()
 
     def cluster(self) -> str | None:
         def ask(looker: Any) -> str | None:

@@ -103,9 +103,12 @@ class Reading:
     """A compressed batch that unpacks to more cannot be read."""
 
 
-GapCause: TypeAlias = Literal["retention", "unreadable", "replaced"]
-"""Why records were not read: retention deleted them; they are damaged or cannot be decompressed; their topic was
-deleted and created again."""
+Epochs: TypeAlias = Sequence[tuple[int, str, int]]
+"""Of each epoch of a topic its number, rising by one, a name of its own, and the offset of its first record."""
+
+GapCause: TypeAlias = Literal["retention", "unreadable", "replaced", "rewound"]
+"""Why records are not read: retention deleted them; they are damaged or cannot be decompressed; their topic was
+deleted and created again; they were read, and the log does not have them any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ class Gap:
     """Offsets that a reader passed without returning their records: `first` to `last`, both included.
 
     No run of records spans a gap. For `replaced` the offsets are those of the deleted topic, as far as they are known;
-    the reader continued at the beginning of the new one.
+    the reader continued at the beginning of the new one. For `rewound` they were read, now or by whoever said where to
+    begin, and the reader continues at `first`.
     """
 
     partition: Partition
@@ -131,6 +135,8 @@ GAP_TEXTS: Mapping[GapCause, str] = {
     "retention": "retention deleted records before they were read: continuing at the earliest offset",
     "unreadable": "records cannot be read: skipped",
     "replaced": "the topic was deleted and created again: continuing at its beginning; what was not read is lost",
+    "rewound": "records that were read are gone from the log, which is older than what was learned of it: they stay "
+    "learned, and what comes in their place is read",
 }
 """What to tell of a gap."""
 
@@ -180,7 +186,8 @@ class Reader(Protocol):
     def gaps(self) -> list[Gap]:
         """What was passed without being read, since the last call. The reader continued at the next record.
 
-        After a topic was replaced no records come until this is called: a block has records of one of both only.
+        After a topic was replaced or rewound no records come until this is called: a block has records from before or
+        from after it only.
         """
 
     def commit(self, position: Position, note: str = "") -> None:
@@ -248,6 +255,13 @@ class Log(Protocol):
         """Tells a topic from another of the same name that was created after it was deleted.
 
         None: the topic does not exist, or the log has no identities. Raises LogError while the log is unavailable.
+        """
+
+    def epochs(self, topic: str) -> Epochs:
+        """When writers began to append to it, the newest of them, in order: tells a log from an older copy of itself to
+        which something else was appended since (`identity.diverged`).
+
+        Empty: the topic does not exist, or the log has none. Raises LogError while the log is unavailable.
         """
 
     def cluster(self) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from thalweg.memory.reopening import Reopening
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
-from thalweg.stream.log.log import UNLIMITED, Appended, Log, LogError, Message, Reader, Start
+from thalweg.stream.log.log import UNLIMITED, Appended, Epochs, Log, LogError, Message, Reader, Start
 
 
 def reopened_log(url: str, open: Callable[[], Log]) -> Log:
@@ -56,6 +56,9 @@ class ReopenedLog:
 
     def identity(self, topic: str) -> str | None:
         return self._log.get().identity(topic)
+
+    def epochs(self, topic: str) -> Epochs:
+        return self._log.get().epochs(topic)
 
     def cluster(self) -> str | None:
         return self._log.get().cluster()

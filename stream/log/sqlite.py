@@ -24,6 +24,7 @@ from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember, SoleMember
 from thalweg.stream.log.log import (
     Appended,
+    Epochs,
     LogAway,
     LogDeleted,
     LogError,
@@ -38,8 +39,10 @@ from thalweg.stream.log.log import (
 from thalweg.stream.log.sqlite_file import (
     DAMAGE,
     add_checksums,
+    begin_epoch,
     bounds_of,
     checksum,
+    epochs_of,
     identity_of,
     pack,
     transaction,
@@ -79,6 +82,7 @@ class SqliteLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._unswept = 0
+        self._begun: set[int] = set()  # topics to which this one has appended
         try:
             make_folder(self._path.parent)
         except OSError as error:
@@ -119,6 +123,8 @@ class SqliteLog:
             self._must_be_there()
             with transaction(self._connection):
                 number, first = self._topic(topic)
+                if number not in self._begun:
+                    begin_epoch(self._connection, topic, number, first)
                 self._connection.executemany(
                     f"INSERT INTO t{number} (offset, time, key, value, headers, crc) VALUES (?, ?, ?, ?, ?, ?)",
                     [(first + place, *row, checksum(first + place, *row)) for place, row in enumerate(rows)],
@@ -126,6 +132,7 @@ class SqliteLog:
                 self._connection.execute(
                     "UPDATE topics SET next = ?, bytes = bytes + ? WHERE id = ?", (first + len(rows), size, number)
                 )
+            self._begun.add(number)
             self._must_be_there()  # not acknowledged if the file was deleted meanwhile
             self._unswept += len(rows)
             if self._unswept >= _SWEEP_RECORDS or size > 1 << 20:
@@ -181,6 +188,11 @@ class SqliteLog:
     def identity(self, topic: str) -> str | None:
         self._must_be_there()
         return self._identity
+
+    def epochs(self, topic: str) -> Epochs:
+        self._must_be_there()
+        with self._lock, self._errors():
+            return epochs_of(self._connection, topic)
 
     def cluster(self) -> str | None:
         return None  # one that was lost is begun anew, and the states stay

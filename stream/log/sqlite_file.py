@@ -26,6 +26,8 @@ DAMAGE = (sqlite3.DatabaseError, UnicodeError, OverflowError, TypeError)
 pack = msgspec.msgpack.Encoder().encode
 _FIVE, _LONG_BYTES = b"\x95", b"\xc6"  # MessagePack: an array of five, bytes with a length of four bytes
 _LOOK_SECONDS = 5.0
+_EPOCH = "epoch "
+_EPOCHS = 256  # kept of each topic, the newest
 _LARGE = 0xFFFF  # longer bytes have such a length
 
 
@@ -41,10 +43,47 @@ def identity_of(connection: sqlite3.Connection) -> str | None:
         (drawn, crc32c(drawn.encode())),
     )
     row = connection.execute("SELECT CAST(value AS BLOB), crc FROM identity").fetchone()
-    if row is None or not isinstance(row[0], bytes) or crc32c(row[0]) != row[1]:
+    found = None if row is None else row[0]
+    if not isinstance(found, bytes) or crc32c(found) != row[1] or found.startswith(_EPOCH.encode()):
         log.error("the identity of the log is damaged: it is taken for the same as before")
         return None
-    return row[0].decode()
+    return found.decode()
+
+
+def begin_epoch(connection: sqlite3.Connection, topic: str, number: int, first: int) -> None:
+    """A writer begins to append to this topic at this offset; in the transaction of its first append.
+
+    The records of a copy that was put back and those that were appended since are of different epochs.
+    """
+    before = epochs_of(connection, topic)
+    for row, _, _ in _epoch_rows(connection, number)[: max(0, len(before) + 1 - _EPOCHS)]:
+        connection.execute("DELETE FROM identity WHERE rowid = ?", (row,))
+    following = before[-1][0] + 1 if before else 1
+    text = f"{_EPOCH}{number} {following} {uuid.uuid4().hex[:12]} {first}"
+    connection.execute("INSERT INTO identity VALUES (?, ?)", (text, crc32c(text.encode())))
+
+
+def epochs_of(connection: sqlite3.Connection, topic: str) -> list[tuple[int, str, int]]:
+    """The epochs of a topic, in order; none where one of them is damaged: it would be taken for another one."""
+    owner = connection.execute("SELECT id FROM topics WHERE name = ?", (topic,)).fetchone()
+    found = []
+    for _, text, crc in [] if owner is None else _epoch_rows(connection, owner[0]):
+        if crc32c(text) != crc:
+            log.error("the epochs of the log are damaged: an older copy of it is not noticed", topic=topic)
+            return []
+        _, _, number, name, first = text.decode().split(" ")
+        found.append((int(number), name, int(first)))
+    return found
+
+
+def _epoch_rows(connection: sqlite3.Connection, number: int) -> list[tuple[int, bytes, int]]:
+    """Row, text and checksum of the epochs of the topic of this number, oldest first: in the table of the identity, so
+    that all of the schema stays on one page.
+    """
+    return connection.execute(
+        "SELECT rowid, CAST(value AS BLOB), crc FROM identity WHERE value LIKE ? ORDER BY rowid",
+        (f"{_EPOCH}{number} %",),
+    ).fetchall()
 
 
 def add_checksums(connection: sqlite3.Connection) -> None:

@@ -52,6 +52,7 @@ class SqliteReader:
             found = bounds_of(connection, topic)
             self._starts[topic] = 0 if found is None else found[1] if start == "earliest" else found[2]
         self._gaps: list[Gap] = []
+        self._held = False  # until the caller knows that the log was rewound
         self._reached, self._problem = True, ""
         self._read_all: int | None = None  # what the file was when all of it was read
         self._lags: Mapping[Partition, int] | None = None  # while it is that
@@ -75,21 +76,28 @@ class SqliteReader:
                 seen = self._version()
                 if seen != self._read_all:
                     self._lags = None
-                    takes = (self._take(topic, max_records, max_bytes) for topic in self._next)
-                    found = [run for run in takes if run is not None]
-                    self._read_all = None if found else seen
+                    found = [] if self._held else self._take_all(max_records, max_bytes)
+                    self._read_all = None if found or self._held else seen
                 self._reached = True
             except DAMAGE as error:  # locked for long, a disk error, or damage
                 if self._reached:
                     log.error("the log cannot be read: retrying", path=str(self._path), problem=str(error))
                 self._reached, self._problem = False, str(error)
             left = deadline - time.monotonic()
-            if found or left <= 0:
+            if found or self._held or left <= 0:
                 return found
             if self._reached:
                 self._writes.wait(dict(self._next), left)
             else:
                 time.sleep(min(left, _AGAIN_SECONDS))
+
+    def _take_all(self, max_records: int, max_bytes: int) -> list[Records]:
+        before = dict(self._next)
+        found = [run for topic in before if (run := self._take(topic, max_records, max_bytes)) is not None]
+        if self._held:
+            self._next |= {run.partition.topic: before[run.partition.topic] for run in found}  # once the caller knows
+            return []
+        return found
 
     def _version(self) -> int:
         """A number that changes whenever another connection wrote to the file."""
@@ -100,15 +108,10 @@ class SqliteReader:
         if found is None:
             return None
         number, earliest, following = found
-        if self._next[topic] > following:  # the identity tells; a state of an older version has none
-            log.error(
-                "topic ends before the reader's position: was the log deleted and created again? reading it from its "
-                "beginning",
-                topic=topic,
-                expected=self._next[topic],
-                end=following,
-            )
-            self._next[topic] = earliest
+        if self._next[topic] > following:  # an older copy of the file: one that was created again has another identity
+            self._gaps.append(Gap(Partition(topic, 0), following, self._next[topic] - 1, "rewound"))
+            self._next[topic], self._held = following, True
+            return None
         rows: list[Row] = []
         while not rows:
             self._skip(topic, earliest)
@@ -242,6 +245,7 @@ class SqliteReader:
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
+        self._held = False
         return found
 
     def commit(self, position: Position, note: str = "") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
-from thalweg.stream.log.log import Appended, Log, Message, PermanentLogError, Reader, Start
+from thalweg.stream.log.log import Appended, Epochs, Log, Message, PermanentLogError, Reader, Start
 
 
 class CreatedFirst:
@@ -58,6 +58,9 @@ class CreatedFirst:
 
     def identity(self, topic: str) -> str | None:
         return self._log.identity(topic)
+
+    def epochs(self, topic: str) -> Epochs:
+        return self._log.epochs(topic)
 
     def cluster(self) -> str | None:
         return self._log.cluster()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener, GroupMember
-from thalweg.stream.log.log import Appended, Gap, Log, Message, Problem, Reader, Start
+from thalweg.stream.log.log import Appended, Epochs, Gap, Log, Message, Problem, Reader, Start
 
 Commit = Callable[[Position, str], None]
 
@@ -61,6 +61,9 @@ class OnePartition:
 
     def identity(self, topic: str) -> str | None:
         return self._log.identity(topic)
+
+    def epochs(self, topic: str) -> Epochs:
+        return self._log.epochs(topic)
 
     def cluster(self) -> str | None:
         return self._log.cluster()

@@ -58,9 +58,9 @@ def other_logs(config: Config) -> Iterator[str]:
                 if partition in ends and ends[partition] <= last:
                     yield (
                         f"model {name!r}: {partition} ends before offset {ends[partition]} in {where}, and the state "
-                        f"has read up to {last}: an older copy of the log? It would be read from its beginning, and "
-                        "events without an id would be learned twice: put back a log that is not older than the state, "
-                        "or a state that is not newer than the log"
+                        f"has read up to {last}: an older copy of the log? What is gone from it stays learned, each "
+                        "event once, what was not saved in a snapshot is lost, and learning goes on at the end of that "
+                        "copy; put back a newer copy to learn, and to verify, exactly what was there"
                     )
 
 

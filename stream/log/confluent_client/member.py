@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -14,6 +14,7 @@ from thalweg.stream.log.confluent_client.clients import Clients
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import ClientLog
 from thalweg.stream.log.groups import GroupListener
+from thalweg.stream.log.kafka_shared.covered import Covered
 from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, foreign, unauthorized
 from thalweg.stream.log.log import LogError, PermanentLogError
 
@@ -23,6 +24,9 @@ _FORBIDDEN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)
 _AWAY_SECONDS = 3.0  # a coordinator is found within a second or two
 _LOOK_SECONDS = ATTENTIVE_MS / 1000
 _ANSWER_SECONDS = 0.2  # of a look
+_FIRST_ANSWER_SECONDS = 2.0  # of one for which it has to connect
+_BESIDE = ".thalweg-rejoins"
+"""Behind the name of the topic, that of one that does not exist: a member that names it, too, joins again."""
 _UNCOMMITTED = (KafkaError._STATE, KafkaError._NO_OFFSET, KafkaError.REBALANCE_IN_PROGRESS)
 
 
@@ -43,16 +47,17 @@ class ConfluentMember:
         self._causes = Causes(clients.servers)
         self._consumer: Consumer | None = None
         self._away_since: float | None = None
-        self._attention = Attention()
+        self._attention, self._covered = Attention(), Covered()
+        self._rejoining = self._rejoined = False
+        self._begins_with = 0  # partitions of the topic when it joined; 0: unknown, or it was assigned some since
         self._places: dict[tuple[str, int], TopicPartition] = {}
 
     def poll(self, timeout_seconds: float) -> None:
         if self._consumer is None:
             log = ClientLog("member", self._causes.failed)
             self._consumer = self._clients.member(self._group, self._instance, log, self._causes, self._stats)
-            self._consumer.subscribe(
-                [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-            )
+            self._begins_with = self._present(self._consumer, _FIRST_ANSWER_SECONDS)
+            self._subscribe(self._consumer)
         self._commit(self._consumer)
         if self._attention.on:
             timeout_seconds = min(timeout_seconds, _LOOK_SECONDS)
@@ -60,12 +65,17 @@ class ConfluentMember:
             message = self._consumer.poll(timeout_seconds)  # of paused partitions: only errors come
         except KafkaException as error:
             raise self._error(error.args[0]) from error
-        if message is not None and (problem := message.error()) is not None:
+        if message is not None and (problem := message.error()) is not None and message.topic() != self._beside:
             raise self._error(problem)
         if self._away_since is not None and time.monotonic() - self._away_since > _AWAY_SECONDS:
             raise self._error(KafkaError(KafkaError._TRANSPORT))
+        if self._rejoined:
+            self._rejoined = self._rejoining = False
+            self._subscribe(self._consumer)
         if self._attention.on:
             self._look(self._consumer)
+        elif self._covered.due():
+            self._look_for_partitions(self._consumer)
 
     def commit(self, position: Position, note: str = "") -> None:
         self._places |= {
@@ -101,6 +111,28 @@ class ConfluentMember:
         except KafkaException:  # what is wrong is told by `poll`; who joins early then may be taken for a second member
             self._attention.end()
 
+    @property
+    def _beside(self) -> str:
+        return self._topic + _BESIDE
+
+    def _subscribe(self, consumer: Consumer, *more: str) -> None:
+        consumer.subscribe([self._topic, *more], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def _look_for_partitions(self, consumer: Consumer) -> None:
+        """Join again if there are partitions that nobody was given. This client does so for another subscription."""
+        owned = [part.partition for part in consumer.assignment() if part.topic == self._topic]
+        if self._covered.look(owned, self._present(consumer)):
+            self._rejoining = True
+            self._subscribe(consumer, self._beside)
+
+    def _present(self, consumer: Consumer, seconds: float = _ANSWER_SECONDS) -> int:
+        """How many partitions the topic has; 0: it is missing, or nobody answers."""
+        try:
+            found = consumer.list_topics(self._topic, seconds).topics.get(self._topic)
+        except KafkaException:
+            return 0
+        return 0 if found is None else len(found.partitions)
+
     def _stats(self, told: str) -> None:
         """The client says in its statistics alone that it has lost the group's coordinator, and looks for it."""
         if json.loads(told).get("cgrp", {}).get("state") == "up":
@@ -112,6 +144,12 @@ class ConfluentMember:
 
     def _assigned(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
         self._attention.begin()  # told of each rebalance, also where nothing is added
+        self._covered.rebalanced()
+        self._rejoined = self._rejoining
+        if parts and self._begins_with:
+            # the group may remember more, of a topic that was created again smaller: with partitions that there are
+            # not this client hangs for good once the topic is deleted
+            parts, self._begins_with = [part for part in parts if part.partition < self._begins_with], 0
         if parts:
             places = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in parts]
             consumer.incremental_assign(places)
@@ -119,14 +157,19 @@ class ConfluentMember:
             self._listener.assigned(_numbers(parts))
 
     def _revoked(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
-        if parts:
-            self._listener.revoked(_numbers(parts))
-            consumer.incremental_unassign(list(parts))
+        self._taken(consumer, parts, self._listener.revoked)
 
     def _lost(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
+        self._taken(consumer, parts, self._listener.lost)
+
+    def _taken(
+        self, consumer: Consumer, parts: Sequence[TopicPartition], tell: Callable[[Collection[int]], None]
+    ) -> None:
+        held = {(part.topic, part.partition) for part in consumer.assignment()}  # without those that there never were
+        parts = [part for part in parts if (part.topic, part.partition) in held]
         if parts:
-            self._listener.lost(_numbers(parts))
-            consumer.incremental_unassign(list(parts))
+            tell(_numbers(parts))
+            consumer.incremental_unassign(parts)
 
     def _error(self, error: Any) -> LogError:
         self._attention.end()

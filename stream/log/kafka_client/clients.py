@@ -110,6 +110,14 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
             coordinator.request_rejoin()
         return bool(coordinator.poll(timeout_ms=seconds * 1000)) or coordinator.coordinator_id is not None
 
+    def rejoin(self) -> None:
+        """Join the group again with the next `join`."""
+        self._coordinator.request_rejoin()
+
+    def known_partitions(self, topic: str) -> int:
+        """How many partitions the topic has, as far as the consumer knows; 0 if it does not."""
+        return len(self._cluster.partitions_for_topic(topic) or ())
+
     def fenced(self) -> bool:
         """Whether another member has joined its group under its name: the client then sends no heartbeats any more,
         and says nothing.

@@ -13,7 +13,7 @@ from kafka.structs import OffsetAndMetadata
 
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.stream.log.kafka_client.clients import Clients
-from thalweg.stream.log.kafka_client.errors import client_error
+from thalweg.stream.log.kafka_client.errors import all_there, client_error
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, OffsetGone, Topic
 
 P = ParamSpec("P")
@@ -67,12 +67,14 @@ class PythonConsumer:
             return {}
         first = self._consumer.beginning_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
         ends = self._consumer.end_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
+        all_there(parts, first, ends)
         return {Partition(*part): (first[part], ends[part]) for part in parts}
 
     @_told
     def ends(self, partitions: Sequence[Partition], timeout_seconds: float) -> Mapping[Partition, int]:
         parts = [TopicPartition(*partition) for partition in partitions]
         ends = self._consumer.end_offsets(parts, timeout_ms=timeout_seconds * 1000)
+        all_there(parts, ends)
         return {Partition(*part): ends[part] for part in parts}
 
     @_told

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from kafka import errors
+from kafka import TopicPartition, errors
 from kafka.errors import KafkaError
 
 from thalweg.stream.log.kafka_shared.consumer import ClientError
@@ -138,3 +138,10 @@ def text(error: BaseException) -> str:
     """The error in one line, its class first."""
     name, said = type(error).__name__, " ".join(str(error).split())
     return said if name in said else f"{name}: {said}" if said else name
+
+
+def all_there(parts: Sequence[TopicPartition], *answers: Mapping[TopicPartition, int]) -> None:
+    """Raise UnknownTopicOrPartitionError if an answer lacks one of them: the topic was created again with fewer."""
+    for part in parts:
+        if any(part not in answer for answer in answers):
+            raise errors.UnknownTopicOrPartitionError(f"{part.topic} has no partition {part.partition}")

@@ -19,6 +19,7 @@ from thalweg.proto.records import Position
 from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.errors import log_error
+from thalweg.stream.log.kafka_shared.covered import Covered
 from thalweg.stream.log.kafka_shared.members import ATTENTIVE_MS, Attention, fenced, foreign, unauthorized
 from thalweg.stream.log.log import LogError
 
@@ -41,6 +42,7 @@ class PythonMember:
         self._told = _Told(listener, self._pause)
         self._consumer: Any = None
         self._attention, self._generation, self._usual_ms = Attention(), -1, 0
+        self._covered = Covered()
         self._places: dict[TopicPartition, OffsetAndMetadata] = {}
 
     def poll(self, timeout_seconds: float) -> None:
@@ -58,6 +60,7 @@ class PythonMember:
                 self._places = {}
                 self._consumer.commit_async(places, callback=_ignore)
             self._consumer.poll(self._attend(int(timeout_seconds * 1000)), 1)  # of paused partitions: nothing comes
+            self._look_for_partitions()
             if self._consumer.fenced():
                 raise FencedInstanceIdError
             if not reached:
@@ -87,8 +90,16 @@ class PythonMember:
         if (generation := self._consumer.generation()) != self._generation:
             self._generation = generation
             self._attention.begin()
+            self._covered.rebalanced()
         self._consumer.beat_every(ATTENTIVE_MS if self._attention.on else self._usual_ms)
         return min(timeout_ms, ATTENTIVE_MS) if self._attention.on else timeout_ms
+
+    def _look_for_partitions(self) -> None:
+        """Join again if there are partitions that nobody was given."""
+        if not self._attention.on and self._covered.due():
+            owned = [part.partition for part in self._consumer.assignment()]
+            if self._covered.look(owned, self._consumer.known_partitions(self._topic)):
+                self._consumer.rejoin()
 
     def _pause(self, parts: Iterable[TopicPartition]) -> None:
         self._consumer.pause(*parts)

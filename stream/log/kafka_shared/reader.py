@@ -64,7 +64,7 @@ class KafkaReader:
         self._next: dict[Partition, int] = {}
         self._identities: dict[str, str] = {}
         self._gaps: list[Gap] = []
-        self._held = False  # until the caller knows that a topic begins anew: no block may contain records of both
+        self._held = False  # until the caller knows that a topic begins anew, or earlier: no block has records of both
         self._damage = Damage(unreadable_seconds)
         self._held_back = HeldBack()
         self._consumer: Consumer | None = None
@@ -304,12 +304,7 @@ class KafkaReader:
                 self._lost(part, following, first - 1, "retention")
                 following = first
             elif following > end and part.topic in self._identities:
-                log.error(
-                    "records that were read are gone from the log: continuing where it ends",
-                    partition=str(part),
-                    read=following - 1,
-                    end=end,
-                )
+                self._lost(part, end, following - 1, "rewound")
                 following = end
             elif following > end:  # a broker without identities
                 self._lost(part, following, max(following, self._ends.get(part, 0)) - 1, "replaced")
@@ -332,7 +327,7 @@ class KafkaReader:
 
     def _lost(self, part: Partition, first: int, last: int, cause: GapCause, detail: str = "") -> None:
         self._gaps.append(Gap(part, first, last, cause, detail))
-        self._held = self._held or cause == "replaced"
+        self._held = self._held or cause in ("replaced", "rewound")
 
     def _go_to(self, consumer: Consumer, part: Partition, offset: int) -> None:
         self._next[part] = offset

@@ -11,7 +11,7 @@ from dataclasses import replace
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.log.groups import GroupListener
 from thalweg.stream.log.in_memory import InMemoryLog
-from thalweg.stream.log.log import UNLIMITED, Appended, Gap, Message, Problem, Reader, Start
+from thalweg.stream.log.log import UNLIMITED, Appended, Epochs, Gap, Message, Problem, Reader, Start
 from thalweg.stream.shards.partitioner import partition_of
 
 UNNAMED = "~"
@@ -80,6 +80,9 @@ class PartitionedLog:
 
     def identity(self, topic: str) -> str | None:
         return "in-memory"
+
+    def epochs(self, topic: str) -> Epochs:
+        return ()
 
     def cluster(self) -> str | None:
         return self._cluster

@@ -171,6 +171,50 @@ def test_a_new_partition_is_assigned(log: Log, topic: str, admin: KafkaAdminClie
     member.close()
 
 
+@pytest.mark.parametrize("when", ["while it was away", "after it came back"])
+def test_partitions_that_are_added_are_assigned_to_a_member_that_came_back_under_its_name(
+    log: Log, topic: str, admin: KafkaAdminClient, when: str
+) -> None:
+    """It is given what it had, without a rebalance, and its client does not know that it leads the group."""
+    first = Polling(log, topic, "worker", [])
+    until("all partitions", lambda: len(first.told.owned) == 4)
+    first.close()
+    if when == "while it was away":
+        admin.create_partitions({topic: NewPartitions(6)})
+    order: list[tuple[str, str, int]] = []
+    again = Polling(log, topic, "worker", order)
+    until("its partitions", lambda: again.told.owned >= {0, 1, 2, 3})
+    if when != "while it was away":
+        admin.create_partitions({topic: NewPartitions(6)})
+
+    until("the new ones", lambda: again.told.owned == set(range(6)))
+    again.close()
+    assert [number for _, what, number in order if what != "assigned"] == []  # those that it had are not interrupted
+
+
+def test_a_member_that_remembers_more_partitions_than_there_are_goes_on_and_on_when_the_topic_is_deleted_again(
+    log: Log, topic: str, admin: KafkaAdminClient
+) -> None:
+    def recreate(partitions: int) -> None:
+        admin.delete_topics([topic])
+        until("it to be gone", lambda: topic not in admin.list_topics())
+        admin.create_topics({topic: {"num_partitions": partitions}})
+        until("it to be there", lambda: topic in admin.list_topics())
+
+    first = Polling(log, topic, "worker", [])
+    until("all partitions", lambda: len(first.told.owned) == 4)
+    first.close()
+    recreate(2)
+    again = Polling(log, topic, "worker", [])
+
+    until("the two that are there", lambda: again.told.owned == {0, 1})
+    admin.delete_topics([topic])
+    until("none", lambda: again.told.owned == set())
+    admin.create_topics({topic: {"num_partitions": 3}})
+    until("all three", lambda: again.told.owned == {0, 1, 2})
+    again.close()
+
+
 def test_positions_are_committed_to_the_group(log: Log, topic: str, kafka_servers: str) -> None:
     member = Polling(log, topic, "only", [])
     until("all partitions", lambda: member.told.owned == {0, 1, 2, 3})

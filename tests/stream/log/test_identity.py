@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.saving.saving import NotSaved
-from thalweg.stream.log.identity import replaced
+from thalweg.stream.log.identity import diverged, replaced
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
@@ -144,3 +145,102 @@ def test_a_manifest_without_identities_is_read_and_the_log_is_taken_for_the_same
 
 def test_only_a_known_identity_that_changed_is_a_replacement() -> None:
     assert replaced({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "4", "d": "5"}) == ["b"]
+
+
+def _older_copy(folder: Path) -> None:
+    """Put back the copy of the log's file that was made before, as an operator does."""
+    for beside in ("", "-wal", "-shm"):
+        (folder / f"log.db{beside}").unlink(missing_ok=True)
+    shutil.copy(folder / "backup.db", folder / "log.db")
+
+
+def _copied(folder: Path) -> None:
+    with (
+        closing(sqlite3.connect(folder / "log.db")) as source,
+        closing(sqlite3.connect(folder / "backup.db")) as target,
+    ):
+        source.backup(target)
+
+
+@pytest.mark.parametrize("appended", [0, 5, 60], ids=["nothing since", "less than was read", "more than was read"])
+def test_of_an_older_copy_that_is_put_back_nothing_is_learned_twice_and_what_is_new_once(
+    tmp_path: Path, appended: int
+) -> None:
+    """Without ids in the events: no duplicate is dropped by them."""
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        log.append("t", [event(i) for i in range(20)])
+        _copied(tmp_path)
+        log.append("t", [event(20 + i) for i in range(20)])
+        before, _ = _run(log, tmp_path / "m")
+    assert before.events_learned == 40
+    _older_copy(tmp_path)
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        if appended:
+            log.append("t", [event(100 + i) for i in range(appended)])
+
+        after, watcher = _run(log, tmp_path / "m")
+
+        assert after.events_learned == 40 + appended
+        assert ("replaced", "t") in watcher.calls
+        log.append("t", [event(1000 + i) for i in range(7)])
+        again, watcher = _run(log, tmp_path / "m")
+        assert again.events_learned == 47 + appended
+        assert watcher.calls == []
+
+
+def test_a_state_that_was_not_saved_is_led_to_as_far_as_an_older_copy_of_the_log_goes(tmp_path: Path) -> None:
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        log.append("t", [event(i) for i in range(20)])
+        _run(log, tmp_path / "m")
+        log.append("t", [event(20 + i) for i in range(8)])
+        _run(log, tmp_path / "m", die=True)
+        _copied(tmp_path)
+        log.append("t", [event(28 + i) for i in range(20)])
+        assert _run(log, tmp_path / "m", die=True)[0].events_learned == 48
+    _older_copy(tmp_path)
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        after, _ = _run(log, tmp_path / "m")  # does not wait for what is gone
+
+        assert after.events_learned == 28
+
+
+def test_a_writer_that_begins_again_and_again_is_no_other_log(tmp_path: Path) -> None:
+    for number in range(300):
+        with closing(SqliteLog(tmp_path / "log.db")) as log:
+            log.append("t", [event(number)])
+            if number in (10, 299):
+                processor, watcher = _run(log, tmp_path / "m")
+                assert processor.events_learned == number + 1
+                assert watcher.calls == []
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        assert len(log.epochs("t")) == 256
+        assert log.epochs("t")[-1][2] == 299
+        assert log.identity("t") == FolderSnapshots(tmp_path / "m").manifests()[-1].log_identity["t"]
+
+
+ONE, TWO, THREE = (1, "one", 0), (2, "two", 10), (3, "three", 20)
+
+
+@pytest.mark.parametrize(
+    ("read", "present", "following", "last", "expected"),
+    [
+        ([ONE, TWO], [ONE, TWO], 20, 19, None),
+        ([ONE, TWO], [ONE, TWO, THREE], 30, 19, None),
+        ([ONE, TWO], [ONE, TWO], 15, 19, 15),
+        ([ONE, TWO, THREE], [ONE, TWO], 20, 25, 20),
+        ([ONE, TWO, THREE], [ONE, TWO, (3, "other", 15)], 99, 25, 15),
+        ([ONE, TWO, THREE], [ONE, (2, "other", 5)], 99, 25, 5),
+        ([ONE], [ONE, (2, "other", 8)], 99, 7, None),
+        ([TWO], [(300, "new", 5000)], 5001, 19, None),
+        ([], [ONE], 5, 3, None),
+        ([ONE], [], 5, 3, None),
+    ],
+)
+def test_where_a_log_is_another_one_follows_from_the_epochs_that_both_have(
+    read: list[tuple[int, str, int]],
+    present: list[tuple[int, str, int]],
+    following: int,
+    last: int,
+    expected: int | None,
+) -> None:
+    assert diverged(read, present, following, last) == expected

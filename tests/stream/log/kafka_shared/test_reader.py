@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -334,6 +335,30 @@ def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning
     assert offsets(runs) == list(range(records))
     reader.close()
     usual.close()
+
+
+@pytest.mark.parametrize("looks", ["reads", "asks for its lag alone"])
+def test_a_topic_that_is_created_again_with_fewer_partitions_is_no_error_of_its_reader(
+    log: Log, admin: KafkaAdminClient, topic: str, looks: str
+) -> None:
+    admin.create_topics({topic: {"num_partitions": 3}})
+    log.append(topic, [Message(b"old", partition=number) for number in range(3)])
+    reader = log.reader([topic], {})
+    drain(reader, 3)
+
+    recreate(admin, log, topic, 4)
+    for _ in range(40):  # longer than it takes the client to know that there is one
+        reader.lag()
+        if looks == "reads":
+            assert reader.poll(0.05) == []
+        else:
+            time.sleep(0.05)
+    gaps: list[Gap] = []
+    until("a gap", lambda: gaps.extend(reader.gaps()) or gaps or reader.poll(0.1))  # type: ignore[func-returns-value]
+
+    assert {gap.cause for gap in gaps} == {"replaced"}
+    assert values(drain(reader, 4)) == [f"new {number}".encode() for number in range(4)]
+    reader.close()
 
 
 # -- records that can never be appended --------------------------------------------------------------------------------
