@@ -16,9 +16,7 @@ from thalweg.models.ridge.statistics import Statistics
 
 def counted(events: list[int]) -> Classes:
     classes = Classes()
-    classes.table = {f"c{number}": number for number in range(len(events))}
-    classes.grow()
-    classes.events[:] = events
+    classes.restore([f"c{number}" for number in range(len(events))], np.array(events, dtype=np.int64))
     return classes
 
 
