@@ -112,7 +112,7 @@ class Replayed:
             else users_and_items(one.field or name for name, one in columns)
         )
         task = task_of(predictor)
-        classes = len(predictor.classes) if task.label == "class" else 0
+        classes = predictor.classes if task.label == "class" else ()
         left_out = skipped(self.learner.gauges(), self.labelled, self.model.learner, self.model.encoder)
         return left_out + hints(
             task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner
