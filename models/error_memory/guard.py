@@ -7,7 +7,7 @@ after each event, so that any may lead again (fixed share: Herbster and Warmuth,
 Learning 32, 1998). Over any T events the log loss is above that of the best of E experts by at most log(E / SHARE) +
 T · SHARE, and by log E + T · SHARE from the first event on. The numbers alone are a `RecursiveLogistic` of few weights,
 around the rate if that is rare: where one view in five hundred is clicked, it is as good as that from the first event
-on. It reads each number twice, as it is and bent: a probability that is spread over orders of magnitude has a long tail.
+on. It reads each number as it is and bent: a probability that is spread over orders of magnitude has a long tail.
 Cost per event: four logarithms, and with H numbers a solve of 2 H + 1 unknowns. State: 4 H² numbers, and a few.
 """
 
@@ -32,8 +32,8 @@ _NARROW = 1e-6  # likelihoods are those of scores clipped to this distance from 
 _HALF = 0.5  # labels of each kind that a rate begins with (Krichevsky and Trofimov)
 _PRIOR = 1.0  # of the weights of numbers, as curvature
 _COMMON, _RARE = math.log(3.0), math.log(12.0)
-"""Log-odds of rates of one in four, up to which numbers are weighed around 0, and of one in thirteen, from which on they
-are weighed around the rate. A common rate is soon learned; around one that moves by chance, numbers rank less well."""
+"""Log-odds of rates of one in four, up to which numbers are weighed around 0, and of one in thirteen, from which they are
+weighed around the rate. A common one is soon learned; around one that moves by chance, numbers rank less well."""
 _BENT = 8.0  # deviations are times this where their logarithm is taken
 
 
