@@ -32,8 +32,8 @@ _NARROW = 1e-6  # likelihoods are those of scores clipped to this distance from 
 _HALF = 0.5  # labels of each kind that a rate begins with (Krichevsky and Trofimov)
 _PRIOR = 1.0  # of the weights of numbers, as curvature
 _COMMON, _RARE = math.log(3.0), math.log(12.0)
-"""Log-odds of rates of one in four, up to which numbers are weighed around 0, and of one in thirteen, from which they are
-weighed around the rate. A common one is soon learned; around one that moves by chance, numbers rank less well."""
+"""Log-odds of rates of one in four, up to which numbers are weighed around 0, and of one in thirteen, from which on it
+is the rate. A common one is soon learned; around one that moves by chance, numbers rank less well."""
 _BENT = 8.0  # deviations are times this where their logarithm is taken
 
 
