@@ -6,7 +6,8 @@ begins at the shares of the classes. The shares alone are the third: whatever sc
 much worse than the rate at which classes come. A share of all weight is spread after each event, so that any may lead
 again (fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine Learning 32, 1998). They are weighed by
 many events at once, and a tenth of what those say: where now the one and now the other is better, weights that follow
-each are always those of the events before. All three name the learner's label first.
+each are always those of the events before. What is rare is told by few events: the rarer a class, the less the
+temperature counts, whose moves took the order from the scores of such. All three name the learner's label first.
 """
 
 from __future__ import annotations
@@ -194,13 +195,10 @@ class Calibration:
         third = first_of(shares.max(), shares[label], shares[columns], right)
         gains = [float(np.add.reduce(np.log(np.maximum(one, 1e-15)))) for one in (first, second, third)]
         weights = _weighed(self.weights, gains, count)
-        far = max(abs(one - other) for one, other in zip(weights, self.used))
-        return Calibration(
-            self.temperature,
-            corrected.after(behind, columns).sized(now),
-            weights,
-            _used(weights) if far > _MOVED else self.used,
-        )
+        after = corrected.after(behind, columns)
+        leaning = _leaning(weights, after.rarity)
+        far = max(abs(one - other) for one, other in zip(leaning, self.used))
+        return Calibration(self.temperature, after.sized(now), weights, _used(leaning) if far > _MOVED else self.used)
 
     def in_use(self) -> Calibration:
         """What predictions depend on, and nothing of what learning goes on from."""
@@ -228,7 +226,8 @@ class Calibration:
         first, second, third = (one + share * (two - one) for one, two in zip(known.weights, others.weights))
         weights = first, second, third
         corrected = known.corrected.merged(others.corrected)
-        return Calibration(self.temperature.merged(other.temperature), corrected, weights, _used(weights))
+        used = _used(_leaning(weights, corrected.rarity))
+        return Calibration(self.temperature.merged(other.temperature), corrected, weights, used)
 
     def tensors(self) -> dict[str, Floats]:
         """All of it, but for the names of classes."""
@@ -261,6 +260,15 @@ def _weighed(weights: Weights, gains: Sequence[float], count: int) -> Weights:
     spread = 1.0 - (1.0 - SHARE) ** count
     kept = (1.0 - spread) / (first + second + third)
     return first * kept + spread * _FIRST[0], second * kept + spread * _FIRST[1], third * kept + spread * _FIRST[2]
+
+
+def _leaning(weights: Weights, rarity: float) -> Weights:
+    """With so many times less of the temperature: it has nothing to say of a rare class, and moves for the others."""
+    if rarity == 1.0:
+        return weights
+    first, second, third = weights
+    total = first / rarity + second + third
+    return first / rarity / total, second / total, third / total
 
 
 def _used(weights: Weights) -> Weights:

@@ -7,14 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.parts.rarity import VARIED, rarity_of
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
-
-VARIED = 0.25
-"""Variance of labels around the shares of classes below which some class is rare: that of one event in seven."""
-MOST_RARE = 1000.0
-"""More is not counted."""
 
 
 class Classes:
@@ -31,13 +27,11 @@ class Classes:
 
     @property
     def rarity(self) -> float:
-        """How many times as many events it takes to see as much of rare classes as of one that comes in one event of
-        seven, and how many times smaller differences between squared errors are; 1 where no class is as rare.
-        """
+        """As of `rarity_of`."""
         if self._rarity is None:
             total = float(self._total)
             varied = 1.0 - float(self._squares) / (total * total) if total else VARIED
-            self._rarity = min(MOST_RARE, max(1.0, VARIED / max(varied, VARIED / MOST_RARE)))
+            self._rarity = rarity_of(varied)
         return self._rarity
 
     @property
