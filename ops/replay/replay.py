@@ -28,7 +28,7 @@ from thalweg.proto.rejected import Rejected
 from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
-from thalweg.stream.evaluation.grading import LARGEST_LOSS
+from thalweg.stream.evaluation.grading import log_loss_of_known
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.exceptions import first_line
@@ -71,6 +71,8 @@ class Replayed:
     """By naive control, its figures over all events …"""
     controls_recent: dict[str, dict[str, float]] = field(default_factory=dict)
     """… and over the recent window."""
+    controls_log_loss_of_known: dict[str, float] = field(default_factory=dict)
+    """By naive control, its log-loss without the events of a class that it could not know yet."""
     continual: dict[str, float] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
@@ -97,9 +99,7 @@ class Replayed:
     @property
     def log_loss_of_known(self) -> float | None:
         """Log-loss without the events of a class that the model could not know yet; None: there is none."""
-        mean, count = self.evaluation.metrics().get("log_loss"), self.evaluation.graded
-        known = count - self.unknown_class
-        return None if mean is None or not known else (mean * count - LARGEST_LOSS * self.unknown_class) / known
+        return log_loss_of_known(self.evaluation.metrics(), self.evaluation.graded, self.unknown_class)
 
     @property
     def hints(self) -> list[str]:
@@ -143,6 +143,7 @@ class Replayed:
             "left_out": self.left_out,
             "unknown_class": self.unknown_class,
             "log_loss_of_known": self.log_loss_of_known,
+            "controls_log_loss_of_known": self.controls_log_loss_of_known,
             "batch_events": self.batch_events,
             "delay_events": self.delay_events,
             "seconds": self.seconds,
@@ -321,6 +322,7 @@ def _fold(
     done.alarms, done.digests = monitor.drift.alarms, monitor.drift.digests
     done.continual = monitor.continual.metrics()
     done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
+    done.controls_log_loss_of_known = monitor.controls.log_loss_of_known()
     done.unanswered, done.left_out = monitor.live.unanswered, monitor.live.left_out
     done.unknown_class = monitor.live.unknown_class
     if done.events:
