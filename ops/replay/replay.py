@@ -19,6 +19,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.init.of_ids import users_and_items
 from thalweg.ops.replay.hints import hints
+from thalweg.ops.replay.single_columns import SingleColumns
 from thalweg.ops.replay.skipped import skipped
 from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
@@ -90,6 +91,8 @@ class Replayed:
     reasons: Counter[str] = field(default_factory=Counter)
     tombstones: int = 0
     """Lines that say that a key was deleted."""
+    single: SingleColumns = field(default_factory=SingleColumns)
+    """What single columns are worth."""
 
     @property
     def unusable(self) -> int:
@@ -114,9 +117,10 @@ class Replayed:
         task = task_of(predictor)
         classes = predictor.classes if task.label == "class" else ()
         left_out = skipped(self.learner.gauges(), self.labelled, self.model.learner, self.model.encoder)
-        return left_out + hints(
-            task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner
-        )
+        metrics = self.evaluation.metrics()
+        found = left_out + hints(task, graded, metrics, self.controls, classes, ids, self.model.learner)
+        ranked = self.single.hint(metrics.get("auc"), [name for name, one in columns if one.kind == "datetime"])
+        return found if ranked is None else [*found, ranked]
 
     def variants(self) -> dict[str, dict[str, float]]:
         """By variant of `[model.tune]`, its mean loss of late, its share of answered events, and 1 if it answers
@@ -368,6 +372,7 @@ def _noting(parts: Iterable[Decoded], left_out: Mapping[int, str], done: Replaye
         done.reasons.update(one.reason for one in rejected)
         done.tombstones += part.tombstones
         done.rejected += rejected[: max(0, 100 - len(done.rejected))]
+        done.single.add(part.batch)
         yield part
 
 
