@@ -119,29 +119,60 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
-def numbers(value: Any, width: int) -> Sequence[float]:
-    """The K numbers of a regression label; true and false are 1 and 0, a text may be a number. Raises Refused when
-    invalid.
+def numbers(schema: Schema, value: Any) -> Sequence[float]:
+    """The K numbers of a label; true and false are 1 and 0, a text may be a number, and where the schema has two names
+    of classes, those are 0 and 1. Raises Refused when invalid.
     """
     row = value if isinstance(value, list) else [value]
-    if not all(type(one) in (int, float) for one in row):  # not the usual case
-        row = [_label_number(one) for one in row]
+    names, width = schema.classes, schema.label_width
+    if names or not all(type(one) in (int, float) for one in row):  # not the usual case
+        row = [_label_number(one, names) for one in row]
     if len(row) != width or not all(_is_finite(one) for one in row):
+        if names:
+            raise Refused("bad_label", f"label: expected {' or '.join(map(repr, names))}, got {_said(value)}")
         raise Refused(
             "bad_label",
-            f"label: expected {width} finite number{'s' * (width > 1)}, {LARGEST_LABEL:g} at most, got {_said(value)}",
+            f"label: expected {width} finite number{'s' * (width > 1)}, {LARGEST_LABEL:g} at most, "
+            f"got {_said(value)}{_two_names(value) if width == 1 and isinstance(value, str) else ''}",
         )
     return row
 
 
-def _label_number(value: Any) -> float:
+def _label_number(value: Any, names: Sequence[str]) -> float:
     """NaN if it is none."""
-    if isinstance(value, bool | int | float):
-        return value
+    if not isinstance(value, bool | int | float | str):
+        return math.nan
+    if names and (place := _place(names, value)) is not None:
+        return place
+    if any(isinstance(of_untyped(name), int | float) for name in names):
+        return math.nan  # of 1 and 2 that are 0 and 1, no other number is meant
     if isinstance(value, str):
         untyped = of_untyped(value.strip())
         return math.nan if isinstance(untyped, str | None) else untyped
-    return math.nan
+    return value
+
+
+def _place(names: Sequence[str], value: Any) -> int | None:
+    """That of the name that a value has, as of `class_of`."""
+    try:
+        name = class_name(value)
+    except Refused:
+        return None
+    found = [place for place, one in enumerate(names) if one == name or _canonical(one) == _canonical(name)]
+    return found[0] if len(found) == 1 else None
+
+
+def _two_names(name: str) -> str:
+    """What to set where a name came in place of a number."""
+    known = next((pair for pair in ZERO_AND_ONE if name.lower() in pair), None)
+    pair = known or ("the name of 0", "the name of 1")
+    told = name.isupper(), name.istitle()
+    zero, one = (one.upper() if told[0] and known else one.title() if told[1] and known else one for one in pair)
+    return f'; to take two names for 0 and 1, set classes = ["{zero}", "{one}"] of the model'
+
+
+ZERO_AND_ONE = (("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"), ("negative", "positive"), ("neg", "pos"))
+"""Pairs of names of which it is known which one is 0 and which is 1, in small letters."""
 
 
 def _said(value: Any) -> str:
@@ -171,7 +202,7 @@ def check_label(schema: Schema, value: Any) -> None:
     if schema.label == "class":
         check_classes(filter(None, [class_of(schema, value)]))
     else:
-        numbers(value, schema.label_width)
+        numbers(schema, value)
 
 
 def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
@@ -182,7 +213,7 @@ def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
         column = np.full((len(values), schema.label_width), np.nan)
         for row, value in enumerate(values):
             if not is_missing_label(schema, value):
-                column[row] = numbers(value, schema.label_width)
+                column[row] = numbers(schema, value)
         return NumberLabels(column)
     table: dict[str, int] = {}
     if len(set(map(type, values)) - {type(None)}) == 1 and not isinstance(_first(values), list | dict):

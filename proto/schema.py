@@ -57,7 +57,8 @@ class Schema:
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns, by name, if the inputs are columns: then there is one for each input."""
     classes: tuple[str, ...] = ()
-    """The names of all classes, if they are declared: a label that names another is invalid; empty: any name is one."""
+    """The names of all classes, if they are declared: a label that names another is invalid; empty: any name is one. Of
+    labels of one number: the two names that are 0 and 1."""
     fields: FieldMapping | None = None
     """Where the parts of an event stand in a JSON record; None: our own event form, with `inputs` and the rest."""
     max_weight: float = math.inf

@@ -6,6 +6,9 @@ is a multiple of the logarithm of the class's share, so that two numbers are lea
 scores are centred, divided by their deviation and bent, so that a slope of 0 is the shares themselves; both follow the
 stream, by one Newton step per micro-batch.
 
+The rarer a class, the nearer to 1 is the weight of the logarithms: while none comes, the others say that it should be
+more, and each that comes that it should be less.
+
 The class that the learner names stays the first: where another would be, mass moves to it until both are alike.
 Cost: about 40 NumPy calls per micro-batch. State: 6 C numbers, and a few.
 """
@@ -14,10 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from thalweg.models.calibration.short_rows import row_highest, row_product, row_sum
+from thalweg.models.parts.rarity import rarity_of
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +66,15 @@ class InUse:
         score = (behind * unit - np.array(self.centres)) * self.unit
         return softmax(bent(score) * self.slope + np.array(self.offsets))
 
+    def far_from(self, used: InUse) -> bool:
+        """Whether predictions by the one in use differ from those by this by so much that this is to be used."""
+        wider = self.slope * abs(math.log((self.unit or 1.0) / (used.unit or 1.0)))
+        if max(abs(self.slope - used.slope), wider) > _MOVED:
+            return True
+        offsets = np.abs(np.array(self.offsets) - np.array(used.offsets)).max()
+        centres = np.abs(np.array(self.centres) - np.array(used.centres)).max()
+        return bool(offsets > _MOVED or self.slope * self.unit * centres > _MOVED)
+
 
 @dataclass(frozen=True, slots=True)
 class BiasCorrected:
@@ -78,6 +93,11 @@ class BiasCorrected:
     curvature: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Of slope, of both, of weight."""
     used: InUse = InUse(0.0, 0.0, (), (), ())
+    events: float = field(init=False, default=0.0)
+    """Sum of `counts`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "events", float(np.add.reduce(self.counts)))
 
     @classmethod
     def new(cls) -> BiasCorrected:
@@ -103,9 +123,21 @@ class BiasCorrected:
         return replace(other, used=other._newest())
 
     def _newest(self) -> InUse:
-        shares = (self.counts + _FIRST_COUNT) / (np.add.reduce(self.counts) + _FIRST_COUNT * max(len(self.counts), 1))
-        unit, offsets = 1.0 / self.deviation if self.deviation > 0 else 0.0, self.weight * np.log(shares)
+        shares = self._shares()
+        offsets, unit = self._weight_in_use(shares) * np.log(shares), _unit(self.deviation)
         return InUse(self.slope, unit, tuple(self.centres.tolist()), tuple(offsets.tolist()), tuple(shares.tolist()))
+
+    @property
+    def rarity(self) -> float:
+        """As of `rarity_of`, by the shares so far."""
+        return _rarity(self._shares())
+
+    def _weight_in_use(self, shares: Floats) -> float:
+        """Of the logarithms of shares: nearer to 1 the rarer classes are, because of those it is learned from few."""
+        return 1.0 + (self.weight - 1.0) / _rarity(shares)
+
+    def _shares(self) -> Floats:
+        return (self.counts + _FIRST_COUNT) / (self.events + _FIRST_COUNT * max(len(self.counts), 1))
 
     def after(self, behind: Floats, columns: NDArray[np.int32]) -> BiasCorrected:
         """After n ≥ 1 events that it predicted.
@@ -119,43 +151,35 @@ class BiasCorrected:
         mean = np.add.reduce(behind, axis=0) / count
         seen = float(np.sort(self.centred)[-2:].min(initial=0.0))  # since there are two classes
         centres = np.where(self.centred > 0, self.centres, mean)  # of a new class: those of now
-        deviation = float(np.add.reduce(np.abs(behind - centres), axis=None)) / behind.shape[1]
+        beside = behind - centres
+        deviation = float(np.add.reduce(np.abs(beside), axis=None)) / behind.shape[1]
         deviation = (self.deviation * seen * fade + deviation) / (seen * fade + count)
-        prepared = replace(self, centres=centres, deviation=deviation)
-        slope, weight, curvature = prepared._stepped(behind, columns)
+        slope, weight, curvature = self._stepped(bent(beside * _unit(deviation)), columns)
         centred = self.centred * fade + count
         came = np.bincount(columns, minlength=len(self.counts))
-        found = BiasCorrected(
+        counts, centres = (
             self.counts * math.exp(-count / _SHARES_OF) + came,
             centres + (mean - centres) * (count / centred),
-            centred,
-            deviation,
-            slope,
-            weight,
-            curvature,
-            self.used,
         )
-        newest, used = found._newest(), self.used
-        far = np.abs(np.array(newest.offsets) - np.array(used.offsets)).max()
-        wider = abs(newest.slope - used.slope), newest.slope * abs(math.log((newest.unit or 1.0) / (used.unit or 1.0)))
-        moved = newest.slope * newest.unit * np.abs(found.centres - np.array(used.centres)).max()
-        return replace(found, used=newest) if max(float(far), float(moved), *wider) > _MOVED else found
+        found = BiasCorrected(counts, centres, centred, deviation, slope, weight, curvature, self.used)
+        newest = found._newest()
+        return replace(found, used=newest) if newest.far_from(self.used) else found
 
-    def _stepped(self, behind: Floats, columns: NDArray[np.int32]) -> tuple[float, float, tuple[float, float, float]]:
-        """Slope, weight and curvature after a step on the log loss."""
-        newest = self._newest()
-        score, log = bent((behind - self.centres) * newest.unit), np.log(newest.shares)
-        given = softmax(self.slope * score + self.weight * log)
-        rows = np.arange(len(columns))
-        of_score, of_log = np.einsum("nc,nc->n", given, score), given @ log
-        wrong = float(np.add.reduce(score[rows, columns] - of_score)), float(np.add.reduce(log[columns] - of_log))
+    def _stepped(self, score: Floats, columns: NDArray[np.int32]) -> tuple[float, float, tuple[float, float, float]]:
+        """Slope, weight and curvature after a step on the log loss of scores as they are predicted from, (n, C)."""
+        shares = self._shares()
+        log = np.log(shares)
+        given = softmax(self.slope * score + self._weight_in_use(shares) * log)
+        of_score, of_log = row_product(given, score), given @ log
+        true = score[np.arange(len(columns)), columns]
+        wrong = float(np.add.reduce(true - of_score)), float(np.add.reduce(log[columns] - of_log))
         bend = (
             float(np.einsum("nc,nc,nc->", given, score, score) - of_score @ of_score),
             float(np.einsum("nc,nc,c->", given, score, log) - of_score @ of_log),
             float(np.add.reduce(given @ (log * log)) - of_log @ of_log),
         )
         least, most = _LEARNED_FROM
-        fade = math.exp(-len(columns) / min(most, max(least, float(np.add.reduce(self.counts)) / 2)))
+        fade = math.exp(-len(columns) / min(most, max(least, self.events / 2)))
         first, both, second = (old * fade + new for old, new in zip(self.curvature, bend))
         a, d = first + _PRIOR[0], second + _PRIOR[1]
         determinant = a * d - both * both
@@ -174,7 +198,7 @@ class BiasCorrected:
 
     def merged(self, other: BiasCorrected) -> BiasCorrected:
         """The mean of two of the same classes, by their events."""
-        mine, theirs = float(self.counts.sum()), float(other.counts.sum())
+        mine, theirs = self.events, other.events
         share = theirs / (mine + theirs) if theirs else 0.0
         first, both, second = (one + two for one, two in zip(self.curvature, other.curvature))
         return self._using(
@@ -205,27 +229,43 @@ class BiasCorrected:
         return cls(counts, centres, centred, deviation, slope, weight, (first, both, second), in_use)
 
 
+def _rarity(shares: Floats) -> float:
+    return rarity_of(1.0 - float(shares @ shares))
+
+
+def _unit(deviation: float) -> float:
+    return 1.0 / deviation if deviation > 0 else 0.0
+
+
 def bent(score: Floats) -> Floats:
     """The logarithm of 1 more than the size of scores, with their signs: those of a rare class have long tails."""
-    found: Floats = np.copysign(np.log(1.0 + np.abs(score)), score)
-    return found
+    found = np.abs(score)
+    found += 1.0
+    return np.copysign(np.log(found, out=found), score, out=found)
 
 
 def softmax(logits: Floats) -> Floats:
     """Of rows (n, C), changed in place."""
-    logits -= np.maximum.reduce(logits, axis=1, keepdims=True)
+    logits -= row_highest(logits)[:, None]
     np.maximum(logits, -FARTHEST, out=logits)
     np.exp(logits, out=logits)
-    logits /= np.add.reduce(logits, axis=1, keepdims=True)
+    logits /= row_sum(logits)[:, None]
     return logits
 
 
 def label_first(given: Floats, label: NDArray[np.intp]) -> Floats:
     """Probabilities (n, C), changed in place so that none is larger than that of the label (n,)."""
     rows = np.arange(len(label))
-    lead = np.maximum.reduce(given, axis=1) - given[rows, label]
+    lead = row_highest(given) - given[rows, label]
     if lead.any():
         moved = lead / (1.0 + lead)
         given *= (1.0 - moved)[:, None]
         given[rows, label] += moved
     return given
+
+
+def first_of(highest: Floats, of_label: Floats, of_true: Floats, right: NDArray[np.bool_]) -> Floats:
+    """What `label_first` gives the true classes, of what they, the labels and the highest have, (n,) each."""
+    lead = highest - of_label
+    moved = lead / (1.0 + lead)
+    return of_true * (1.0 - moved) + moved * right

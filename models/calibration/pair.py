@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thalweg.models.calibration.bias_corrected import FARTHEST, InUse
 from thalweg.proto.schema import Array
@@ -27,10 +26,6 @@ class PairSpread(NamedTuple):
     def columns(self) -> int:
         """Classes: two."""
         return 2
-
-    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Both, as arrays (1, 2)."""
-        return np.array((self.behind,)), np.array((self.softmax,))
 
 
 def pair_spread(scores: Array, scale: float, farthest: float, smallest: float | None) -> PairSpread | None:
@@ -49,9 +44,7 @@ def pair_spread(scores: Array, scale: float, farthest: float, smallest: float | 
         first, second = float(np.log(max(first, smallest))), float(np.log(max(second, smallest)))
     highest = max(first, second)
     first, second = max((first - highest) * scale, -farthest), max((second - highest) * scale, -farthest)
-    of_first, of_second = float(np.exp(first)), float(np.exp(second))
-    both = of_first + of_second
-    return PairSpread((first, second), (of_first / both, of_second / both))
+    return PairSpread((first, second), _softmax(first, second))
 
 
 def pair_mixed(spread: PairSpread, even: float) -> tuple[float, float]:
@@ -62,13 +55,16 @@ def pair_mixed(spread: PairSpread, even: float) -> tuple[float, float]:
 
 def pair_corrected(spread: PairSpread, unit: float, used: InUse) -> tuple[float, float]:
     """As `InUse.given`."""
-    first, second = (
-        _bent((behind * unit - centre) * used.unit) * used.slope + offset
-        for behind, centre, offset in zip(spread.behind, used.centres, used.offsets)
-    )
+    (first, second), (centre, other) = spread.behind, used.centres
+    first = _bent((first * unit - centre) * used.unit) * used.slope + used.offsets[0]
+    second = _bent((second * unit - other) * used.unit) * used.slope + used.offsets[1]
     highest = max(first, second)
-    first, second = max(first - highest, -FARTHEST), max(second - highest, -FARTHEST)
-    of_first, of_second = float(np.exp(first)), float(np.exp(second))
+    return _softmax(max(first - highest, -FARTHEST), max(second - highest, -FARTHEST))
+
+
+def _softmax(first: float, second: float) -> tuple[float, float]:
+    """Of two of which the higher is 0, whose exponential is 1 in each library."""
+    of_first, of_second = (1.0, float(np.exp(second))) if first == 0 else (float(np.exp(first)), 1.0)
     both = of_first + of_second
     return of_first / both, of_second / both
 

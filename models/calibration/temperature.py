@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.calibration.pair import PairSpread, pair_mixed, pair_spread
+from thalweg.models.calibration.short_rows import row_highest, row_product, row_sum
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -57,10 +58,6 @@ class Spread(NamedTuple):
         """Classes, C."""
         return int(self.softmax.shape[1])
 
-    def arrays(self) -> tuple[Floats, Floats]:
-        """Both, as arrays."""
-        return self.behind, self.softmax
-
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
@@ -98,11 +95,11 @@ class Temperature:
         with np.errstate(invalid="ignore", over="ignore"):
             if self.logs:
                 np.log(np.maximum(z, _SMALLEST_SCORE, out=z), out=z)
-            z -= np.maximum.reduce(z, axis=1, keepdims=True)
+            z -= row_highest(z)[:, None]
             z *= math.exp(self.scale)
             np.maximum(z, -_FARTHEST, out=z)
             softmax = np.exp(z)
-            softmax /= np.add.reduce(softmax, axis=1, keepdims=True)
+            softmax /= row_sum(softmax)[:, None]
         return Spread(z, softmax)
 
     def probabilities(self, spread: Spread | PairSpread, label: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -121,28 +118,26 @@ class Temperature:
             columns: Their true columns, (N,); negative: unlabelled, or a class that was not known.
         """
         if isinstance(spread, PairSpread):
-            return self._after_pair(spread, int(columns[0]))
+            return self.after_pair(spread, int(columns[0]))
+        return self.after_usable(*usable(spread, columns))
+
+    def after_usable(self, spread: Spread, columns: NDArray[np.int32]) -> Temperature:
+        """As `after`, of what `usable` gave."""
         behind, softmax = spread
-        if np.minimum.reduce(columns, initial=0) < 0:
-            usable = columns >= 0
-            behind, softmax, columns = behind[usable], softmax[usable], columns[usable]
-        expected = np.einsum("ij,ij->i", softmax, behind)
-        if not math.isfinite(np.add.reduce(expected)):
-            usable = np.isfinite(expected)
-            behind, softmax, columns, expected = behind[usable], softmax[usable], columns[usable], expected[usable]
         count, classes = softmax.shape
         if not count or classes < 2:
             return self
         rows = np.arange(count)
         of_true, lag = softmax[rows, columns], behind[rows, columns]
-        variance = np.einsum("ij,ij->i", softmax * behind, behind) - expected * expected
+        expected = row_product(softmax, behind)
+        variance = row_product(softmax * behind, behind) - expected * expected
         kept = of_true * (1.0 - self.learned_even)
         share = kept / (kept + self.learned_even / classes)  # of the softmax in each true class's probability
         slope = float(share @ (expected - lag))
         curvature = float(share @ variance)
         return self._stepped(count, slope, curvature, float(np.add.reduce(share)))
 
-    def _after_pair(self, spread: PairSpread, column: int) -> Temperature:
+    def after_pair(self, spread: PairSpread, column: int) -> Temperature:
         """As `after`, in plain numbers."""
         if column < 0:
             return self
@@ -224,6 +219,15 @@ class Temperature:
         """Restore from `tensor()`."""
         found = cls(*np.asarray(tensor, dtype=np.float64).tolist())
         return replace(found, logs=bool(found.logs))
+
+
+def usable(spread: Spread, columns: NDArray[np.int32]) -> tuple[Spread, NDArray[np.int32]]:
+    """What can be learned from of (N, C) and (N,): the events of known classes whose scores are finite."""
+    behind, softmax = spread
+    if columns.size and (columns.min() < 0 or not math.isfinite(np.add.reduce(behind, axis=None))):
+        kept = (columns >= 0) & np.isfinite(np.add.reduce(behind, axis=1))
+        return Spread(behind[kept], softmax[kept]), columns[kept]
+    return spread, columns
 
 
 def settled(found: NDArray[np.float32], label: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ KEY = "layouts"
 """Of a model's settings, and of the meta of a published state: by part, its layout if it is not the first one noted."""
 REVISIONS = "state_revisions"
 """Of the meta of a published state: by part, its revision if it is not the first."""
-AROUND = {"calibration": (1, 2), "columns": (1, 1), "encoder": (1, 1), "tune": (1, 1)}
+AROUND = {"calibration": (1, 3), "columns": (1, 1), "encoder": (1, 1), "tune": (1, 1)}
 """What may stand around a learner and has a state of its own: version and revision of its layout. A calibration is in
 no settings: it has revisions alone.
 """

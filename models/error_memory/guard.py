@@ -5,9 +5,9 @@ hundreds of labels to say so, another recommender's score among the numbers is b
 may turn. So four answers are experts, weighed by the likelihood of the labels; a share of all weight is spread evenly
 after each event, so that any may lead again (fixed share: Herbster and Warmuth, "Tracking the Best Expert", Machine
 Learning 32, 1998). Over any T events the log loss is above that of the best of E experts by at most log(E / SHARE) +
-T · SHARE, and by log E + T · SHARE from the first event on. The numbers alone are a `RecursiveLogistic` of few weights
-around the rate: where one view in five hundred is clicked, it is as good as that from the first event on. It reads each
-number twice, as it is and bent: a probability that is spread over orders of magnitude has a long tail.
+T · SHARE, and by log E + T · SHARE from the first event on. The numbers alone are a `RecursiveLogistic` of few weights,
+around the rate if that is rare: where one view in five hundred is clicked, it is as good as that from the first event
+on. It reads each number as it is and bent: a probability that is spread over orders of magnitude has a long tail.
 Cost per event: four logarithms, and with H numbers a solve of 2 H + 1 unknowns. State: 4 H² numbers, and a few.
 """
 
@@ -31,6 +31,9 @@ SHARE = 1e-3
 _NARROW = 1e-6  # likelihoods are those of scores clipped to this distance from 0 and 1
 _HALF = 0.5  # labels of each kind that a rate begins with (Krichevsky and Trofimov)
 _PRIOR = 1.0  # of the weights of numbers, as curvature
+_COMMON, _RARE = math.log(3.0), math.log(12.0)
+"""Log-odds of rates of one in four, up to which numbers are weighed around 0, and of one in thirteen, from which on it
+is the rate. A common one is soon learned; around one that moves by chance, numbers rank less well."""
 _BENT = 8.0  # deviations are times this where their logarithm is taken
 
 
@@ -47,8 +50,10 @@ class Trust:
 
     @property
     def rate_odds(self) -> float:
-        """Log-odds of the rate, which the numbers are weighed around."""
-        return math.log(self.rate / (1.0 - self.rate))
+        """Log-odds that the numbers are weighed around: those of the rate where it is rare, 0 where it is common."""
+        odds = math.log(self.rate / (1.0 - self.rate))
+        part = (abs(odds) - _COMMON) / (_RARE - _COMMON)
+        return odds if part >= 1.0 else math.copysign(_RARE * max(0.0, part), odds)
 
     def answers(self, own: Floats, base: Floats, features: Floats) -> Floats:
         """What each expert says, (N, E).

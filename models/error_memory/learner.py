@@ -80,7 +80,7 @@ class ErrorMemory:
     """
 
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
-    params_type, state_version, state_revision = Params, 1, 3
+    params_type, state_version, state_revision = Params, 1, 4
     input_names, learns_from = INPUT_NAMES, "labels from 0 (no click, not liked) to 1 and finite numbers"
     takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
     defaults_behind_columns: ClassVar = {"number_weights": "zero"}

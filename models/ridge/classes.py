@@ -7,14 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.parts.rarity import VARIED, rarity_of
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
-
-VARIED = 0.25
-"""Variance of labels around the shares of classes below which some class is rare: that of one event in seven."""
-MOST_RARE = 1000.0
-"""More is not counted."""
 
 
 class Classes:
@@ -26,23 +22,26 @@ class Classes:
         self.events: NDArray[np.int64] = np.zeros(0, np.int64)
         """(C,)."""
         self._seen: tuple[Array | None, tuple[str, ...]] | None = None
+        self._total, self._squares = 0, 0  # of the events, and of their squares
         self._rarity: float | None = None
 
     @property
     def rarity(self) -> float:
-        """How many times as many events it takes to see as much of rare classes as of one that comes in one event of
-        seven, and how many times smaller differences between squared errors are; 1 where no class is as rare.
-        """
+        """As of `rarity_of`."""
         if self._rarity is None:
-            square = float(np.square(self.events, dtype=np.float64).sum())
-            varied = 1.0 - square / (self.total * self.total) if self.total else VARIED
-            self._rarity = min(MOST_RARE, max(1.0, VARIED / max(varied, VARIED / MOST_RARE)))
+            total = float(self._total)
+            varied = 1.0 - float(self._squares) / (total * total) if total else VARIED
+            self._rarity = rarity_of(varied)
         return self._rarity
 
     @property
     def total(self) -> float:
         """Events of all classes."""
-        return float(np.add.reduce(self.events))
+        return float(self._total)
+
+    def _count(self) -> None:
+        self._total, self._squares = int(np.add.reduce(self.events)), int(self.events @ self.events)
+        self._rarity = None
 
     def grow(self) -> None:
         """Count the events of all classes of the table."""
@@ -51,16 +50,18 @@ class Classes:
 
     def add(self, codes: NDArray[np.int32]) -> None:
         """Count the events of these columns (n,)."""
-        self._rarity = None
         if len(codes) == 1:
-            self.events[codes[0]] += 1
+            before = int(self.events[codes[0]])
+            self.events[codes[0]] = before + 1
+            self._total, self._squares, self._rarity = self._total + 1, self._squares + 2 * before + 1, None
         else:
             self.events += np.bincount(codes, minlength=len(self.events))
+            self._count()
 
     def subtract(self, codes: NDArray[np.int32]) -> None:
         """Count these events (n,) no longer."""
-        self._rarity = None
         self.events -= np.bincount(codes, minlength=len(self.events))
+        self._count()
         self._seen = None
 
     def merge(self, other: Classes) -> NDArray[np.int64]:
@@ -70,7 +71,7 @@ class Classes:
         self.grow()
         order = np.array([self.table[name] for name in other.table], dtype=np.int64)
         np.add.at(self.events, order, other.events)
-        self._rarity = None
+        self._count()
         return order
 
     def check_known(self, names: Sequence[str]) -> None:
@@ -97,7 +98,8 @@ class Classes:
     def restore(self, names: Sequence[str], events: Array) -> None:
         """Restore from the names and `events`; copies."""
         self.table = {name: code for code, name in enumerate(names)}
-        self.events, self._seen, self._rarity = np.array(events), None, None
+        self.events, self._seen = np.array(events), None
+        self._count()
 
 
 def select(inputs: Array, batch: Batch, schema: Schema, table: dict[str, int], most: int) -> Selected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from thalweg.memory.devices.names import AUTO, CPU, unavailable
@@ -18,7 +18,7 @@ from thalweg.models.encoders.kinds import needs_torch
 from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import task_of
 from thalweg.stream.tuning.params import TuneParams
 from thalweg.stream.tuning.settings import name_of, settings_of
@@ -201,9 +201,8 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
-        if model.classes and learner.schema.label != "class":
-            text = f"no such key here: the labels of this model are {_LABELS[learner.schema.label]}, not classes"
-            yield Mistake(("classes",), text)
+        if model.classes and (problem := _names_of_numbers(model.classes, learner.schema)):
+            yield Mistake(("classes",), problem)
         if model.quality_floor is not None:
             task = task_of(learner.predictor())
             low, high = task.quality_range
@@ -218,6 +217,15 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
             yield Mistake((key,) if _is_of_model(model, key) else ("params", key), text)
     except ValueError as error:
         yield Mistake((), str(error))
+
+
+def _names_of_numbers(names: Sequence[str], schema: Schema) -> str | None:
+    """What is wrong with names of classes where labels are something else."""
+    if schema.label == "class" or (schema.label == "number" and schema.label_width == 1 and len(names) == 2):
+        return None
+    if schema.label == "number" and schema.label_width == 1:
+        return f"expected two names, for the labels 0 and 1, where labels are numbers, got {len(names)}"
+    return f"no such key here: the labels of this model are {_LABELS[schema.label]}, not classes"
 
 
 def _is_of_model(model: ModelConfig, key: str) -> bool:

@@ -79,7 +79,8 @@ class ModelConfig(LearnSettings):
     form."""
     classes: list[str] = []  # noqa: RUF012
     """The names of all classes, if they are known: a label that names another is invalid, and one such as `NA`, which
-    otherwise stands for a missing label, is a class; empty: any label is a class."""
+    otherwise stands for a missing label, is a class; empty: any label is a class. Where labels are numbers, as of
+    `error_memory`: two names, such as `["no", "yes"]`, which are 0 and 1."""
     on_change: Literal["successor", "refuse"] = "successor"
     """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
     learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the

@@ -12,7 +12,14 @@ from typing import Any
 from thalweg.ops.init.event_time import ORDERED, TIMES, time_of_events, years_in_no_order
 from thalweg.ops.init.kinds import Guess, kind_of
 from thalweg.ops.init.label_name import label_name, rating, type_of_events
-from thalweg.ops.init.labels import are_likings, label_doubt, numbers_beyond_one, says_the_label, task_of_labels
+from thalweg.ops.init.labels import (
+    are_likings,
+    label_doubt,
+    numbers_beyond_one,
+    says_the_label,
+    task_of_labels,
+    zero_and_one,
+)
 from thalweg.ops.init.local import format_of_file, maybe_thousands, reads, same_unit
 from thalweg.ops.init.markers import is_marker, markers_among_texts
 from thalweg.ops.init.readings import joined, missing, missing_label, numbers_of, text_of
@@ -43,6 +50,8 @@ class Guessed:
     """Different labels in the sample."""
     likings: bool = False
     """Whether the labels are numbers from 0 to 1, as clicks are."""
+    two: tuple[str, ...] = ()
+    """Names of the labels 0 and 1, where there are two labels that are no such numbers."""
     id: str = ""
     time: str = ""
     time_unit: str = "auto"
@@ -151,6 +160,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         envelope=sample.envelope,
         classes=len({text_of(value) for value in values[label] if not missing_label(value)}),
         likings=are_likings(values[label]),
+        two=zero_and_one(values[label]),
         id=id_,
         time=time,
         time_unit=unit,

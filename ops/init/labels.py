@@ -15,6 +15,7 @@ from thalweg.ops.init.sample import shown
 from thalweg.ops.init.slips import slips_told
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.columns import ZERO_AND_ONE
 
 _ROWS, _TIMES = 20, 4
 """Rows from which on a column may be told to say the label, if labels come so often on average."""
@@ -108,6 +109,21 @@ def are_likings(column: Sequence[Any]) -> bool:
     given = [float(value) if isinstance(value, bool) else value for value in column if not missing_label(value)]
     numbers = numbers_of(given)
     return bool(numbers) and all(0 <= number <= 1 for number in numbers or ())
+
+
+def zero_and_one(column: Sequence[Any]) -> tuple[str, ...]:
+    """The two names that are the labels 0 and 1, where there are two that a recommender does not take as they are.
+
+    Of no and yes it is known which is which, of numbers the larger is 1, and of others that which comes more seldom.
+    """
+    given = [value for value in column if not missing_label(value)]
+    often = [name for name, _ in Counter(map(text_of, given)).most_common()]
+    if len(often) != 2 or are_likings(given):
+        return ()
+    if (numbers := numbers_of(given)) is not None:
+        return tuple(text for _, text in sorted(set(zip(numbers, map(text_of, given)))))
+    small = tuple(name.strip().lower() for name in often)
+    return tuple(often[::-1] if small[::-1] in ZERO_AND_ONE else often)
 
 
 def _percent(share: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _USERS = re.compile(r"(^|[._])(user|customer|visitor|member|client|account|session|device|card)(_?id|Id)?$", re.I)
 _KEYS = re.compile(
@@ -41,20 +41,22 @@ def key_of_events(columns: Mapping[str, str], label_is_class: bool, time: str) -
     return others[0] if is_key(others[0]) and columns[others[0]] in ("categorical", "hashed", "numeric") else None
 
 
-def of_clicks(columns: Mapping[str, str], time: str, labels_are_likings: bool) -> tuple[str, str] | None:
+def of_clicks(columns: Mapping[str, str], time: str, of_two: bool) -> tuple[str, str] | None:
     """The columns of users and items where a sample has nothing but them, times and likings.
 
     Args:
         columns: The kind of each column of the sample but its label.
         time: The event time's column; empty: there is none.
-        labels_are_likings: Whether the labels are numbers from 0 to 1.
+        of_two: Whether the labels are numbers from 0 to 1, or two names.
     """
     found = users_and_items(columns)
     others = [kind for name, kind in columns.items() if found and name not in (*found, time)]
-    return found if labels_are_likings and all(kind == "datetime" for kind in others) else None
+    return found if of_two and all(kind == "datetime" for kind in others) else None
 
 
-def other_learners(columns: Iterable[str], label: str, time: str, ratings: str = "") -> Iterator[str]:
+def other_learners(
+    columns: Iterable[str], label: str, time: str, ratings: str = "", two: Sequence[str] = ()
+) -> Iterator[str]:
     """Comments that say which columns a recommender or a point process would take as ids.
 
     Args:
@@ -62,6 +64,7 @@ def other_learners(columns: Iterable[str], label: str, time: str, ratings: str =
         columns: Names or paths of all columns of the sample.
         label: The label's.
         time: The event time's; empty: there is none.
+        two: The names that are the labels 0 and 1, if they are no numbers.
     """
     columns = [name for name in columns if name not in (label, time)]
     ids = users_and_items(columns)
@@ -71,11 +74,13 @@ def other_learners(columns: Iterable[str], label: str, time: str, ratings: str =
         user, item = ids
         yield ""
         yield "# Users and items: if the label is a click, or a liking from 0 to 1, a recommender takes them as ids."
-        if ratings:
+        if ratings and not two:
             yield f"# Here it is {ratings}, and error_memory skips what is not from 0 to 1. Append a liking, such as"
             yield "# (rating - lowest) / (highest - lowest), or 1 for the ratings that you call good, else 0."
         yield f"# Write above, instead of the learner{' and its task' if ratings else ''} and of these two columns:"
         yield '# learner = "error_memory"'
+        if two:
+            yield f"# {names_of_labels(two)}"
         yield f"# user = {column_of(user)}"
         yield f"# item = {column_of(item)}"
     if key is not None and time:
@@ -92,6 +97,12 @@ def users_and_items(columns: Iterable[str]) -> tuple[str, str] | None:
     user = next((name for name in columns if _USERS.search(name)), None)
     item = next((name for name in columns if _ITEMS.search(name)), None)
     return None if user is None or item is None else (user, item)
+
+
+def names_of_labels(two: Sequence[str]) -> str:
+    """The key that says which names are the labels 0 and 1."""
+    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in two)
+    return f"{f'classes = [{names}]':<38} # the labels 0 and 1; turn them if the first is what is to be found"
 
 
 def column_of(field: str) -> str:

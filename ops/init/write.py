@@ -10,7 +10,14 @@ from typing import Any
 from thalweg.models.contract.registry import find
 from thalweg.ops.init.guess import Guessed
 from thalweg.ops.init.kinds import Guess
-from thalweg.ops.init.of_ids import column_of, key_of_events, of_clicks, other_learners, users_and_items
+from thalweg.ops.init.of_ids import (
+    column_of,
+    key_of_events,
+    names_of_labels,
+    of_clicks,
+    other_learners,
+    users_and_items,
+)
 from thalweg.proto.bounds.counted import counted
 
 _MANY_TYPES = 48  # of 64, which is the room of prompt_tpp
@@ -86,11 +93,13 @@ def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Ite
 def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[str]:
     kinds = {column: one.kind for column, one in guessed.columns.items()}
     key = None if own_form else key_of_events(kinds, guessed.task == "classification", guessed.time)
-    clicks = None if own_form or key else of_clicks(kinds, guessed.time, guessed.likings)
+    clicks = None if own_form or key else of_clicks(kinds, guessed.time, guessed.likings or bool(guessed.two))
     yield "[[model]]"
     yield f"name = {_string(name)}"
     if clicks is not None:
         yield _noted('learner = "error_memory"', "of users and items, how likely the label is 1; others: docs/learners")
+        if guessed.two:
+            yield names_of_labels(guessed.two)
     elif key is None:
         ids = (
             None
@@ -151,7 +160,7 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
     if not own_form:
         found = [*guessed.columns, *guessed.left_out]
-        yield from other_learners(found, guessed.label, guessed.time, guessed.label_range)
+        yield from other_learners(found, guessed.label, guessed.time, guessed.label_range, guessed.two)
 
 
 def _id(guessed: Guessed) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from thalweg.ops.init.labels import zero_and_one
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.task import SCORING, Task
 from thalweg.stream.evaluation.figures.text import figure_text
@@ -33,7 +35,7 @@ def hints(
     graded: int,
     metrics: Mapping[str, float],
     controls: Mapping[str, Mapping[str, float]],
-    classes: int = 0,
+    classes: Sequence[str] = (),
     ids: tuple[str, str] | None = None,
     learner: str = "",
 ) -> list[str]:
@@ -44,7 +46,7 @@ def hints(
         graded: Events in the figures.
         metrics: The figures of the model.
         controls: Those of each naive control.
-        classes: Number of known classes; 0: of no such task.
+        classes: Names of the known classes; none: of no such task.
         ids: The columns of users and items, if the model has such and takes them for categories.
         learner: Its name, which is not advised.
     """
@@ -67,15 +69,15 @@ def hints(
             continue
         if (control - own if task.lower_is_better else own - control) > 0:
             continue
-        remedy = _recommender(ids) + _TRY_OTHERS + _forest(learner)
-        if name == _LAST and _clear(task, control, simple, classes, graded):
+        remedy = _recommender(ids, classes) + _TRY_OTHERS + _forest(learner)
+        if name == _LAST and _clear(task, control, simple, len(classes), graded):
             remedy = _TRY_LAGS
         elif name == _RATE:
             remedy = _NO_HISTORY
         elif name == _LAST and found:
             continue  # the same, of labels that do not resemble those before them
         elif name == "majority" and task.quality == "accuracy" and control >= RARE:
-            remedy = _recommender(ids) + _OTHER_FIGURES + _rarer(learner)
+            remedy = _recommender(ids, classes) + _OTHER_FIGURES + _rarer(learner)
         found.append(f"{compared}: {remedy}")
     return found
 
@@ -99,13 +101,15 @@ def _deviation(share: float, count: int) -> float:
     return math.sqrt(max(0.0, share * (1.0 - share)) / count)
 
 
-def _recommender(ids: tuple[str, str] | None) -> str:
+def _recommender(ids: tuple[str, str] | None, classes: Sequence[str]) -> str:
     if ids is None:
         return ""
     user, item = ids
+    two = zero_and_one(classes)
+    names = f", and classes = {json.dumps(two, ensure_ascii=False)} for the labels 0 and 1" if two else ""
     return (
         f"{user!r} and {item!r} look like ids of users and items: if the label is a click, or a liking from 0 to 1, "
-        'first try learner = "error_memory", with them as the columns user and item. Else: '
+        f'first try learner = "error_memory", with them as the columns user and item{names}. Else: '
     )
 
 

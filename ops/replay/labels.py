@@ -36,12 +36,17 @@ def left_out_text(done: Replayed) -> str:
 
 
 def unknown_class_text(done: Replayed) -> str:
-    """What log-loss is without the rows of classes that nobody could know; empty: there are none."""
+    """What log-loss is without the rows of classes that nobody could know, and that of the constant rate; empty: there
+    are none.
+    """
     known = done.log_loss_of_known
     if known is None or not done.unknown_class:
         return ""
     rows = counted(done.unknown_class, "row")
-    return f"log_loss counts {rows} of a class that was not known yet, {LARGEST_LOSS:.1f} each; without: {known:.4f}"
+    rate = done.controls_log_loss_of_known.get("majority")
+    beside = "" if rate is None else f", majority {rate:.4f}"
+    told = f"log_loss counts {rows} of a class that was not known yet, {LARGEST_LOSS:.1f} each"
+    return f"{told}; without: {known:.4f}{beside}"
 
 
 def why_nothing_graded(done: Replayed) -> str:

@@ -19,6 +19,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.init.of_ids import users_and_items
 from thalweg.ops.replay.hints import hints
+from thalweg.ops.replay.single_columns import SingleColumns
 from thalweg.ops.replay.skipped import skipped
 from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
@@ -28,7 +29,7 @@ from thalweg.proto.rejected import Rejected
 from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
-from thalweg.stream.evaluation.grading import LARGEST_LOSS
+from thalweg.stream.evaluation.grading import log_loss_of_known
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.exceptions import first_line
@@ -71,6 +72,8 @@ class Replayed:
     """By naive control, its figures over all events …"""
     controls_recent: dict[str, dict[str, float]] = field(default_factory=dict)
     """… and over the recent window."""
+    controls_log_loss_of_known: dict[str, float] = field(default_factory=dict)
+    """By naive control, its log-loss without the events of a class that it could not know yet."""
     continual: dict[str, float] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
@@ -88,6 +91,8 @@ class Replayed:
     reasons: Counter[str] = field(default_factory=Counter)
     tombstones: int = 0
     """Lines that say that a key was deleted."""
+    single: SingleColumns = field(default_factory=SingleColumns)
+    """What single columns are worth."""
 
     @property
     def unusable(self) -> int:
@@ -97,9 +102,7 @@ class Replayed:
     @property
     def log_loss_of_known(self) -> float | None:
         """Log-loss without the events of a class that the model could not know yet; None: there is none."""
-        mean, count = self.evaluation.metrics().get("log_loss"), self.evaluation.graded
-        known = count - self.unknown_class
-        return None if mean is None or not known else (mean * count - LARGEST_LOSS * self.unknown_class) / known
+        return log_loss_of_known(self.evaluation.metrics(), self.evaluation.graded, self.unknown_class)
 
     @property
     def hints(self) -> list[str]:
@@ -112,11 +115,12 @@ class Replayed:
             else users_and_items(one.field or name for name, one in columns)
         )
         task = task_of(predictor)
-        classes = len(predictor.classes) if task.label == "class" else 0
+        classes = predictor.classes if task.label == "class" else ()
         left_out = skipped(self.learner.gauges(), self.labelled, self.model.learner, self.model.encoder)
-        return left_out + hints(
-            task, graded, self.evaluation.metrics(), self.controls, classes, ids, self.model.learner
-        )
+        metrics = self.evaluation.metrics()
+        found = left_out + hints(task, graded, metrics, self.controls, classes, ids, self.model.learner)
+        ranked = self.single.hint(metrics.get("auc"), [name for name, one in columns if one.kind == "datetime"])
+        return found if ranked is None else [*found, ranked]
 
     def variants(self) -> dict[str, dict[str, float]]:
         """By variant of `[model.tune]`, its mean loss of late, its share of answered events, and 1 if it answers
@@ -143,6 +147,7 @@ class Replayed:
             "left_out": self.left_out,
             "unknown_class": self.unknown_class,
             "log_loss_of_known": self.log_loss_of_known,
+            "controls_log_loss_of_known": self.controls_log_loss_of_known,
             "batch_events": self.batch_events,
             "delay_events": self.delay_events,
             "seconds": self.seconds,
@@ -321,6 +326,7 @@ def _fold(
     done.alarms, done.digests = monitor.drift.alarms, monitor.drift.digests
     done.continual = monitor.continual.metrics()
     done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
+    done.controls_log_loss_of_known = monitor.controls.log_loss_of_known()
     done.unanswered, done.left_out = monitor.live.unanswered, monitor.live.left_out
     done.unknown_class = monitor.live.unknown_class
     if done.events:
@@ -366,6 +372,7 @@ def _noting(parts: Iterable[Decoded], left_out: Mapping[int, str], done: Replaye
         done.reasons.update(one.reason for one in rejected)
         done.tombstones += part.tombstones
         done.rejected += rejected[: max(0, 100 - len(done.rejected))]
+        done.single.add(part.batch)
         yield part
 
 

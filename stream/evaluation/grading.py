@@ -245,3 +245,9 @@ def earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
     found = np.empty(len(label), dtype=np.intp)
     found[order] = np.arange(len(label)) - np.repeat(begins, np.diff(begins, append=len(label)))
     return found
+
+
+def log_loss_of_known(metrics: Mapping[str, float], graded: int, unknown: int) -> float | None:
+    """Log-loss over so many events without those of classes that were not known yet; None: there is none."""
+    mean, known = metrics.get("log_loss"), graded - unknown
+    return None if mean is None or not known else (mean * graded - LARGEST_LOSS * unknown) / known

@@ -146,9 +146,16 @@ class _Table:
         if not texts:
             return [None] * len(rows)
         if self._schema.label == "number":
-            return [None if text in columns.MISSING_LABELS else _label_number(text) for text in texts]
+            return [None if columns.is_missing_label(self._schema, text) else self._label(text) for text in texts]
         said = {text: columns.of_untyped(text) for text in set(texts)}
         return [said[text] for text in texts]
+
+    def _label(self, text: str) -> str | float:
+        """A number as tables write it, else the text, which may be a name."""
+        try:
+            return text if self._schema.classes else _number(text, "bad_label")
+        except Refused:
+            return text
 
     def _times(self, part: Sequence[Row], rows: Sequence[Sequence[str]], now: float | None) -> NDArray[np.float64]:
         defaults = [float(row.place) if now is None else now for row in part]
@@ -201,11 +208,6 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
 
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-
-
-def _label_number(text: str) -> float:
-    truth = columns.of_untyped(text)
-    return float(truth) if isinstance(truth, bool) else _number(text, "bad_label")
 
 
 def _id(spec: TensorSpec, text: str) -> int:

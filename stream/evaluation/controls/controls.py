@@ -24,7 +24,7 @@ from thalweg.stream.evaluation.controls.kinds import (
     ShareOfOnes,
 )
 from thalweg.stream.evaluation.figures.window_figures import Figures
-from thalweg.stream.evaluation.grading import TaskGrading
+from thalweg.stream.evaluation.grading import TaskGrading, log_loss_of_known
 from thalweg.stream.evaluation.prequential import Prequential
 
 KINDS: Mapping[str, type[Control]] = {
@@ -149,6 +149,13 @@ class Controls:
         self._flush()
         return {name: one.metrics() for name, one in self._figures.items()}
 
+    def log_loss_of_known(self) -> dict[str, float]:
+        """By control that has a log loss, what it is without events of classes that no label before was of."""
+        self._flush()
+        figures = self._figures.items()
+        found = {name: log_loss_of_known(one.metrics(), one.graded, one.unknown_class) for name, one in figures}
+        return {name: value for name, value in found.items() if value is not None}
+
     def recent_figures(self) -> dict[str, Figures]:
         """By control, figures over the recent window, with their bounds."""
         self._flush()
@@ -202,10 +209,11 @@ class Controls:
             predicted = control.follow(labels)
             if known is not None:
                 predicted = self._late(name, predicted, known, first)
-            if answered is None:
+            if answered is not None:
+                predicted, labels = predicted[answered], labels[answered]
+            if answered is None or len(starts):
                 self._figures[name].add(control.grade(predicted, labels), starts)
-            elif len(starts):
-                self._figures[name].add(control.grade(predicted[answered], labels[answered]), starts)
+                self._figures[name].unknown_class += control.unknown(predicted, labels)
 
     def _late(self, name: str, prompt: NDArray[Any], known: NDArray[np.intp], first: int) -> NDArray[Any]:
         """The predictions after so many labels, from those after `first` labels and each one more."""

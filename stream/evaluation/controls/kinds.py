@@ -37,6 +37,11 @@ class Control(ABC):
     def grade(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
         """Compare predictions with labels, (M,) or (M, K) each."""
 
+    @staticmethod
+    def unknown(predicted: NDArray[Any], labels: NDArray[Any]) -> int:
+        """How many of these labels are of a class that no label known before them was of."""
+        return 0
+
     @abstractmethod
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The state that later predictions depend on."""
@@ -102,6 +107,10 @@ class MajorityClass(Control):
         given = predicted["share"][rows, places] / others
         losses = log_losses(np.where(labels < predicted["seen"], given, 0.0))
         return _of_classes(predicted["best"], labels, {"log_loss": losses})
+
+    @staticmethod
+    def unknown(predicted: NDArray[Any], labels: NDArray[Any]) -> int:
+        return int(np.count_nonzero(labels >= predicted["seen"]))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         return {"counts": self._counts, "best": np.array([self._best])}
@@ -245,7 +254,9 @@ def _of_numbers(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
 
 
 class ShareOfOnes(Control):
-    """The share of 1s so far as the probability of a 1; one half before the first."""
+    """The share of 1s so far as the probability of a 1, with half an event of each kind before the first: both are
+    known of, and of a first 1 among a thousand 0s it is not taken for sure that it could not come.
+    """
 
     def __init__(self) -> None:
         self._ones = self._count = 0
@@ -253,7 +264,7 @@ class ShareOfOnes(Control):
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
         counts = np.arange(self._count, self._count + len(labels))
         ones = self._ones + np.concatenate([[0], np.cumsum(labels[:-1])])
-        given = np.where(counts > 0, ones / np.maximum(counts, 1), 0.5)
+        given = (ones + 0.5) / (counts + 1.0)
         self._ones, self._count = self._ones + int(labels.sum()), self._count + len(labels)
         return np.asarray(given)
 

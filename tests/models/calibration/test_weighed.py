@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from thalweg.models.calibration.short_rows import row_highest, row_product, row_sum
 from thalweg.models.calibration.temperature import Spread, Temperature
 from thalweg.models.calibration.weighed import Calibration
 
@@ -78,6 +79,26 @@ def test_scores_that_know_a_rare_class_are_worth_more_than_its_rate_and_keep_the
     assert np.corrcoef(ranks, expected)[0, 1] > 0.8
 
 
+def ranking(of: Floats, columns: NDArray[np.int32]) -> float:
+    """AUC: the share of pairs in the right order."""
+    ones, zeros = of[columns == 1], np.sort(of[columns == 0])
+    return float(np.searchsorted(zeros, ones).mean() / len(zeros))
+
+
+def test_probabilities_of_a_class_in_three_hundred_rank_about_as_well_as_its_scores() -> None:
+    """Where the one scale counts as much as the rest, its moves cost 0.03 of AUC, and log loss."""
+    lost, gained = [], []
+    for seed in range(1, 5):
+        scores, columns, true = rare(0.003, 12_000, seed)
+        said, _ = taught(0.1 * scores + 0.45, columns)  # small margins, as of a regression from few outcomes
+        late = slice(3000, None)
+        lost.append(ranking(true[late], columns[late]) - ranking(said[late, 1], columns[late]))
+        gained.append(loss(rates(columns, 2), columns) - loss(said, columns))
+
+    assert np.mean(lost) < 0.02
+    assert min(gained) > 5.0  # nats
+
+
 def test_many_classes_of_which_one_is_rare() -> None:
     random = np.random.default_rng(0)
     columns = np.where(random.random(20_000) < 1e-3, 4, random.integers(0, 4, 20_000)).astype(np.int32)
@@ -131,6 +152,51 @@ def test_one_row_of_two_classes_has_the_bits_that_it_has_among_others(row: list[
     found = calibration.probabilities(alone, label[:1])
 
     np.testing.assert_array_equal(found, calibration.probabilities(among, label)[:1])
+
+
+def assert_same(one: Calibration, other: Calibration) -> None:
+    """Bit for bit."""
+    mine, theirs = one.tensors(), other.tensors()
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        np.testing.assert_array_equal(tensor, theirs[name])
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_rows_of_two_classes_that_are_learned_one_by_one_lead_to_the_state_of_arrays(logs: bool) -> None:
+    scores, columns, _ = rare(0.05, 700, 1)
+    columns[::7] = -1
+    plain = arrays = Calibration.new(logs=logs).sized(2)
+    sizes = [1] * 40 + [3, 1, 1, 2] * 60  # some alone, some with others: they wait in the order in which they came
+    start = 0
+    for size in sizes:
+        part = slice(start, start + size)
+        spread = plain.spread(scores[part])
+        plain = plain.after(spread, columns[part])
+        arrays = arrays.after(Spread(np.array(spread.behind).reshape(-1, 2), spread_of(spread)), columns[part])
+        start += size
+        if start == 301:
+            plain = Calibration.of(plain.tensors())
+
+    assert plain.held > 1
+    assert plain.corrected.events > 0
+    assert_same(plain, arrays)
+
+
+def spread_of(spread: Any) -> Floats:
+    """Its softmax as an array."""
+    return np.array(spread.softmax).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 9])
+def test_the_highest_and_the_sums_of_short_rows_have_the_bits_of_reductions(classes: int) -> None:
+    random = np.random.default_rng(classes)
+    one, other = random.standard_normal((2, 500, classes))
+    one[3, 0] = np.nan
+
+    np.testing.assert_array_equal(row_highest(one), np.maximum.reduce(one, axis=1))
+    np.testing.assert_array_equal(row_sum(one), np.add.reduce(one, axis=1))
+    np.testing.assert_array_equal(row_product(one, other), np.einsum("ij,ij->i", one, other))
 
 
 def test_it_comes_back_from_its_tensors_and_one_of_before_answers_as_it_did() -> None:

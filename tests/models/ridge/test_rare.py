@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import thalweg
-from thalweg.models.ridge.classes import MOST_RARE, Classes
+from thalweg.models.parts.rarity import MOST_RARE
+from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.clocks import ClassClocks
 from thalweg.models.ridge.heads.mixture import Mixture
 from thalweg.models.ridge.statistics import Statistics
@@ -16,9 +17,7 @@ from thalweg.models.ridge.statistics import Statistics
 
 def counted(events: list[int]) -> Classes:
     classes = Classes()
-    classes.table = {f"c{number}": number for number in range(len(events))}
-    classes.grow()
-    classes.events[:] = events
+    classes.restore([f"c{number}" for number in range(len(events))], np.array(events, dtype=np.int64))
     return classes
 
 

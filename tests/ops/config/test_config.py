@@ -213,7 +213,11 @@ inputs = {}
         ),
         ("classes = ['', 'a']\n", "model.digits.classes: expected names of classes, got an empty text"),
         (
-            "classes = ['a', 'b']\n[model.params]\ntask = 'regression'\n",
+            "classes = ['a', 'b', 'c']\n[model.params]\ntask = 'regression'\n",
+            "model.digits.classes: expected two names, for the labels 0 and 1, where labels are numbers, got 3",
+        ),
+        (
+            "classes = ['a', 'b']\n[model.params]\ntask = 'regression'\ntargets = 2\n",
             "model.digits.classes: no such key here: the labels of this model are numbers, not classes",
         ),
         ("seed = -1\n", "model.digits.seed: expected at least 0, got -1"),

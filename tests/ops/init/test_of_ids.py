@@ -60,6 +60,60 @@ def test_what_init_says_of_ids_is_accepted_and_learns_from_the_file_that_it_saw(
     assert (done.events, done.labelled, done.unusable) == (200, 200, 0)
 
 
+def two_names(folder: Path, zero: str, one: str, *, price: bool) -> Path:
+    """200 clicks of users on items, every fifth with the label `one`."""
+    names = ["user_id", "item_id", *(["price"] if price else []), "clicked"]
+    rows = [
+        [f"u{7 * n % 9}", f"i{n % 11}", *([0.5 + n % 13] if price else []), zero if n % 5 else one] for n in range(200)
+    ]
+    with (folder / "clicks.csv").open("w", newline="") as opened:
+        csv.writer(opened).writerows([names, *rows])
+    return folder / "clicks.csv"
+
+
+NAMES = [("no", "yes"), ("N", "Y"), ("view", "click"), ("1", "2"), ("-1", "1")]
+
+
+@pytest.mark.parametrize(("zero", "one"), NAMES)
+def test_two_names_of_labels_of_users_and_items_alone_are_0_and_1(tmp_path: Path, zero: str, one: str) -> None:
+    file = two_names(tmp_path, zero, one, price=False)
+
+    model = parse(tomllib.loads(written(file_sample(file, 500), "clicked")), "x.toml", {}).model[0]
+    done = replay(model, file)
+
+    assert (model.learner, model.classes) == ("error_memory", [zero, one])
+    assert (done.labelled, done.unusable) == (200, 0)
+    assert done.controls["majority"]["accuracy"] == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize(("zero", "one"), NAMES)
+def test_the_advised_recommender_learns_two_names_as_0_and_1(tmp_path: Path, zero: str, one: str) -> None:
+    file = two_names(tmp_path, zero, one, price=True)
+    text = written(file_sample(file, 500), "clicked")
+    model: dict[str, Any] = tomllib.loads(text)["model"][0]
+    told = tomllib.loads("\n".join(re.findall(r"^# (\w+ = .*)$", text.partition("and of these two columns:")[2], re.M)))
+
+    model |= {"learner": told.pop("learner"), "classes": told.pop("classes")}
+    model["columns"] = {"price": "numeric", **told}
+    done = replay(parse({"model": [model]}, "x.toml", {}).model[0], file)
+
+    assert model["classes"] == [zero, one]
+    assert (done.labelled, done.unusable) == (200, 0)
+
+
+def test_of_no_and_yes_it_is_known_which_is_1_though_most_are(tmp_path: Path) -> None:
+    file = two_names(tmp_path, "Yes", "No", price=False)
+
+    assert 'classes = ["No", "Yes"]' in written(file_sample(file, 500), "clicked")
+
+
+@pytest.mark.parametrize(("zero", "one"), [("0", "1"), ("false", "true"), ("0.0", "1.0")])
+def test_labels_that_a_recommender_takes_as_they_are_need_no_names(tmp_path: Path, zero: str, one: str) -> None:
+    file = two_names(tmp_path, zero, one, price=True)
+
+    assert "classes =" not in written(file_sample(file, 500), "clicked")
+
+
 def visits(folder: Path, key: str) -> Path:
     lines = [f"{key},time,type"]
     lines += [

@@ -97,11 +97,11 @@ def test_labels_that_are_all_the_same_are_said_to_be(rows: int) -> None:
 def test_of_few_rows_only_a_model_that_is_far_behind_is_told() -> None:
     controls = {"majority": {"accuracy": 0.8}, "repeat_last_label": {"accuracy": 0.7}}
 
-    (far,) = hints(CLASSIFICATION, 60, {"accuracy": 0.4}, controls, 2)
+    (far,) = hints(CLASSIFICATION, 60, {"accuracy": 0.4}, controls, ("a", "b"))
 
     assert "60 graded rows are few" in far
-    assert hints(CLASSIFICATION, 60, {"accuracy": 0.75}, controls, 2) == []
-    assert hints(CLASSIFICATION, 15, {"accuracy": 0.4}, controls, 2) == []
+    assert hints(CLASSIFICATION, 60, {"accuracy": 0.75}, controls, ("a", "b")) == []
+    assert hints(CLASSIFICATION, 15, {"accuracy": 0.4}, controls, ("a", "b")) == []
     (error,) = hints(REGRESSION, 60, {"rmse": 9.0}, {"mean": {"rmse": 1.0}, "repeat_last_label": {"rmse": 1.5}})
     assert "the mean label" in error
 
@@ -117,8 +117,8 @@ def test_of_few_rows_only_a_model_that_is_far_behind_is_told() -> None:
 def test_no_learner_is_advised_to_take_itself(learner: str, advised: str, rows: int, majority: float) -> None:
     controls = {"majority": {"accuracy": majority}}
 
-    (of_another,) = hints(CLASSIFICATION, rows, {"accuracy": 0.3}, controls, 2, learner="ridge")
-    (own,) = hints(CLASSIFICATION, rows, {"accuracy": 0.3}, controls, 2, learner=learner)
+    (of_another,) = hints(CLASSIFICATION, rows, {"accuracy": 0.3}, controls, ("a", "b"), learner="ridge")
+    (own,) = hints(CLASSIFICATION, rows, {"accuracy": 0.3}, controls, ("a", "b"), learner=learner)
 
     assert advised in of_another
     assert advised not in own
@@ -136,6 +136,7 @@ def test_of_users_and_items_the_recommender_is_named_first() -> None:
     (hint, *_) = model.evaluate(pd.DataFrame(table), "clicked").hints
 
     assert hint.index("error_memory") < hint.index("ARFClassifier")
+    assert 'classes = ["no", "yes"] for the labels 0 and 1' in hint
 
 
 def test_a_bottleneck_answers_from_the_second_row_on_and_why_not_the_first_is_said(

@@ -48,7 +48,10 @@ def test_rows_of_classes_that_nobody_could_know_stand_beside_log_loss(tmp_path: 
     assert report["unknown_class"] == 2  # the first b, after a, and the new one
     known = report["log_loss_of_known"]
     assert report["metrics"]["log_loss"] == pytest.approx((known * 498 + 2 * 34.5388) / 500, rel=1e-4)
-    assert f"log_loss counts 2 rows of a class that was not known yet, 34.5 each; without: {known:.4f}" in done.stdout
+    rate = report["controls_log_loss_of_known"]["majority"]
+    assert report["controls"]["majority"]["log_loss"] == pytest.approx((rate * 498 + 2 * 34.5388) / 500, rel=1e-4)
+    told = "log_loss counts 2 rows of a class that was not known yet, 34.5 each; without: "
+    assert f"{told}{known:.4f}, majority {rate:.4f}" in done.stdout
     assert "1 row of a class that hardly ever came; accuracy and log_loss count them" in done.stdout
 
 

@@ -158,10 +158,19 @@ def test_of_scores_they_are_the_share_of_ones_and_the_label_before() -> None:
 
     found = followed(ScoreGrading(), "score", labels, [1, 2, 3, 4, 5]).metrics()
 
-    shares = [0.5, 1.0, 1.0, 2 / 3, 3 / 4, 3 / 5]
+    shares = [0.5, 3 / 4, 5 / 6, 5 / 8, 7 / 10, 7 / 12]
     assert found["majority"]["accuracy"] == np.mean([(share >= 0.5) == one for share, one in zip(shares, labels)])
     assert found["repeat_last_label"]["accuracy"] == pytest.approx(3 / 6)
     assert found["majority"]["log_loss"] < found["repeat_last_label"]["log_loss"]
+
+
+def test_a_first_1_among_many_0s_was_unlikely_to_the_rate_and_not_impossible() -> None:
+    found = followed(ScoreGrading(), "score", [*[0.0] * 200, 1.0], list(range(1, 201)))
+
+    loss = found.metrics()["majority"]["log_loss"]
+
+    rates = 0.5 / np.arange(1.0, 201.0)
+    assert loss == pytest.approx((-np.log(1 - rates).sum() - np.log(0.5 / 201)) / 201)
 
 
 def test_the_event_before_is_no_control_of_sequences_because_it_is_mostly_of_another_key() -> None:
