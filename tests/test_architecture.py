@@ -20,7 +20,7 @@ ONE_HOME = {
     },
     "confluent_kafka": {
         f"stream/log/confluent_client/{name}.py"
-        for name in ("clients", "consumer", "errors", "member", "producer", "properties")
+        for name in ("clients", "cluster", "consumer", "errors", "member", "producer", "properties")
     },
     "opentelemetry": {"ops/traces/exporting.py"},
     "redis": {"memory/exchange/redis_client.py"},
