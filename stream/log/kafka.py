@@ -244,7 +244,8 @@ class KafkaLog:
                 forbidden = topic in self._looker.forbidden()
             except KafkaError as error:
                 about = what if topic is None else f"topic {topic!r}: {what}"
-                raise log_error(about, error, self._clients.where) from error
+                brokers = 1 if self._looker is None else self._looker.brokers()
+                raise log_error(about, error, self._clients.where, brokers) from error
         if forbidden:
             raise PermanentLogError(f"topic {topic!r}: {what}: not authorized; grant READ and DESCRIBE")
         return answer

@@ -96,6 +96,10 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         found = self._cluster.topic_id(topic)
         return found.hex if found is not None and found.int else None
 
+    def brokers(self) -> int:
+        """How many brokers it knows."""
+        return len(self._cluster.brokers())
+
     def cluster_id(self) -> str | None:
         """The id of the cluster, as the last response told it; None from brokers that do not tell it."""
         return self._cluster.cluster_id or None

@@ -33,7 +33,7 @@ def _told(action: Callable[Concatenate[PythonConsumer, P], T]) -> Callable[Conca
         try:
             return action(self, *arguments, **more)
         except KafkaError as error:
-            raise client_error(error, self._where) from error
+            raise client_error(error, self._where, self._brokers()) from error
 
     return call
 
@@ -46,6 +46,8 @@ class PythonConsumer:
         group: The consumer group to which positions are committed.
         one_of_many: It reads one partition, as many others of this process do.
     """
+
+    _consumer: Any = None
 
     @_told
     def __init__(self, clients: Clients, group: str | None = None, *, one_of_many: bool = False) -> None:
@@ -113,6 +115,9 @@ class PythonConsumer:
     def commit(self, offsets: Iterable[tuple[Partition, int]], note: str) -> None:
         places = {TopicPartition(*partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets}
         self._consumer.commit_async(places, callback=_ignore)
+
+    def _brokers(self) -> int:
+        return 1 if self._consumer is None else self._consumer.brokers()
 
     @_told
     def close(self) -> None:

@@ -54,12 +54,13 @@ class NotConnected(KafkaError):  # type: ignore[misc]  # kafka-python has no typ
         self.problem = problem
 
 
-def problem_of(error: Exception, where: str = "") -> Problem:
+def problem_of(error: Exception, where: str = "", brokers: int = 1) -> Problem:
     """What this error means to somebody who waits.
 
     Args:
         error: It.
         where: The cluster, named where it was out of reach: an error of a connection need not name a broker.
+        brokers: How many brokers are known. That one of several cannot be connected to may end by itself.
     """
     if isinstance(error, NotConnected):
         return error.problem
@@ -69,7 +70,8 @@ def problem_of(error: Exception, where: str = "") -> Problem:
     if isinstance(error, errors.KafkaConnectionError):
         for words, advice in _CONNECTION:
             if words in str(error):
-                return Problem(f"{advice} ({text(error)})", permanent=True)
+                of = f"one of {brokers} brokers: " if brokers > 1 else ""
+                return Problem(f"{of}{advice} ({text(error)})", permanent=brokers < 2)
     if where and isinstance(error, _OUT_OF_REACH):
         return Problem(f"{where} is out of reach: {text(error)}")
     return Problem(text(error))
@@ -100,14 +102,14 @@ def no_connection(
     return NotConnected(Problem(f"{where} is out of reach: {'; '.join(each)}"))
 
 
-def client_error(error: Exception, where: str) -> ClientError:
-    """The error of a reader's client for one of kafka-python's; `where` as for `problem_of`."""
-    return ClientError(problem_of(error, where))
+def client_error(error: Exception, where: str, brokers: int = 1) -> ClientError:
+    """The error of a reader's client for one of kafka-python's; `where` and `brokers` as for `problem_of`."""
+    return ClientError(problem_of(error, where, brokers))
 
 
-def log_error(what: str, error: Exception, where: str) -> LogError:
-    """The error to raise for one of the client's; `where` as for `problem_of`."""
-    problem = problem_of(error, where)
+def log_error(what: str, error: Exception, where: str, brokers: int = 1) -> LogError:
+    """The error to raise for one of the client's; `where` and `brokers` as for `problem_of`."""
+    problem = problem_of(error, where, brokers)
     return (PermanentLogError if problem.permanent else LogError)(f"{what}: {problem.reason}")
 
 
