@@ -40,8 +40,8 @@ from thalweg.stream.labels.store_reach import StoreReach
 from thalweg.stream.labels.to_shards import ToShards, placed, unplaced
 from thalweg.stream.labels.waiting import Label, WaitingLabels
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.identity import identities, replaced
-from thalweg.stream.log.log import GAP_TEXTS, Log, LogReplaced, Message, Reader, RecordsRefused, gap_fields
+from thalweg.stream.log.identity import diverged, identities, replaced
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, Message, Reader, RecordsRefused, gap_fields
 from thalweg.stream.log.refused import append_possible
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.retry import Retry, Stopped
@@ -157,6 +157,7 @@ class Joiner:
         self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
         self._retry("position of the join", self._place.fetch)
         self._follow_identities(topics)
+        self._retry("log", lambda: self._follow_older_copy(topics))
         with closing(
             self._retry("log", lambda: self._source.reader(topics, self._place.end, "earliest", group))
         ) as reader:
@@ -164,7 +165,7 @@ class Joiner:
             try:
                 yield partial(self._turn, reader)
             finally:
-                self._place.save(self._waiting)
+                self._save_place()
 
     def _turn(self, reader: Reader) -> bool:
         runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
@@ -172,7 +173,8 @@ class Joiner:
         for run in runs:
             self._take(run)
         self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
-        self._place.save_if_due(self._waiting)
+        if self._place.save_due():
+            self._save_place()
         report_reading(self._health, reader)
         return bool(runs)
 
@@ -187,6 +189,25 @@ class Joiner:
         if self._place.identify(present):
             self._place.save(self._waiting)
 
+    def _follow_older_copy(self, topics: Sequence[str]) -> None:
+        """Go on where the log is an older copy of the one that was read: what was joined stays so."""
+        for topic in topics:
+            read, present = self._place.log_epochs.get(topic, ()), self._source.epochs(topic)
+            for part, (_, following) in self._source.bounds(topic).items():
+                first = diverged(read, present, following, self._place.end.get(part, -1))
+                if first is not None:
+                    log.error(GAP_TEXTS["rewound"], model=self._settings.model, partition=str(part), continues_at=first)
+                    self._place.read_on_at(part, first)
+
+    def _save_place(self) -> None:
+        """Save the position, and which log it belongs to."""
+        topics = [self._settings.labels_topic, self._settings.topic]
+        try:
+            self._place.log_epochs = {topic: found for topic in topics if (found := self._source.epochs(topic))}
+        except LogError:  # those of an earlier position would say what is wrong
+            self._place.log_epochs = {}
+        self._place.save(self._waiting)
+
     def _read_again(self, topic: str) -> dict[str, int]:
         """Read a topic from its beginning, where other records may be than before; returns how far it was read."""
         self._sent = {at for at in self._sent if at[0].topic != topic}
@@ -198,9 +219,8 @@ class Joiner:
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             if gap.cause == "replaced":
                 self._follow_identities([gap.partition.topic])
-            if gap.cause == "rewound":  # what is joined again is a duplicate by its id
-                self._read_again(gap.partition.topic)
-                reader.seek(self._place.end)
+            if gap.cause == "rewound":
+                self._place.read_on_at(gap.partition, gap.first)
             if self._reading is not None and gap.partition.topic == self._settings.labels_topic:
                 self._reading.lost(gap)  # the learner reports those of its own topic
         now = self._ticks()

@@ -19,6 +19,7 @@ from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.files import sync_folder, write_durably
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.labels.waiting import WaitingLabels
+from thalweg.stream.log.log import Epochs
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ class Place:
     """The last record of each partition that is done."""
     log_identity: Mapping[str, str] = field(default_factory=dict)
     """Identity by topic of the log that the offsets belong to; empty in files of older versions."""
+    log_epochs: Mapping[str, Epochs] = field(default_factory=dict)
+    """Its epochs by topic, likewise."""
 
 
 class SharedPlace(Protocol):
@@ -71,6 +74,7 @@ def _content(place: Place) -> bytes:
     record = {
         "offsets": [[*partition, offset] for partition, offset in sorted(place.offsets.items())],
         "log_identity": dict(place.log_identity),
+        **({"log_epochs": dict(place.log_epochs)} if place.log_epochs else {}),
     }
     return json.dumps({**record, "crc32c": _checksum(record)}).encode()
 
@@ -94,7 +98,11 @@ def _parsed(content: bytes) -> Place:
     elif (expected := record.pop("crc32c")) != (got := _checksum(record)):
         raise ValueError(f"CRC-32C expected {expected}, got {got}")
     offsets = {Partition(str(topic), int(number)): int(offset) for topic, number, offset in record["offsets"]}
-    return Place(offsets, {str(topic): str(identity) for topic, identity in record["log_identity"].items()})
+    epochs = {
+        str(topic): [(int(number), str(name), int(first)) for number, name, first in found]
+        for topic, found in record.get("log_epochs", {}).items()
+    }
+    return Place(offsets, {str(topic): str(identity) for topic, identity in record["log_identity"].items()}, epochs)
 
 
 def _checksum(record: Mapping[str, Any]) -> int:
@@ -121,6 +129,8 @@ class PlaceKeeper:
         """The last record of each partition that was read."""
         self.log_identity: dict[str, str] = dict(begun.log_identity)
         """Identity by topic of the log that `end` belongs to."""
+        self.log_epochs: Mapping[str, Epochs] = dict(begun.log_epochs)
+        """Its epochs by topic, as of the last position that was saved."""
         self._saved: Position = dict(self.end)
         self._saved_at = ticks()
         self._problem = ""
@@ -152,16 +162,20 @@ class PlaceKeeper:
         self._saved = {}
         return read
 
+    def read_on_at(self, part: Partition, first: int) -> None:
+        """The log has other records from there on: those are read next."""
+        self.end[part] = first - 1
+        self._saved = {}
+
     def identify(self, present: Mapping[str, str]) -> bool:
         """Note the identities of topics; whether any of them is news."""
         news = not present.items() <= self.log_identity.items()
         self.log_identity.update(present)
         return news
 
-    def save_if_due(self, waiting: WaitingLabels) -> None:
-        """As `save`, about once a second."""
-        if self._ticks() - self._saved_at >= _SAVE_SECONDS:
-            self.save(waiting)
+    def save_due(self) -> bool:
+        """Whether to save: about once a second."""
+        return self._ticks() - self._saved_at >= _SAVE_SECONDS
 
     def save(self, waiting: WaitingLabels) -> None:
         """Save the position up to the oldest label that waits. A failure is logged; it costs time at the next start."""
@@ -170,7 +184,7 @@ class PlaceKeeper:
         if done == self._saved:
             return
         try:
-            here = Place(done, self.log_identity)
+            here = Place(done, self.log_identity, self.log_epochs)
             write_place(self._path, here)
             if self._shared is not None:  # one who was taken for dead, and goes on, must not put it back
                 theirs = self._kept_in_store()

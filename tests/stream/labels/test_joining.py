@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.in_memory import InMemoryLog
 from thalweg.stream.log.log import Gap, LogError, Message
+from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.runtime import Runtime
 
@@ -486,6 +489,38 @@ def test_labels_of_a_topic_that_was_created_again_are_read_from_its_beginning(ho
     house.run()
 
     assert [id for id, _, _ in house.joined()] == [f"n{number}" for number in range(9)]
+
+
+@pytest.mark.parametrize("since", [0, 2, 8])
+def test_after_an_older_copy_of_the_log_is_put_back_new_labels_are_joined_and_no_other_again(
+    tmp_path: Path, since: int
+) -> None:
+    house = House(tmp_path)
+    house.log = SqliteLog(tmp_path / "log.db", clock=lambda: house.now)  # type: ignore[assignment]
+    house.ask(*(f"e{number}" for number in range(30)))
+    house.tell(*((f"e{number}", "a") for number in range(3)))
+    house.run()
+    with (
+        closing(sqlite3.connect(tmp_path / "log.db")) as source,
+        closing(sqlite3.connect(tmp_path / "backup.db")) as target,
+    ):
+        source.backup(target)
+    house.tell(*((f"e{number}", "a") for number in range(3, 8)))
+    house.run()
+    house.log.close()
+    for beside in ("", "-wal", "-shm"):
+        (tmp_path / f"log.db{beside}").unlink(missing_ok=True)
+    (tmp_path / "backup.db").rename(tmp_path / "log.db")
+    house.log = SqliteLog(tmp_path / "log.db", clock=lambda: house.now)  # type: ignore[assignment]
+    new = [f"e{number}" for number in range(10, 10 + since)]
+    house.tell(*((id, "b") for id in new))
+
+    house.run()
+    house.tell(("e29", "c"))
+    house.run()
+
+    assert [id for id, _, _ in house.joined()] == ["e0", "e1", "e2", *new, "e29"]
+    house.log.close()
 
 
 def test_a_label_nested_too_deeply_is_kept_and_the_next_one_is_joined(tmp_path: Path) -> None:
