@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from thalweg.ops.init.labels import zero_and_one
 from thalweg.proto.bounds.counted import counted
+from thalweg.proto.columns import of_untyped
 from thalweg.proto.task import SCORING, Task
 from thalweg.stream.evaluation.figures.text import figure_text
 
@@ -105,7 +106,7 @@ def _recommender(ids: tuple[str, str] | None, classes: Sequence[str]) -> str:
     if ids is None:
         return ""
     user, item = ids
-    two = zero_and_one(classes)
+    two = zero_and_one([of_untyped(name) for name in classes])  # 0, 1, true and false are taken as they are
     names = f", and classes = {json.dumps(two, ensure_ascii=False)} for the labels 0 and 1" if two else ""
     return (
         f"{user!r} and {item!r} look like ids of users and items: if the label is a click, or a liking from 0 to 1, "

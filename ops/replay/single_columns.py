@@ -44,7 +44,8 @@ class SingleColumns:
             if given.dtype.kind not in "fb" or given.ndim > 2 or len(numbers) >= MOST_COLUMNS:
                 continue
             several = given.ndim == 2
-            for place, column in enumerate(given[rows].astype(np.float32).reshape(len(rows), -1).T[:MOST_COLUMNS]):
+            table = given.reshape(len(given), -1)[rows, :MOST_COLUMNS].astype(np.float32)
+            for place, column in enumerate(table.T):
                 numbers[f"{name}[{place}]" if several else name] = column
         self._parts.append((numbers, second))
 

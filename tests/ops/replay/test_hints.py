@@ -137,6 +137,11 @@ def test_of_users_and_items_the_recommender_is_named_first() -> None:
 
     assert hint.index("error_memory") < hint.index("ARFClassifier")
     assert 'classes = ["no", "yes"] for the labels 0 and 1' in hint
+    for names in ([True, False], [1, 0]):  # it takes them as they are
+        table["clicked"] = random.choice(names, 400, p=[0.3, 0.7])
+        (hint, *_) = model.evaluate(pd.DataFrame(table), "clicked").hints
+        assert "error_memory" in hint
+        assert "classes =" not in hint
 
 
 def test_a_bottleneck_answers_from_the_second_row_on_and_why_not_the_first_is_said(
