@@ -24,7 +24,7 @@ from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Log, Message
-from thalweg.stream.publication.state_before import must_not_be_away
+from thalweg.stream.publication.state_before import has_state, must_not_be_away, other_before
 from thalweg.stream.sources.files import CsvMapping, must_be_there, read_events, read_labels
 
 _Run = TypeVar("_Run", bound=Sized)
@@ -82,16 +82,17 @@ def run(
 
 
 def _opened(config: Config, say: Callable[[str], None]) -> Log:
-    """The log; one that is begun is told, as somebody may have meant another. Raises LogError; FolderMoved where it was
-    in the state folder of a service that runs, and is away.
+    """The log; one that is begun where there was another before is told. Raises LogError; FolderMoved where it was in
+    the state folder of a service that runs, and is away.
     """
     url, folder = config.log.url, Path(config.service.state_dir).absolute()
     file = Path(url.removeprefix("sqlite:")).absolute()
     new = url.startswith("sqlite:") and not file.exists()
     if new and folder in file.parents:
         must_not_be_away(folder)
+    odd = new and (has_state(folder) or other_before(folder))
     log = open_configured_log(config)
-    if new:
+    if odd:
         say(f"began a new log, {file}: there was none")
     return log
 

@@ -92,14 +92,18 @@ def test_while_the_folder_of_a_running_service_is_away_nothing_is_begun_in_its_p
     assert not created
 
 
-def test_a_log_that_is_begun_by_who_appends_to_it_is_told(tmp_path: Path) -> None:
+def test_a_log_that_is_begun_where_there_was_one_is_told_and_the_first_is_not(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").touch()
     with service(tmp_path, **inside(tmp_path)) as running:
         running.log.close()
         shutil.rmtree(tmp_path / "state")
         arguments = ("produce", str(running.path), "--topic", "m.events", "--input", "events.jsonl")
 
-        first, second = run(running, *arguments), run(running, *arguments)
+        first = run(running, *arguments)
+        (tmp_path / "state" / "m" / "7").mkdir(parents=True)
+        (tmp_path / "state" / "m" / "7" / "manifest.json").touch()  # a model has learned from that log
+        (tmp_path / "state" / "log.db").unlink()
+        second, third = run(running, *arguments), run(running, *arguments)
 
-    assert first == (0, f"began a new log, {tmp_path}/state/log.db: there was none\n")
-    assert second == (0, "")
+    assert first == third == (0, "")
+    assert second == (0, f"began a new log, {tmp_path}/state/log.db: there was none\n")
