@@ -75,7 +75,7 @@ class DecodedBlock:
 
 
 _RECORDS = 500  # read at once, at least
-_ENDED_SECONDS = 5.0  # a broker that leads a partition from now on may know its end a moment later
+_ENDED_SECONDS = 20.0  # a broker that leads a partition from now on may know its end only a while later
 
 
 def gather(
