@@ -112,7 +112,7 @@ class Prequential:
         self._flush()
         orders = (found[2] for name in self._orders if (found := self._order_figure(name)))
         pair = self._two.pair(self._seen, self.classes)
-        others = 0 if pair is None else int(self._seen.sum() - self._seen[list(pair)].sum())
+        others = 0 if pair is None else int(self._seen.sum() - self._seen[list(pair.numbers)].sum())
         return max(*orders, others, int(self._seen[strays(self._seen)].sum()), 0)
 
     @property

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
-from kafka.errors import GroupIdNotFoundError, KafkaError
+from kafka.errors import GroupIdNotFoundError, KafkaError, KafkaTimeoutError
 
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
@@ -201,7 +202,8 @@ class KafkaLog:
             self._closed = True
             for producer in (self._producer, self._plain):
                 if producer is not None:
-                    producer.close(timeout=5)
+                    with suppress(KafkaError):  # what it still held was told as not appended
+                        producer.close(timeout=5)
             self._producer = self._plain = None
         with self._looking:
             if self._looker is not None:
@@ -214,15 +216,18 @@ class KafkaLog:
 
     def _retire(self, producer: Any, failed: Mapping[int, Exception]) -> None:
         """Do not use this producer again if an error has left it useless: then it refuses whatever comes after, and
-        what other threads are sending, with the same error.
+        what other threads are sending, with the same error. One whose records wait in vain may wait for partitions
+        that are gone: those of a topic that was created again with fewer.
         """
-        if all(getattr(error, "retriable", False) for error in failed.values()):
+        vain = any(isinstance(error, KafkaTimeoutError) for error in failed.values())
+        if not vain and all(getattr(error, "retriable", False) for error in failed.values()):
             return
         with self._lock:
             if self._producer is not producer:
                 return
             self._producer = None
-        producer.close(timeout=0)
+        with suppress(KafkaError):
+            producer.close(timeout=0)
 
     def _open_plain(self) -> Any:
         """A producer without sequence numbers, for records that were refused: it tells those that can never be appended

@@ -87,6 +87,7 @@ class SqliteLog:
             make_folder(self._path.parent)
         except OSError as error:
             raise LogError(f"log {self._path}: cannot create its folder: {error}") from error
+        _must_not_be_without_its_file(self._path)
         self._connection = self._connect()
         self._writes = Writes(self._connect)
         try:
@@ -237,8 +238,8 @@ class SqliteLog:
         if found is None:
             raise LogDeleted(
                 f"log {self._path}: the file was deleted or moved away while it was open: put it back where it was, "
-                f"with {self._path.name}-wal and {self._path.name}-shm, and it goes on; a start without it begins a "
-                "new log"
+                f"with {self._path.name}-wal and {self._path.name}-shm, and it goes on; a start without all "
+                "three begins a new log"
             )
         raise LogReplaced(
             f"log {self._path}: the file was replaced while it was open: put the one of before back where it was, and "
@@ -302,3 +303,19 @@ class SqliteLog:
         if advice and not os.access(self._path.parent, os.W_OK | os.X_OK):
             advice = f"; {self._path.parent} may not be written by this process"
         return LogError(f"log {self._path}: {what}{error}{advice}")
+
+
+def _must_not_be_without_its_file(path: Path) -> None:
+    """Raise LogError where the newest records of a log are there without the rest of it: SQLite would begin a new file,
+    and empty what does not belong to it.
+    """
+    ahead = path.with_name(f"{path.name}-wal")
+    try:
+        left = not path.exists() and ahead.stat().st_size > 0
+    except OSError:
+        return
+    if left:
+        raise LogError(
+            f"log {path}: the file is not there, but records of it are, in {ahead.name}: put it back where it was; to "
+            f"begin a new log, move {ahead.name} away, too"
+        )

@@ -130,7 +130,10 @@ class Cluster:
                 request_timeout=seconds,
             )
             for part, future in asked.items():
-                one = self._wait(future, seconds, set(_MOVING))
+                try:
+                    one = self._wait(future, seconds, set(_MOVING))
+                except _NoAnswer:
+                    one = KafkaError(KafkaError._TIMED_OUT)
                 if not isinstance(one, KafkaError) and one.offset >= 0:
                     found[Partition(part.topic, part.partition)] = one.offset
                 elif time.monotonic() > deadline:  # perhaps without an error, but with no offset either

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaConfigurationError, KafkaTimeoutError
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaConfigurationError, KafkaTimeoutError, LeaderNotAvailableError
 from kafka.net.compat import KafkaNetClient
 from kafka.serializer import Serializer
 
@@ -66,6 +67,16 @@ class _Nothing(Serializer):  # type: ignore[misc]  # kafka-python has no types
         return None if value is NOTHING else value
 
 
+@contextmanager
+def _leaders_known() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        (part,) = error.args
+        told = f"the leader of partition {part.partition} of {part.topic!r} is out of reach"
+        raise LeaderNotAvailableError(told) from error
+
+
 class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
     """A consumer that survives batches that cannot be read, and never waits without a bound."""
 
@@ -74,6 +85,16 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         self._fetcher = CheckedFetcher(
             self._client, self._subscription, metrics=self._metrics, most_bytes=most_bytes, **self.config
         )
+
+    def beginning_offsets(self, partitions: Sequence[TopicPartition], timeout_ms: float | None = None) -> Any:
+        """As that of the client, which raises KeyError for a partition whose leader it cannot ask."""
+        with _leaders_known():
+            return super().beginning_offsets(partitions, timeout_ms=timeout_ms)
+
+    def end_offsets(self, partitions: Sequence[TopicPartition], timeout_ms: float | None = None) -> Any:
+        """Likewise."""
+        with _leaders_known():
+            return super().end_offsets(partitions, timeout_ms=timeout_ms)
 
     def refresh(self) -> None:
         """Ask the cluster for its topics."""

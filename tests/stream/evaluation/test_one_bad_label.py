@@ -255,3 +255,16 @@ def test_a_mistake_is_no_class_that_continual_evaluation_misses() -> None:
                 learner.learn(batch)
         found.append(continual.metrics())
     assert found[1] == pytest.approx(found[0], abs=0.05)
+
+
+def test_of_two_classes_among_names_that_never_came_none_is_left_out() -> None:
+    """Their places among the names are not their numbers."""
+    live, names = Prequential(WINDOW, TASKS["classification"]), ("no", "yes")
+    truth = ClassLabels((np.arange(40) % 2).astype(np.int32), names)
+    outputs = {"label": np.ones(40, dtype=np.int64), "scores": np.tile([0.2, 0.5, 0.3], (40, 1))}
+
+    model = by("classification", ("never", *names))
+    live.predicted(Batch({}, truth, np.ones(40), np.arange(40, dtype=float)), model, outputs, 1)
+
+    assert "auc" in live.metrics()
+    assert live.left_out == 0

@@ -345,6 +345,7 @@ def test_nothing_is_acknowledged_into_a_file_that_is_not_at_the_path(tmp_path: P
     else:
         path.unlink()
     if how == "replaced":
+        without_its_newest(path)
         SqliteLog(path).close()
 
     for operation in (
@@ -358,8 +359,16 @@ def test_nothing_is_acknowledged_into_a_file_that_is_not_at_the_path(tmp_path: P
     reader.close()
     log.close()
     assert path.exists() == (how == "replaced")
+    if how == "deleted":
+        without_its_newest(path)
     with closing(SqliteLog(path)) as new:
         assert new.bounds("t") == {}
+
+
+def without_its_newest(path: Path) -> None:
+    """Delete what SQLite keeps beside a file that was deleted: a log is not begun beside records of another."""
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def test_a_file_deleted_during_an_append_is_not_acknowledged(tmp_path: Path) -> None:
@@ -485,3 +494,24 @@ def test_the_checksum_of_a_row_is_that_of_its_messagepack_however_large_it_is(si
     )
 
     assert checksum(*row) == crc32c(msgspec.msgpack.encode(row))
+
+
+def test_records_that_were_left_behind_without_their_file_are_kept(tmp_path: Path) -> None:
+    path, away = tmp_path / "log.db", tmp_path / "away.db"
+    log = SqliteLog(path)
+    log.append("t", [Message(b"kept")])
+    path.rename(away)
+    before = (tmp_path / "log.db-wal").read_bytes()
+    assert before
+
+    with pytest.raises(LogError, match=r"the file is not there, but records of it are, in log\.db-wal: put it back"):
+        SqliteLog(path)
+
+    assert not path.exists()
+    assert (tmp_path / "log.db-wal").read_bytes() == before
+    away.rename(path)
+    log.append("t", [Message(b"and on")])
+    log.close()
+    again = SqliteLog(path)
+    assert values(drain(again.reader(["t"], {}), 2)) == [b"kept", b"and on"]
+    again.close()

@@ -240,7 +240,7 @@ def recreate(admin: KafkaAdminClient, log: Log, topic: str, records: int) -> Non
 
 def appended(log: Log, topic: str, records: int) -> bool:
     try:
-        log.append(topic, [Message(f"new {number}".encode()) for number in range(records)])
+        log.append(topic, [Message(f"new {number}".encode(), partition=0) for number in range(records)])
     except LogError:
         return False
     return True
