@@ -35,7 +35,12 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
         (),
         (),
     ),
-    "thalweg_log_replaced_total": (Counter, "Topics found deleted and created again at the start", (), ()),
+    "thalweg_log_replaced_total": (
+        Counter,
+        "Topics found deleted and created again, or as an older copy of what was read",
+        (),
+        (),
+    ),
     "thalweg_learn_duration_seconds": (Histogram, "Duration of learning one micro-batch", (), _LEARN_BUCKETS),
     "thalweg_event_to_effect_seconds": (
         Histogram,
