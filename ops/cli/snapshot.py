@@ -23,7 +23,7 @@ from thalweg.ops.run.shards.known import must_be_one
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each, rolled_back_to_lost
+from thalweg.stream.learn.rebuild import BEGUN_ANEW, Rebuilt, begun_anew, rebuild_each
 from thalweg.stream.learn.settings import StateMismatch, check_settings
 
 
@@ -99,7 +99,7 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
             elif one in first:
                 print(
                     f"{one}: not rebuilt: the journal begins after it, or there is no older snapshot to begin from, or "
-                    "none since a rollback to a version that is not kept any more"
+                    f"none since {BEGUN_ANEW}"
                 )
             elif from_log and one == 0 and not problems:
                 print("0: the state before the first event: there is nothing to rebuild")
@@ -123,13 +123,13 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
 
 def _starts(folder: Path, versions: list[int], kept: Collection[int]) -> dict[int, tuple[int, bool]]:
     """From which version on a snapshot is needed to rebuild each, and whether there is one: not of the oldest after
-    some time, nor of what a rollback has made whose target is not kept any more.
+    some time, nor of what begins anew (`begun_anew`).
     """
     journal = FileJournal(folder / "journal", read_only=True)
-    begin, lost = journal.begins_after() or 0, rolled_back_to_lost(journal, kept)
+    begin, anew = journal.begins_after() or 0, begun_anew(journal, kept)
     found: dict[int, tuple[int, bool]] = {}
     for one in versions:
-        start = max([0, *(by for by in lost if by <= one)])
+        start = max([0, *(first for first in anew if first <= one)])
         least = max(begin, start)
         found[one] = start, least == 0 or any(least <= older < one for older in kept)
     return found

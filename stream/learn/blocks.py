@@ -25,7 +25,16 @@ _PAUSE_SECONDS = 0.005  # records that arrive closer together than this belong t
 
 
 class HistoryLost(Exception):
-    """The log no longer has the records of a journalled block; the message names them."""
+    """The log no longer has the records of a journalled block; the message names them.
+
+    Args:
+        what: The message.
+        other: The partition that ends before them, or has others in their place: the log may be an older copy.
+    """
+
+    def __init__(self, what: str, other: Partition | None = None) -> None:
+        self.other = other
+        super().__init__(what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,7 @@ class Replay:
                 if runs:
                     self._silent_since = None
                 elif self._ended_before(part):
-                    raise HistoryLost(f"{part.partition}: the log ends before offset {part.last}")
+                    raise HistoryLost(f"{part.partition}: the log ends before offset {part.last}", part.partition)
                 elif not taken:
                     self._pass_what_was_skipped(part)
             run = waiting.popleft()
@@ -180,7 +189,8 @@ class Replay:
             raise HistoryLost(
                 f"{part.partition}: the journal has {counted(part.count, 'record')} "
                 f"from offset {part.first} to {part.last}, "
-                f"the log has {got}"
+                f"the log has {got}",
+                part.partition,
             )
         if part.checksum not in (None, _checksum(whole)):
             many = part.count > 1
@@ -188,7 +198,8 @@ class Replay:
             one = f"one of {counted(part.count, 'record')}" if many else "the record"
             raise HistoryLost(
                 f"{part.partition}: the log has other contents at {where} than those that were learned: "
-                f"{one} was changed or replaced"
+                f"{one} was changed or replaced",
+                part.partition,
             )
         return whole
 
@@ -199,7 +210,8 @@ class Replay:
             if within or gap.cause in ("replaced", "rewound"):
                 what = {"retention": "were deleted by retention", "unreadable": "cannot be read"}
                 told = what.get(gap.cause, "are gone with a topic, or a part of the log, that was deleted")
-                raise HistoryLost(f"{gap.partition}: offsets {gap.first} to {gap.last} {told}")
+                other = gap.partition if gap.cause == "rewound" else None
+                raise HistoryLost(f"{gap.partition}: offsets {gap.first} to {gap.last} {told}", other)
 
     def _ended_before(self, part: Range) -> bool:
         """Whether the log has said for a while that there is nothing more, though this range was read of it once."""

@@ -71,7 +71,9 @@ class Observer(Protocol):
         """Retention deleted records before they were read."""
 
     def log_replaced(self, topic: str) -> None:
-        """The topic was deleted and created again since the saved state; it is read from its beginning."""
+        """The topic was deleted and created again since the saved state, and is read from its beginning, or is an
+        older copy of what was read, and learned on where the two part.
+        """
 
     def rolled_back(self, version: int, cause: str) -> None:
         """The state is that of an older version, under this new version number."""

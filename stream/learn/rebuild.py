@@ -10,7 +10,7 @@ from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import computed_on
 from thalweg.models.contract.learner import Learner
-from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
+from thalweg.stream.journal.entries import BlockEntry, Control, Entry, RollbackEntry
 from thalweg.stream.journal.journal import Journal, JournalError, before_the_first
 from thalweg.stream.learn.blocks import Block, Replay
 from thalweg.stream.learn.fold import Fold
@@ -18,6 +18,9 @@ from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
 from thalweg.stream.registry.schemas import KnownSchemas
+
+BEGUN_ANEW = "a rollback to a version that is not kept any more, or the first one of another log or an older copy of it"
+"""For people: what `begun_anew` finds."""
 
 
 def apply_again(
@@ -93,15 +96,22 @@ def rebuild(
     return next(rebuild_each(new_learner, source, snapshots, journal, settings, [version]))
 
 
-def rolled_back_to_lost(journal: Journal, kept: Collection[int]) -> list[int]:
-    """The versions that rollbacks made whose target is not kept any more: no rebuild leads beyond one. In order; of a
+def begun_anew(journal: Journal, kept: Collection[int]) -> list[int]:
+    """The versions to which no rebuild leads, only on from them: those that rollbacks made whose target is not kept any
+    more, and the empty blocks with which a state goes on in another log, or in an older copy of its own. In order; of a
     damaged journal those before the damage, which whoever rebuilds behind it is told.
     """
     found: list[int] = []
     entries = journal.entries(journal.begins_after() or 0)
     with suppress(JournalError):
-        found.extend(one.version for one in entries if isinstance(one, RollbackEntry) and one.to not in kept)
+        found.extend(one.version for one in entries if _begins_anew(one, kept))
     return found
+
+
+def _begins_anew(entry: Entry, kept: Collection[int]) -> bool:
+    if isinstance(entry, BlockEntry):
+        return not entry.ranges
+    return isinstance(entry, RollbackEntry) and entry.to not in kept
 
 
 def rebuild_each(
@@ -117,7 +127,7 @@ def rebuild_each(
     """Rebuild several versions, in rising order, in one pass that learns each event once.
 
     Starts with an empty state if the journal reaches back so far, else with the newest snapshot before the first
-    version. `after`: with no older one than this version, as from `rolled_back_to_lost`.
+    version. `after`: with no older one than this version, as from `begun_anew`.
 
     Raises:
         StateMismatch: The snapshot it starts from, or one that was rolled back to, was made under other settings.
@@ -135,8 +145,7 @@ def rebuild_each(
         if not older:
             raise UnknownVersion(
                 f"version {versions[0]} cannot be rebuilt: the journal begins after version {begin}, "
-                f"and there is no snapshot of an older version"
-                + (f" from {after} on, a rollback to one that is not kept any more" if after else "")
+                f"and there is no snapshot of an older version" + (f" from {after} on, {BEGUN_ANEW}" if after else "")
             )
         fold.load(snapshots.load(older[-1].version))
     base, before = fold.version, fold.learned

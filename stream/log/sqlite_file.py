@@ -15,6 +15,7 @@ from crc32c import crc32c
 
 from thalweg.memory.sqlite_damage import open_to_look
 from thalweg.proto.records import Partition
+from thalweg.stream.log.log import Epochs
 
 log = structlog.get_logger(__name__)
 
@@ -129,16 +130,22 @@ def bounds_of(connection: sqlite3.Connection, topic: str) -> tuple[int, int, int
     return number, following if earliest is None else earliest, following
 
 
-def looked_up(path: Path, wanted: Iterable[str]) -> dict[str, tuple[str | None, dict[Partition, int]]]:
-    """By topic that is there, the file's identity and the next offset; nothing is written. Raises sqlite3.Error."""
+def looked_up(path: Path, wanted: Iterable[str]) -> dict[str, tuple[str | None, dict[Partition, int], Epochs]]:
+    """By topic that is there, the file's identity, the next offset and the epochs; nothing is written. Raises
+    sqlite3.Error.
+    """
     with closing(open_to_look(path, _LOOK_SECONDS)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not {"topics", "identity"} <= tables:
             return {}
         row = connection.execute("SELECT value FROM identity").fetchone()
-        found = {topic: bounds_of(connection, topic) for topic in wanted}
+        found = {topic: (bounds_of(connection, topic), epochs_of(connection, topic)) for topic in wanted}
     identity = None if row is None else str(row[0])
-    return {topic: (identity, {Partition(topic, 0): ends[2]}) for topic, ends in found.items() if ends is not None}
+    return {
+        topic: (identity, {Partition(topic, 0): ends[2]}, epochs)
+        for topic, (ends, epochs) in found.items()
+        if ends is not None
+    }
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.log.log import Reader
 from thalweg.stream.quarantine.attempts import HOPELESS_DEATHS, SUSPECT_DEATHS, fatal
 from thalweg.stream.quarantine.breaker import Breaker
+from thalweg.stream.quarantine.lost import tell_lost
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.quarantine.stop import Stop
 from thalweg.stream.quarantine.trials import Trials
@@ -124,13 +125,7 @@ class Recovery:
             except _Again:
                 self._restore()
             except (HistoryLost, JournalError) as error:
-                log.error(
-                    "events learned after the snapshot cannot be replayed exactly: continuing from here, with the rest "
-                    "of the journal dropped and its records learned as new blocks",
-                    model=self._model,
-                    version=fold.version,
-                    problem=str(error),
-                )
+                tell_lost(error, self._model, fold, self._journal, self._observer)
                 self._journal.truncate(fold.version)
                 self._doubt = None
                 break

@@ -14,14 +14,15 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import open_configured_log
 from thalweg.proto.records import Partition
-from thalweg.stream.log.log import LogError
+from thalweg.stream.log.identity import diverged
+from thalweg.stream.log.log import Epochs, LogError
 from thalweg.stream.log.sqlite_file import looked_up
 from thalweg.stream.shards.names import shard_of
 
 _PATIENCE_SECONDS = 5.0  # for brokers, which whoever checks a file may not reach
 
-Topics = Mapping[str, tuple[str | None, Mapping[Partition, int]]]
-"""By topic its identity, and the offset that follows the last record of each partition."""
+Topics = Mapping[str, tuple[str | None, Mapping[Partition, int], Epochs]]
+"""By topic its identity, the offset that follows the last record of each partition, and its epochs."""
 
 
 def left_at_default(config: Config) -> Iterator[str]:
@@ -50,18 +51,28 @@ def other_logs(config: Config) -> Iterator[str]:
                 if topics is not None and where.startswith("sqlite:") and read:
                     yield _anew(name, topic, read, f"{where} has no such topic")
                 continue
-            found, ends = topics[topic]
+            found, ends, epochs = topics[topic]
             if found is not None and found != identity:
                 yield _anew(name, topic, read, f"that of {where} is another one")
                 continue
             for partition, last in read.items():
-                if partition in ends and ends[partition] <= last:
-                    yield (
-                        f"model {name!r}: {partition} ends before offset {ends[partition]} in {where}, and the state "
-                        f"has read up to {last}: an older copy of the log? What is gone from it stays learned, each "
-                        "event once, what was not saved in a snapshot is lost, and learning goes on at the end of that "
-                        "copy; put back a newer copy to learn, and to verify, exactly what was there"
-                    )
+                if (following := ends.get(partition)) is None:
+                    continue
+                first = diverged(one.log_epochs.get(topic, ()), epochs, following, last)
+                if first is None and following <= last:
+                    first = following
+                if first is not None:
+                    yield _older(name, partition, where, following, first, last)
+
+
+def _older(name: str, partition: Partition, where: str, following: int, first: int, last: int) -> str:
+    what = f"ends before offset {following}" if first >= following else f"has other records from offset {first} on"
+    return (
+        f"model {name!r}: {partition} {what} in {where}, and the state has read up to {last}: an older copy of the "
+        "log? What is gone from it stays learned, each event once, what was not saved in a snapshot is lost, and "
+        f"learning goes on at offset {first}, the end of that copy; put back a newer copy to learn, and to verify, "
+        "exactly what was there"
+    )
 
 
 def _anew(name: str, topic: str, read: Mapping[Partition, int], why: str) -> str:
@@ -100,7 +111,11 @@ def _present(config: Config, wanted: set[str]) -> Topics | None:
         with suppress(LogError), closing(open_configured_log(config)) as log:
             found.append(
                 {
-                    topic: (identity, {partition: following for partition, (_, following) in log.bounds(topic).items()})
+                    topic: (
+                        identity,
+                        {partition: following for partition, (_, following) in log.bounds(topic).items()},
+                        log.epochs(topic),
+                    )
                     for topic in wanted
                     if (identity := log.identity(topic)) is not None
                 }

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,48 @@ def test_a_rollback_to_a_version_that_is_not_kept_any_more_spoils_no_audit(
     verify(config, "m", versions[5], from_log=True)
     with pytest.raises(UnknownVersion, match=f"no snapshot of an older version from {back} on"):
         verify(config, "m", back, from_log=True)
+
+
+@pytest.mark.parametrize("other", ["an older copy", "another log"])
+def test_after_the_log_became_another_one_verify_begins_at_the_version_that_goes_on_in_it(
+    other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, where = configured(tmp_path, None), tmp_path / "log.db"
+    a_life(path, 20)
+    shutil.copy(where, tmp_path / "old.db")
+    a_life(path, 15)
+    before = [one.version for one in FolderSnapshots(tmp_path / "state" / "m").manifests()]
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    if other == "an older copy":
+        shutil.copy(tmp_path / "old.db", where)
+    for _ in range(2):
+        a_life(path, 5)
+    after = [one.version for one in FolderSnapshots(tmp_path / "state" / "m").manifests() if one.version > before[-1]]
+
+    verify(load(path, {}), "m", None, from_log=True)
+
+    told = capsys.readouterr().out
+    for version in (*before[1:], after[0]):
+        assert f"{version}: not rebuilt" in told
+    assert "or the first one of another log or an older copy of it" in told
+    assert len(after) == 3
+    for version in after[1:]:
+        assert f"{version}: rebuilt from version {after[0]}, " in told
+    verify(load(path, {}), "m", after[-1], from_log=True)
+    with pytest.raises(UnknownVersion, match=f"{after[0]} cannot be rebuilt: .* the first one of another log"):
+        verify(load(path, {}), "m", after[0], from_log=True)
+
+
+def a_life(path: Path, events: int) -> None:
+    """One more life of the model, with so many more events."""
+    config = load(path, {})
+    (model,) = config.model
+    state = model_folder(config, model)
+    snapshots = FolderSnapshots(state, 9)
+    snapshots.prepare()
+    with closing(open_configured_log(config)) as log:
+        log.append("m.events", [Message(f'{{"inputs":{{"x":[{i},1]}},"label":"a"}}'.encode()) for i in range(events)])
+        Processor(
+            new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
+        ).run(until_end=True)

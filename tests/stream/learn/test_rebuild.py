@@ -20,7 +20,7 @@ from thalweg.stream.journal.entries import Entry, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, JournalError
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.rebuild import rebuild, rebuild_each, rolled_back_to_lost
+from thalweg.stream.learn.rebuild import begun_anew, rebuild, rebuild_each
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.in_memory import InMemoryLog
@@ -84,7 +84,7 @@ def test_of_rollbacks_whose_target_is_gone_a_damaged_journal_tells_those_before_
     for version, to in ((1, 0), (2, 1), (3, 0)):
         journal.append(RollbackEntry(version, to, "operator"))
 
-    assert rolled_back_to_lost(journal, {1, 2, 3}) == [1, 3]
+    assert begun_anew(journal, {1, 2, 3}) == [1, 3]
 
 
 @pytest.mark.parametrize("form", ["AVRO", "JSON", "PROTOBUF"])

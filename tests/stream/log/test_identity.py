@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.stream.chain import Chain
 from tests.stream.learn.test_processor import SETTINGS, Watcher, event
@@ -17,6 +18,7 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import Range
 from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.learn import blocks
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
@@ -202,6 +204,34 @@ def test_a_state_that_was_not_saved_is_led_to_as_far_as_an_older_copy_of_the_log
         after, _ = _run(log, tmp_path / "m")  # does not wait for what is gone
 
         assert after.events_learned == 28
+
+
+@pytest.mark.parametrize("appended", [3, 60], ids=["less than was read", "more than was read"])
+def test_what_was_learned_after_the_newest_snapshot_and_is_gone_with_an_older_copy_is_told_as_lost(
+    tmp_path: Path, appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "_ENDED_SECONDS", 0.5)
+    with closing(SqliteLog(tmp_path / "log.db")) as log:
+        log.append("t", [event(i) for i in range(20)])
+        _run(log, tmp_path / "m")
+        log.append("t", [event(20 + i) for i in range(8)])
+        _copied(tmp_path)
+        log.append("t", [event(28 + i) for i in range(20)])
+        assert _run(log, tmp_path / "m", die=True)[0].events_learned == 48
+    _older_copy(tmp_path)
+    with closing(SqliteLog(tmp_path / "log.db")) as log, capture_logs() as logged:
+        log.append("t", [event(100 + i) for i in range(appended)])
+
+        after, watcher = _run(log, tmp_path / "m")
+
+        assert after.events_learned == 28 + appended
+        assert watcher.calls.count(("replaced", "t")) == 1
+        (told,) = [line for line in logged if line["log_level"] == "error"]
+        assert "gone from the log, as if an older copy of it was put back: what was learned of them" in told["event"]
+        assert "lost" in told["event"]
+        assert (told["read"], told["continues"]) == ({"t/0": 47}, {"t/0": 20})
+        again, watcher = _run(log, tmp_path / "m")
+        assert (again.state_sha256, watcher.calls) == (after.state_sha256, [])
 
 
 def test_a_writer_that_begins_again_and_again_is_no_other_log(tmp_path: Path) -> None:

@@ -103,6 +103,31 @@ def test_a_log_that_is_older_than_the_state_is_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("appended", [5, 90], ids=["less than was read", "more than was read"])
+def test_an_older_copy_that_was_appended_to_is_told_however_much_it_was(tmp_path: Path, appended: int) -> None:
+    where, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    config = configuration(tmp_path, f"sqlite:{where}", str(tmp_path / "state"))
+    learned(config, 10)
+    with closing(sqlite3.connect(where)) as now, closing(sqlite3.connect(copy)) as backup:
+        now.backup(backup)
+    learned(config, 40)
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    shutil.copy(copy, where)
+    with closing(open_configured_log(config)) as log:
+        log.append(TOPIC, messages(events(appended), 1))
+
+    (told,) = other_logs(config)
+
+    assert told.startswith(
+        f"model 'm': {TOPIC}/0 has other records from offset 10 on in sqlite:{where}, and the state has read up to 49: "
+        "an older copy of the log?"
+    )
+    assert "learning goes on at offset 10" in told
+    learned(config, 1)
+    assert list(other_logs(config)) == []
+
+
 @pytest.mark.kafka
 def test_a_topic_of_kafka_that_was_created_again_is_told(tmp_path: Path, kafka_servers: str) -> None:
     from kafka import KafkaAdminClient
