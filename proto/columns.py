@@ -122,11 +122,14 @@ _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 def numbers(schema: Schema, value: Any) -> Sequence[float]:
     """The K numbers of a label; true and false are 1 and 0, a text may be a number, and where the schema has two names
     of classes, those are 0 and 1. Raises Refused when invalid.
+
+    Numbers in a list, as our own records have them, are what they are: of the names 1 and 2, `[1]` is not the first.
     """
     row = value if isinstance(value, list) else [value]
     names, width = schema.classes, schema.label_width
     if names or not all(type(one) in (int, float) for one in row):  # not the usual case
-        row = [_label_number(one, names) for one in row]
+        listed = isinstance(value, list)
+        row = [_label_number(one, () if listed and not isinstance(one, str) else names) for one in row]
     if len(row) != width or not all(_is_finite(one) for one in row):
         if names:
             raise Refused("bad_label", f"label: expected {' or '.join(map(repr, names))}, got {_said(value)}")

@@ -142,7 +142,7 @@ def append_events(
             yield part.batch
 
     for batch in _paced(cut(batches(), size), rate):
-        log.append(topic, messages(batch, per_record, rows=bool(schema.columns) or schema.fields is not None))
+        log.append(topic, messages(batch, per_record, rows=_maps(schema)))
         yield len(batch), rejected[:]
         rejected.clear()
     _tell_tombstones(tombstones, notice)
@@ -207,10 +207,17 @@ def _paced(runs: Iterable[_Run], rate: float | None) -> Iterator[_Run]:
         sent += len(run)
 
 
+def _maps(schema: Schema) -> bool:
+    """Whether a JSON record of it is anything but what the event holds."""
+    named_numbers = schema.label == "number" and bool(schema.classes)
+    return bool(schema.columns) or schema.fields is not None or named_numbers
+
+
 def messages(batch: Batch, per_record: int, *, rows: bool = False) -> list[Message]:
     """The records of a batch: JSON events, or `EventBatch` records of so many.
 
-    `rows`: the model takes rows of the user's own; then a record is a protobuf `Event`, which needs no mapping back.
+    `rows`: the model takes rows of the user's own, or names for 0 and 1; then a record is a protobuf `Event`, which
+    needs no mapping back.
     """
     if per_record == 1 and rows:
         keys = batch.keys or [None] * len(batch)

@@ -106,9 +106,10 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
 
     `learner`: one of the model, if there is one already.
     """
-    schema = (learner or new_learner(model, looked_at=True)).schema
-    classes = tuple(model.classes) or schema.classes
-    return replace(schema, fields=model.field_mapping(), classes=classes, max_weight=model.max_weight)
+    settings = ProcessorSettings(
+        fields=model.field_mapping(), classes=tuple(model.classes), max_weight=model.max_weight
+    )
+    return settings.schema_of((learner or new_learner(model, looked_at=True)).schema)
 
 
 def new_monitor(
@@ -156,6 +157,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int, state_url: str = "") 
         identity=model.shown_identity(),
         revisions=model.layouts().get(REVISIONS, {}),
         fields=model.field_mapping(),
+        classes=tuple(model.classes),
         least_batch_events=getattr(find(model.learner), "least_batch_events", 1),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
@@ -290,7 +292,7 @@ def _shares(config: Config, learner: Learner) -> SharedMemoryLearner | None:
 def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:
     """Reads the recorded events of a model. Raises ConfigurationError when the file cannot be read."""
 
-    schema, most = replace(learner.schema, max_weight=model.max_weight), config.service.max_message_bytes
+    schema, most = event_schema(model, learner), config.service.max_message_bytes
 
     def read() -> Iterator[Decoded]:
         try:

@@ -76,7 +76,7 @@ def _flat(
 def _labels(schema: Schema, random: np.random.Generator, count: int) -> list[Any]:
     if schema.label == "none":
         return [None] * count
-    if schema.label == "number":
+    if schema.label == "number" and not schema.classes:
         if schema.label_width == 1:
             return [float(value) for value in random.integers(0, 2, count)]
         return list(random.normal(0, 1, (count, schema.label_width)).round(4).tolist())

@@ -102,7 +102,7 @@ class Fold:
         self._drift = evaluator if isinstance(evaluator, DriftEvaluator) else None
         self._make = make
         self._decoder = Decoder(
-            replace(learner.schema, fields=settings.fields, max_weight=settings.max_weight),
+            settings.schema_of(learner.schema),
             max_record_bytes=settings.max_record_bytes,
             max_future_seconds=settings.max_future_seconds,
             schemas=schemas,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from thalweg.models.contract.layouts import newer_layouts, newer_revisions, unre
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS, MAX_WEIGHT
 from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import Schema
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import WAITING_SECONDS
 from thalweg.stream.learn.micro_batches.size import LARGEST, USUAL
@@ -85,6 +87,8 @@ class ProcessorSettings(LearnSettings):
     """The revisions of the layouts of its state, where they are not the first, for manifests."""
     fields: FieldMapping | None = None
     """Where the parts of an event stand in a record; None: in our own event form."""
+    classes: tuple[str, ...] = ()
+    """The declared names of its classes, or of 0 and 1; empty: those of the learner, if it has any."""
     block_bytes: int = 4 << 20
     """Approximate number of bytes read from the log at once."""
     least_batch_events: Count = 1
@@ -97,6 +101,11 @@ class ProcessorSettings(LearnSettings):
     """All that waits should be learned within this time; while it would be, `auto` keeps micro-batches small."""
     idle_seconds: float = 0.05
     """How long to wait for records before doing other work."""
+
+    def schema_of(self, schema: Schema) -> Schema:
+        """The schema of the model's events, from that of its learner: whatever reads a record of them reads by this."""
+        classes = self.classes or schema.classes
+        return replace(schema, fields=self.fields, classes=classes, max_weight=self.max_weight)
 
     @property
     def elsewhere(self) -> str:

@@ -80,14 +80,17 @@ def event_of(schema: Schema) -> Described:
 
 def label_of(schema: Schema) -> Described:
     """A label of the model's events; null: none."""
-    if schema.classes:
+    if schema.classes and schema.label == "class":
         return {"enum": [*schema.classes, None], "description": "The name of a class."}
     if schema.label == "class":
         described = {"type": ["string", "number", "boolean", "null"], "description": "The name of a class."}
         return {**described, "maxLength": MAX_LABEL_BYTES}
     width = schema.label_width
     numbers: Described = {"type": "array", "items": {"type": "number"}, "minItems": width, "maxItems": width}
-    return numbers if width > 1 else {"anyOf": [{"type": ["number", "null"]}, numbers]}
+    if width > 1:
+        return numbers
+    named: list[Described] = [{"enum": list(schema.classes)}] if schema.classes else []
+    return {"anyOf": [*named, {"type": ["number", "null"]}, numbers]}
 
 
 def label_record_of(schema: Schema) -> Described:
