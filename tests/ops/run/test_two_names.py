@@ -37,7 +37,6 @@ COLUMNS = {name: {"kind": "hashed", "field": name} for name in ("user", "item")}
 LEARNERS: dict[str, dict[str, Any]] = {
     "error_memory": {"learner": "error_memory"},
     "ridge": {"learner": "ridge", "params": {"task": "regression"}},
-    "river": {"learner": "river:river.linear_model.LinearRegression"},
 }
 WORDS = [((3 * row) % 5, row % 7, (row * row) % 3 % 2) for row in range(40)]
 """Users, items, and labels."""
