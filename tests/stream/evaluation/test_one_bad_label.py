@@ -261,7 +261,8 @@ def test_of_two_classes_among_names_that_never_came_none_is_left_out() -> None:
     """Their places among the names are not their numbers."""
     live, names = Prequential(WINDOW, TASKS["classification"]), ("no", "yes")
     truth = ClassLabels((np.arange(40) % 2).astype(np.int32), names)
-    outputs = {"label": np.ones(40, dtype=np.int64), "scores": np.tile([0.2, 0.5, 0.3], (40, 1))}
+    scores = _RNG(0).dirichlet(np.ones(3), 40)
+    outputs = {"label": scores.argmax(axis=1), "scores": scores}
 
     model = by("classification", ("never", *names))
     live.predicted(Batch({}, truth, np.ones(40), np.arange(40, dtype=float)), model, outputs, 1)
