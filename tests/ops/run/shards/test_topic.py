@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.ops.run.shards.test_shards import TOPIC, appended, configuration, keyed
-from tests.services.processes import until
+from tests.services.processes import PATIENCE, until
 from tests.stream.log.partitions import PartitionedLog
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.ops.cli.produce import messages
@@ -57,10 +57,16 @@ def test_a_model_of_shards_waits_for_its_topic_until_there_is_one(tmp_path: Path
 
 
 def test_a_host_names_the_shards_that_others_learn_and_it_cannot_answer_from(tmp_path: Path) -> None:
+    # on a busy machine the first may publish all shards before the second is there
+    assert any(_each_names_others(tmp_path / str(attempt)) for attempt in range(4))
+
+
+def _each_names_others(folder: Path) -> bool:
+    folder.mkdir()
     log = PartitionedLog(4)
     appended(log, 200)
     with ExitStack() as stack:
-        hosts = [stack.enter_context(learning(tmp_path, name, log)) for name in ("one", "two")]
+        hosts = [stack.enter_context(learning(folder, name, log)) for name in ("one", "two")]
 
         def silent(registry: HealthRegistry) -> set[int]:
             one = health(registry, "merger")
@@ -69,7 +75,9 @@ def test_a_host_names_the_shards_that_others_learn_and_it_cannot_answer_from(tmp
             named, _, rest = one.reason.removeprefix("shards ").partition(" have ")
             return {int(number) for number in named.split(", ")} if rest == "published nothing here" else set()
 
-        until("each names others", lambda: all(silent(registry) for registry in hosts))
+        with suppress(AssertionError):
+            return until("each names others", lambda: all(silent(registry) for registry in hosts), PATIENCE / 4)
+    return False
 
 
 def test_what_is_known_of_a_topic_is_never_waited_for_and_stays_while_the_log_is_away() -> None:
