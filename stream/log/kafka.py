@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
-from kafka.errors import GroupIdNotFoundError, KafkaError, KafkaTimeoutError
+from kafka.errors import GroupIdNotFoundError, KafkaError
 
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
@@ -216,11 +216,10 @@ class KafkaLog:
 
     def _retire(self, producer: Any, failed: Mapping[int, Exception]) -> None:
         """Do not use this producer again if an error has left it useless: then it refuses whatever comes after, and
-        what other threads are sending, with the same error. One whose records wait in vain may wait for partitions
-        that are gone: those of a topic that was created again with fewer.
+        what other threads are sending, with the same error. One whose records only waited in vain is kept: to close it
+        would give up what others have sent and what may have arrived.
         """
-        vain = any(isinstance(error, KafkaTimeoutError) for error in failed.values())
-        if not vain and all(getattr(error, "retriable", False) for error in failed.values()):
+        if all(getattr(error, "retriable", False) for error in failed.values()):
             return
         with self._lock:
             if self._producer is not producer:

@@ -84,17 +84,25 @@ def test_a_state_and_another_embedded_log_are_told_and_nothing_is_created(tmp_pa
     assert another.endswith("Do log.url and service.state_dir belong together?")
 
 
+def copied(where: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(where)) as now, closing(sqlite3.connect(copy)) as backup:
+        now.backup(backup)
+
+
+def put_back(copy: Path, where: Path) -> None:
+    for file in where.parent.glob(f"{where.name}*"):
+        file.unlink()
+    shutil.copy(copy, where)
+
+
 def test_a_log_that_is_older_than_the_state_is_told(tmp_path: Path) -> None:
     where, copy = tmp_path / "log.db", tmp_path / "copy.db"
     config = configuration(tmp_path, f"sqlite:{where}", str(tmp_path / "state"))
     with closing(open_configured_log(config)) as log:
         log.append(TOPIC, messages(events(10), 1))
-        with closing(sqlite3.connect(where)) as now, closing(sqlite3.connect(copy)) as backup:
-            now.backup(backup)
+        copied(where, copy)
     learned(config, 40)
-    for file in tmp_path.glob("log.db*"):
-        file.unlink()
-    shutil.copy(copy, where)
+    put_back(copy, where)
 
     (told,) = other_logs(config)
 
@@ -108,12 +116,9 @@ def test_an_older_copy_that_was_appended_to_is_told_however_much_it_was(tmp_path
     where, copy = tmp_path / "log.db", tmp_path / "copy.db"
     config = configuration(tmp_path, f"sqlite:{where}", str(tmp_path / "state"))
     learned(config, 10)
-    with closing(sqlite3.connect(where)) as now, closing(sqlite3.connect(copy)) as backup:
-        now.backup(backup)
+    copied(where, copy)
     learned(config, 40)
-    for file in tmp_path.glob("log.db*"):
-        file.unlink()
-    shutil.copy(copy, where)
+    put_back(copy, where)
     with closing(open_configured_log(config)) as log:
         log.append(TOPIC, messages(events(appended), 1))
 
