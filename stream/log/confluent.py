@@ -151,8 +151,10 @@ class ConfluentLog:
         with self._lock:
             self._closed = True
             producers, self._producer, self._plain = (self._producer, self._plain), None, None
-            self._known_cluster = None
+            cluster, self._known_cluster = self._known_cluster, None
         self._other.close()
+        if cluster is not None:
+            cluster.close()
         for producer in producers:
             if producer is not None:
                 producer.close(ANSWER_SECONDS)

@@ -20,7 +20,7 @@ from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
-from thalweg.stream.log.kafka_client.errors import REFUSED, all_there, append_error, client_error, log_error
+from thalweg.stream.log.kafka_client.errors import REFUSED, all_there, append_error, client_error, in_doubt, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.properties import translate
@@ -87,7 +87,7 @@ class KafkaLog:
             landed, failed = _send_all(producer, topic, dict(enumerate(messages)))
             if failed:
                 self._retire(producer, failed)
-            doubtful = {row: messages[row] for row, error in failed.items() if isinstance(error, REFUSED)}
+            doubtful = {row: messages[row] for row, error in failed.items() if in_doubt(error)}
             for row, message in doubtful.items():
                 alone, still = _send_all(self._open_plain(), topic, {row: message})
                 landed |= alone

@@ -81,6 +81,10 @@ class Cluster:
                 found = self._other.topics(names)
         return ask(seconds) if found is None else found
 
+    def close(self) -> None:
+        """Let go of the client once nobody asks any more."""
+        self._causes.leave()
+
     def _soon(self, ask: Callable[[float], T], seconds: float) -> T | None:
         """An answer of the controller; None if it does not come soon, and for a while after: it may be out of reach."""
         if time.monotonic() < self._vain_until:

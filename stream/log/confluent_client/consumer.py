@@ -223,6 +223,7 @@ class ConfluentConsumer:
     def close(self) -> None:
         """Waits a second; a client that still waits for its commits, for a minute without a broker, ends by itself."""
         closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
+        self._causes.leave()
         del self._consumer  # to end it waits, too, whoever lets go of it last
         closing.start()
         closing.join(_CLOSE_SECONDS)

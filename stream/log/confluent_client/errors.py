@@ -82,6 +82,13 @@ class Causes:
         """The client itself, which is asked for the brokers of the cluster when some do not answer."""
         self._client = client
 
+    def leave(self) -> None:
+        """Let go of the client, which is closed: it knows this object, and the two would keep each other until Python
+        looks for such rings. It would still ask for its topics until then, by which one that was deleted is created
+        again.
+        """
+        self._client = None
+
     def add(self, error: KafkaError) -> None:
         """An error of the client that belongs to no request."""
         told = _told(error)
@@ -116,11 +123,11 @@ class Causes:
 
     def _brokers(self) -> frozenset[int]:
         """The numbers of the cluster's brokers, by one that answers; none if there is none."""
-        when, found = self._listed
-        if self._client is None or time.monotonic() < when + _LISTED_SECONDS:
+        (when, found), client = self._listed, self._client
+        if client is None or time.monotonic() < when + _LISTED_SECONDS:
             return found
         try:
-            found = frozenset(self._client.list_topics(timeout=_LIST_SECONDS).brokers)
+            found = frozenset(client.list_topics(timeout=_LIST_SECONDS).brokers)
         except KafkaException:
             found = frozenset()
         self._listed = time.monotonic(), found

@@ -80,3 +80,4 @@ class ReportingProducer:
         self._producer.flush(seconds)
         self._closed.set()
         self._thread.join(_NEVER)
+        self.causes.leave()

@@ -15,6 +15,7 @@ TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 """The record, or the batch it travels in, is larger than the topic or the client allows."""
 REFUSED = (*TOO_LARGE, errors.InvalidRecordError, errors.InvalidTimestampError, UnicodeError)
 """The record can never be appended, whatever else is."""
+_BESIDE_REFUSED = "part of a batch"
 _SASL = "check log.kafka: sasl.mechanism, sasl.username, sasl.password, security.protocol"
 _RIGHTS = "grant the service's user the right to it"
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
@@ -111,6 +112,11 @@ def log_error(what: str, error: Exception, where: str, brokers: int = 1) -> LogE
     """The error to raise for one of the client's; `where` and `brokers` as for `problem_of`."""
     problem = problem_of(error, where, brokers)
     return (PermanentLogError if problem.permanent else LogError)(f"{what}: {problem.reason}")
+
+
+def in_doubt(error: Exception) -> bool:
+    """Whether a record was refused, or only another of its batch, for which kafka-python has no type."""
+    return isinstance(error, REFUSED) or (type(error) is errors.KafkaError and _BESIDE_REFUSED in str(error))
 
 
 def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int, where: str) -> LogError:
