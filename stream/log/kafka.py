@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,11 +17,12 @@ from kafka.errors import GroupIdNotFoundError, KafkaError
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_client import batches, sockets
-from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
+from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
-from thalweg.stream.log.kafka_client.errors import REFUSED, all_there, append_error, client_error, in_doubt, log_error
+from thalweg.stream.log.kafka_client.errors import all_there, append_error, client_error, in_doubt, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
+from thalweg.stream.log.kafka_client.producer import ReplacedProducer
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
@@ -72,24 +72,22 @@ class KafkaLog:
         self._limits = RecordLimits(lambda topic: largest_batch(self._clients, topic), self._clients.most_request_bytes)
         self._compaction = CompactionWatch(lambda topic: topic_setting(self._clients, topic, POLICY))
         self._shared = Shared(self._ends)
-        self._lock = threading.Lock()
         # questions take long in an outage, and no append waits for them
         self._looking, self._asking = threading.Lock(), threading.Lock()
-        self._producer: Any = None
-        self._plain: Any = None
+        self._producer = ReplacedProducer(self._clients.producer, numbered=True)
+        # without sequence numbers, for records that were refused: it tells those that can never be appended from those
+        # that were sent beside them. It may append a record twice when a response is lost.
+        self._plain = ReplacedProducer(partial(self._clients.producer, enable_idempotence=False), numbered=False)
         self._looker: Any = None
         self._admin: Any = None
         self._closed = False
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         try:
-            producer = self._open_producer()
-            landed, failed = _send_all(producer, topic, dict(enumerate(messages)))
-            if failed:
-                self._retire(producer, failed)
+            landed, failed = self._producer.send_all(topic, dict(enumerate(messages)))
             doubtful = {row: messages[row] for row, error in failed.items() if in_doubt(error)}
             for row, message in doubtful.items():
-                alone, still = _send_all(self._open_plain(), topic, {row: message})
+                alone, still = self._plain.send_all(topic, {row: message})
                 landed |= alone
                 failed = {**{other: error for other, error in failed.items() if other != row}, **still}
         except (KafkaError, ValueError) as error:  # ValueError: an invalid topic name
@@ -198,13 +196,9 @@ class KafkaLog:
         return self._look(None, "the id of the cluster cannot be read from Kafka", ask)
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            for producer in (self._producer, self._plain):
-                if producer is not None:
-                    with suppress(KafkaError):  # what it still held was told as not appended
-                        producer.close(timeout=5)
-            self._producer = self._plain = None
+        self._closed = True
+        for producer in (self._producer, self._plain):
+            producer.close()
         with self._looking:
             if self._looker is not None:
                 self._looker.close(autocommit=False, timeout_ms=1000)
@@ -213,31 +207,6 @@ class KafkaLog:
             if self._admin is not None:
                 self._admin.close()
                 self._admin = None
-
-    def _retire(self, producer: Any, failed: Mapping[int, Exception]) -> None:
-        """Do not use this producer again if an error has left it useless: then it refuses whatever comes after, and
-        what other threads are sending, with the same error. One whose records only waited in vain is kept: to close it
-        would give up what others have sent and what may have arrived.
-        """
-        if all(getattr(error, "retriable", False) for error in failed.values()):
-            return
-        with self._lock:
-            if self._producer is not producer:
-                return
-            self._producer = None
-        with suppress(KafkaError):
-            producer.close(timeout=0)
-
-    def _open_plain(self) -> Any:
-        """A producer without sequence numbers, for records that were refused: it tells those that can never be appended
-        from those that were sent beside them. It may append a record twice when a response is lost.
-        """
-        with self._lock:
-            if self._closed:
-                raise LogError("the log is closed")
-            if self._plain is None:
-                self._plain = self._clients.producer(enable_idempotence=False)
-            return self._plain
 
     def _look(self, topic: str | None, what: str, ask: Callable[[Any], Answer]) -> Answer:
         with self._looking:
@@ -253,49 +222,6 @@ class KafkaLog:
         if forbidden:
             raise PermanentLogError(f"topic {topic!r}: {what}: not authorized; grant READ and DESCRIBE")
         return answer
-
-    def _open_producer(self) -> Any:
-        with self._lock:
-            if self._closed:
-                raise LogError("the log is closed")
-            if self._producer is None:
-                self._producer = self._clients.producer()
-            return self._producer
-
-
-def _send_all(
-    producer: Any, topic: str, messages: Mapping[int, Message]
-) -> tuple[dict[int, Appended], dict[int, Exception]]:
-    """Send records; where each landed, or why it did not."""
-    waiting: dict[int, Any] = {}
-    landed: dict[int, Appended] = {}
-    failed: dict[int, Exception] = {}
-    for row, message in messages.items():
-        try:
-            waiting[row] = _send(producer, topic, message)
-        except REFUSED as error:  # of this record; the others can be appended
-            failed[row] = error
-    # longer than a delivery may take: a record reported as failed must not arrive after all
-    patience = producer.config["delivery_timeout_ms"] / 1000 + ANSWER_SECONDS
-    for row, future in waiting.items():
-        try:
-            one = future.get(patience)
-        except KafkaError as error:
-            failed[row] = error
-        else:
-            landed[row] = Appended(Partition(one.topic, one.partition), one.offset)
-    return landed, failed
-
-
-def _send(producer: Any, topic: str, message: Message) -> Any:
-    return producer.send(
-        topic,
-        value=NOTHING if message.value is None and message.key is None else message.value,
-        key=message.key,
-        headers=list(message.headers),
-        partition=message.partition,
-        timestamp_ms=None if message.time is None else round(message.time * 1000),
-    )
 
 
 def _require_crc32c() -> None:

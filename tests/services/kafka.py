@@ -6,10 +6,12 @@ import base64
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.services.ports import free_port
@@ -165,6 +167,16 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Its connections stay open and nothing is answered, as behind a firewall that drops packets."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         if _archive().exists():
