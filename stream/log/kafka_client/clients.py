@@ -77,6 +77,19 @@ def _leaders_known() -> Iterator[None]:
         raise LeaderNotAvailableError(told) from error
 
 
+class CheckedProducer(KafkaProducer):  # type: ignore[misc]
+    """A producer that ends when it is closed, also with records that cannot be sent."""
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        """See kafka-python, whose own gives up where records are left: its thread and connections go on for good."""
+        try:
+            super().close(timeout, null_logger)
+        except KafkaTimeoutError:
+            self._sender.force_close()  # what waits is told that it is not sent
+            self._sender.join(ANSWER_SECONDS)
+            super().close(0, null_logger)
+
+
 class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
     """A consumer that survives batches that cannot be read, and never waits without a bound."""
 
@@ -217,7 +230,7 @@ class Clients:
 
     def producer(self, **more: Any) -> Any:
         """A producer. Raises likewise."""
-        return self._open(KafkaProducer, _PRODUCER, value_serializer=_Nothing(), **more)
+        return self._open(CheckedProducer, _PRODUCER, value_serializer=_Nothing(), **more)
 
     def admin(self) -> Any:
         """An administrative client. Raises likewise."""

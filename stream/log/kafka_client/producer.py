@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -101,10 +102,10 @@ def _send_all(
         except REFUSED as error:  # of this record; the others can be appended
             failed[row] = error
     # longer than a delivery may take: a record reported as failed must not arrive after all
-    patience = producer.config["delivery_timeout_ms"] / 1000 + ANSWER_SECONDS
+    deadline = time.monotonic() + producer.config["delivery_timeout_ms"] / 1000 + ANSWER_SECONDS
     for row, future in waiting.items():
         try:
-            one = future.get(patience)
+            one = future.get(max(0.0, deadline - time.monotonic()))
         except KafkaError as error:
             failed[row] = error
         else:

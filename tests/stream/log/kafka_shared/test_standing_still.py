@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from kafka import KafkaAdminClient
 
 from tests.conftest import Opener
 from tests.services.kafka import Broker
@@ -29,6 +30,26 @@ def test_records_are_appended_again_once_it_goes_on(open_kafka: Opener, kafka_br
 
     log.append("t", [Message(b"more")])
     log.close()
+
+
+def test_all_records_of_a_call_wait_together(open_kafka: Opener, kafka_broker: Broker) -> None:
+    """Not one after the other: a call of several partitions was held for as many times the time of a delivery."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    admin.create_topics({"t": {"num_partitions": 8}})
+    admin.close()
+    before = set(threading.enumerate())
+    log = open_kafka(kafka_broker.servers, _SOON)
+    records = [Message(b"one", partition=number) for number in range(8)]
+    log.append("t", records)
+
+    began = time.monotonic()
+    with kafka_broker.standing_still(), pytest.raises(LogError, match="not appended"):
+        log.append("t", records)
+
+    assert time.monotonic() - began < 40  # 72 if each waits for itself
+    until("an append", lambda: _appended(log, b"after"), 60)
+    log.close()
+    until("all threads to end, also with records left in a producer", lambda: set(threading.enumerate()) <= before, 30)
 
 
 def test_what_others_send_meanwhile_is_told_to_each_of_them(open_kafka: Opener, kafka_broker: Broker) -> None:
