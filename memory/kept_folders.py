@@ -22,8 +22,27 @@ class FolderMoved(OSError):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while a service uses it: "
-            f"{PUT_BACK}; a service that is started meanwhile begins anew with what is there"
+            f"{PUT_BACK}; a service that is started again before that takes what is there, or begins anew"
         )
+
+
+class FolderElsewhere(FolderMoved):
+    """A command would use another folder than the service that runs has opened at the same path."""
+
+    def __init__(self, folder: Path, process: int) -> None:
+        of = f" (process {process})" if process else ""
+        if folder.exists():
+            told = (
+                f"{folder} is not the folder that a running service{of} uses: that one was moved away or removed, and "
+                f"this one, which may be a copy, was put in its place. Move this one away and {PUT_BACK}; if this one "
+                "is meant, stop that service first"
+            )
+        else:
+            told = (
+                f"{folder} was moved away or removed while a running service{of} uses it: {PUT_BACK}; nothing is begun "
+                "in its place until that service has ended"
+            )
+        OSError.__init__(self, told)
 
 
 @contextmanager
