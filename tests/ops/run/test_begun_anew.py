@@ -133,6 +133,7 @@ def test_a_copy_in_place_of_the_folder_of_a_running_service_gets_nothing(tmp_pat
             ("promote", str(running.path), "--model", "m"),
         )
         refused = [run(running, *command) for command in commands]
+        checked = run(running, "check", str(running.path))
         untouched = produced(state) == before
         lines = until("each process to tell", lambda: found if len(found := out_of_reach(running)) == 2 else None)
         shutil.rmtree(state)
@@ -146,6 +147,9 @@ def test_a_copy_in_place_of_the_folder_of_a_running_service_gets_nothing(tmp_pat
         assert problem.startswith(f"error: {state} is not the folder that a running service (process ")
         assert "Move this one away and put the folder back where it was, and it goes on" in problem
     assert untouched
+    assert checked[0] == 0
+    assert f"warning: service.state_dir: {state} is not the folder that a running service (process " in checked[1]
+    assert all("if what is there now is meant, as on a disk that was mounted late, start" in line for line in lines)
     assert sorted(line.rpartition("role=")[2] for line in lines) == ["learner", "server"]
 
 
