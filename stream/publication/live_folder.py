@@ -14,6 +14,7 @@ import stat
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -190,9 +191,10 @@ def remove_orphans(remembered_seconds: float = _REMEMBERED_SECONDS) -> None:
         if forgotten:
             shutil.rmtree(target, ignore_errors=True)
             continue
-        for path in target.iterdir():
-            if path != mark:
-                _remove(path)
+        with suppress(FileNotFoundError):  # another start removes it, too
+            for path in target.iterdir():
+                if path != mark:
+                    _remove(path)
 
 
 def _remove(path: Path) -> None:
