@@ -20,10 +20,36 @@ class FolderMoved(OSError):
     """A folder is not the one any more that was opened; the message says what to do."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(
-            f"{folder} was {'replaced' if folder.exists() else 'moved away or removed'} while a service uses it: "
-            f"{PUT_BACK}; a service that is started meanwhile begins anew with what is there"
-        )
+        if folder.exists():
+            told = (
+                f"{folder} was replaced while a service uses it: {PUT_BACK}; if what is there now is meant, as on a "
+                "disk that was mounted late, start the service again"
+            )
+        else:
+            told = (
+                f"{folder} was moved away or removed while a service uses it: {PUT_BACK}; a service that is started "
+                "again before that begins anew"
+            )
+        super().__init__(told)
+
+
+class FolderElsewhere(FolderMoved):
+    """A command would use another folder than the service that runs has opened at the same path."""
+
+    def __init__(self, folder: Path, process: int) -> None:
+        of = f" (process {process})" if process else ""
+        if folder.exists():
+            told = (
+                f"{folder} is not the folder that a running service{of} uses: that one was moved away, removed or "
+                f"mounted over, and this one, which may be a copy, is in its place. Move this one away and {PUT_BACK}; "
+                "if this one is meant, stop that service first"
+            )
+        else:
+            told = (
+                f"{folder} was moved away or removed while a running service{of} uses it: {PUT_BACK}; nothing is begun "
+                "in its place until that service has ended"
+            )
+        OSError.__init__(self, told)
 
 
 @contextmanager

@@ -69,14 +69,13 @@ def pytest_runtest_teardown() -> None:
     os.umask(_UMASK)
     if structlog.is_configured():
         structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
     allow(None)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     """Remove what the last tests have published: a service removes such folders when it starts, and none follows."""
-    remove_orphans()
+    remove_orphans(remembered_seconds=0.0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from thalweg.memory.kept_folders import PUT_BACK
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
@@ -77,6 +79,8 @@ class Objects:
         self.undeleted = ""
         """Why what nobody needs any more piles up, as of the last try; empty: it does not."""
         self._store = _opened(url, retry_seconds)
+        self._root = _folder(url).absolute() if _scheme(url) == "file" else None
+        self._disk = 0 if self._root is None else self._root.stat().st_dev
 
     def create(self, name: str, content: bytes) -> bool:
         """Create an object if there is none of that name; whether it was created. Raises ObjectsUnavailable."""
@@ -221,12 +225,28 @@ class Objects:
             )
         self._sound = True
 
+    def _must_be_there(self) -> None:
+        """Raise OSError if a folder of objects was moved away, or its disk is not mounted any more: what was written
+        there would be in the way of putting it back. One that is mounted anew is the same if it holds objects.
+        """
+        if self._root is None:
+            return
+        try:
+            disk = self._root.stat().st_dev
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(f"there is no such folder any more: {PUT_BACK}") from error
+        if disk != self._disk:
+            if self._sound and not (self._root / _PROBE).exists():
+                raise FileNotFoundError(f"the folder is on another disk than before, and empty: {PUT_BACK}")
+            self._disk = disk
+
     @contextmanager
     def _errors(self, forbidden: str = "") -> Iterator[None]:
         """`forbidden`: what to do where the store answers 403."""
         from obstore.exceptions import BaseError
 
         try:
+            self._must_be_there()
             yield
         except (BaseError, OSError) as error:
             text = _told(str(error))

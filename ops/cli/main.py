@@ -30,6 +30,7 @@ from thalweg.ops.cli.options import (
     TimeColumn,
     TimeUnit,
     answering,
+    at_state,
     finite,
     load,
     log_as,
@@ -349,7 +350,7 @@ def promote(
         raise typer.BadParameter("expected either --model or --back beside --alias")
     from thalweg.ops.cli.promote import promote as run
 
-    run(load(config), alias, model, back=back, force=force)
+    run(at_state(config), alias, model, back=back, force=force)
 
 
 @app.command()

@@ -108,8 +108,19 @@ def load(path: Path, *, private: bool = True, devices: bool = True, service: boo
     return loaded
 
 
+def at_state(path: Path) -> Config:
+    """The configuration of a command that uses the state folder, or asks the service of this host that does. Raises
+    FolderElsewhere if the folder that is there is not the one which that service uses.
+    """
+    from thalweg.stream.publication.state_before import must_not_be_away
+
+    loaded = load(path)
+    must_not_be_away(Path(loaded.service.state_dir))
+    return loaded
+
+
 def answering(path: Path, name: str) -> tuple[Config, str]:
-    """The configuration, and the model that answers under a name."""
+    """The configuration as of `at_state`, and the model that answers under a name."""
     from thalweg.ops.run.successors import answering as of_model
 
-    return of_model(load(path), name)
+    return of_model(at_state(path), name)

@@ -82,13 +82,13 @@ def run(
 
 
 def _opened(config: Config, say: Callable[[str], None]) -> Log:
-    """The log; one that is begun where there was another before is told. Raises LogError; FolderMoved where it was in
-    the state folder of a service that runs, and is away.
+    """The log; one that is begun where there was another before is told. Raises LogError; FolderElsewhere where the one
+    of a service that runs was in its state folder, which is away or was replaced.
     """
     url, folder = config.log.url, Path(config.service.state_dir).absolute()
     file = Path(url.removeprefix("sqlite:")).absolute()
     new = url.startswith("sqlite:") and not file.exists()
-    if new and folder in file.parents:
+    if url.startswith("sqlite:") and folder in file.parents:
         must_not_be_away(folder)
     odd = new and (has_state(folder) or other_before(folder))
     log = open_configured_log(config)

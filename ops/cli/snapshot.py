@@ -25,13 +25,14 @@ from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.rebuild import BEGUN_ANEW, Rebuilt, begun_anew, rebuild_each
 from thalweg.stream.learn.settings import StateMismatch, check_settings
+from thalweg.stream.publication.state_before import other_before
 
 
 def list_versions(config: Config, name: str) -> None:
     """Print a table of the snapshots."""
     kept = _snapshots(config, name).manifests()
     if not kept:
-        raise Failed(f"model {name!r} has no snapshots in {Path(config.service.state_dir).absolute()}")
+        raise Failed(_none(config, name))
     table = Table(
         "version", "parent", "created", "events learned", "size", "metrics", "recent", "state sha256", box=None
     )
@@ -60,7 +61,7 @@ def show(config: Config, name: str, version: int | None) -> None:
     if version is None:
         kept = snapshots.manifests()
         if not kept:
-            raise Failed(f"model {name!r} has no snapshots in {Path(config.service.state_dir).absolute()}")
+            raise Failed(_none(config, name))
         version = kept[-1].version
     print(json.dumps(snapshots.load(version).manifest.to_json(), indent=2))
 
@@ -71,7 +72,7 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     kept = {manifest.version: manifest for manifest in snapshots.manifests()}
     versions = list(kept) if version is None else [version]
     if not versions:
-        raise Failed(f"model {name!r} has no snapshots in {Path(config.service.state_dir).absolute()}")
+        raise Failed(_none(config, name))
     found = {one: snapshots.verify(one) for one in versions}
     settings = settings_of(config.find(name), config.service.max_message_bytes)
     others = 0
@@ -168,6 +169,15 @@ def export(config: Config, name: str, version: int, to: Path) -> None:
         raise Failed(f"{to} is there already")
     shutil.copytree(model_folder(config, config.find(name)) / str(version), to)
     print(f"wrote {to}")
+
+
+def _none(config: Config, name: str) -> str:
+    """Why a model has no snapshots."""
+    folder = Path(config.service.state_dir).absolute()
+    if other_before(folder):
+        what = "is there now and holds no state" if folder.exists() else "does not exist"
+        return f"model {name!r} has no snapshots: {folder} {what}; another folder was there before: put it back"
+    return f"model {name!r} has no snapshots in {folder}{'' if folder.exists() else ', which does not exist'}"
 
 
 def _snapshots(config: Config, name: str) -> FolderSnapshots:

@@ -36,7 +36,7 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
     tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=_FRAMES)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            lambda _, __, line: {**context, **line},  # of every thread, which variables of a context are not
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(tracebacks)
@@ -47,13 +47,12 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(_Lasting(sys.stderr)),  # type: ignore[arg-type]  # what it uses of it
     )
-    structlog.contextvars.bind_contextvars(**context)
     root = logging.getLogger()  # what libraries log has the form of the other lines
     for handler in [one for one in root.handlers if isinstance(one, _Forward)]:
         root.removeHandler(handler)
-    root.addHandler(_Forward(context))
+    root.addHandler(_Forward())
     if form == "json":
-        _take_over(context)
+        _take_over()
 
 
 class _Lasting:
@@ -82,25 +81,23 @@ def failure(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _take_over(context: dict[str, str]) -> None:
+def _take_over() -> None:
     """Log what Python and libraries would print as plain text."""
 
     def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
-            _report("uncaught exception: the process ends", (kind, error or kind(), trace), **context)
+            _report("uncaught exception: the process ends", (kind, error or kind(), trace))
 
     def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         if not issubclass(args.exc_type, SystemExit):
             where = "unknown" if args.thread is None else args.thread.name
             error = args.exc_value or args.exc_type()
-            _report(
-                "uncaught exception: a thread ends", (args.exc_type, error, args.exc_traceback), thread=where, **context
-            )
+            _report("uncaught exception: a thread ends", (args.exc_type, error, args.exc_traceback), thread=where)
 
     def unraisable(args: Any) -> None:
         error = args.exc_value or args.exc_type()
         text = args.err_msg or "exception ignored"
-        _report(text, (args.exc_type, error, args.exc_traceback), object=repr(args.object)[:200], **context)
+        _report(text, (args.exc_type, error, args.exc_traceback), object=repr(args.object)[:200])
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
     logging.captureWarnings(True)
@@ -115,9 +112,8 @@ class _Forward(logging.Handler):
     minute is written: a client without a connection says so many times a second, and again for each address.
     """
 
-    def __init__(self, context: dict[str, str]) -> None:
+    def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._context = context
         self._rate = Rate(seconds=_AGAIN_SECONDS)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -126,7 +122,7 @@ class _Forward(logging.Handler):
             text = record.getMessage().strip()
             left_out = self._rate.passes(f"{record.name} {level} {_NUMBER.sub('#', text)}")
             if left_out is not None:
-                more = self._context | ({"left_out": left_out} if left_out else {})
+                more = {"left_out": left_out} if left_out else {}
                 getattr(structlog.get_logger(), level)(text, logger=record.name, exc_info=record.exc_info, **more)
         except Exception:  # what cannot be formatted must not end the part that logs
             self.handleError(record)

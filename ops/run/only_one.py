@@ -44,7 +44,7 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
 
     Raises:
         ConfigurationError: Another process holds the lock, or the folder cannot be written.
-        FolderMoved: The folder is away, and processes that still run use it.
+        FolderElsewhere: Processes that still run use the folder that was here, which is away or was replaced.
     """
     path = state_dir / f".{role}.lock"
     must_not_be_away(state_dir)
@@ -65,7 +65,8 @@ def only_one(state_dir: Path, role: str, patience_seconds: float = 0.0) -> Itera
             time.sleep(_LOOK_SECONDS)
         if other:
             note_beginning(state_dir)
-            log.warning(f"the state folder {begun_anew(state_dir)}")
+        if (other or role == "supervisor") and (told := begun_anew(state_dir)):  # by one process of each start
+            log.warning(f"the state folder {told}")
         elif new and not (state_dir / IDENTITY).exists():  # told by the first process that comes here
             log.info("no state yet: every model begins with what the log holds", state_dir=str(state_dir.absolute()))
         yield

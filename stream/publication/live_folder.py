@@ -12,19 +12,31 @@ import os
 import shutil
 import stat
 import threading
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from thalweg.memory.kept_folders import must_be_kept
-from thalweg.stream.publication.state_before import IDENTITY, SHARED, in_use, shared_folder
+from thalweg.stream.publication.state_before import (
+    IDENTITY,
+    PLACE,
+    SHARED,
+    in_use,
+    place_of,
+    shared_folder,
+    was_replaced,
+)
 
 log = structlog.get_logger(__name__)
 
 _held: dict[Path, int] = {}  # locks of this process, by file
 _CONTAINERS = 64 << 20
 """Bytes of shared memory that engines of containers give by default."""
+_REMEMBERED_SECONDS = 7 * 86400.0
+"""For how long it is known that a state folder was at a path: longer than it takes to bring a disk back."""
 
 
 def live_folder(state_dir: Path) -> Path:
@@ -32,7 +44,7 @@ def live_folder(state_dir: Path) -> Path:
 
     A link to a private folder in shared memory where enough of it is free, else a plain folder. An existing plain
     folder is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder
-    of the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
+    of the same path has left in shared memory is removed, as is what this user's other deleted state folders have.
 
     Raises:
         OSError: It cannot be created, or the one in memory belongs to another user.
@@ -114,14 +126,23 @@ def _tie(target: Path, state_dir: Path) -> None:
     if found != wanted:
         if in_use(mark):
             raise PermissionError(f"{target}: a running service uses it whose state folder is another {state_dir}")
-        log.info(
-            "the state folder is another one: removed what the one before at this path had published",
-            folder=str(target),
-        )
-        for path in target.iterdir():
+        if left := [path for path in target.iterdir() if path != mark]:
+            log.info(
+                "the state folder is another one: removed what the one before at this path had published",
+                folder=str(target),
+            )
+        for path in left:
             _remove(path)
+    elif was_replaced(state_dir) and in_use(mark):
+        raise PermissionError(f"{target}: a running service uses it whose state folder was replaced by this one")
     if found != wanted or not mark.exists():
         _write(mark, wanted)
+    place = target / PLACE
+    if not place.exists() or was_replaced(state_dir):
+        beside = target / f"{PLACE}.{uuid.uuid4().hex}"
+        _write(beside, place_of(state_dir))
+        beside.replace(place)  # atomically: a process that starts meanwhile does not find half of it
+    os.utime(mark)  # it is in use from now on
     _held[mark] = os.open(mark, os.O_RDONLY)
     fcntl.flock(_held[mark], fcntl.LOCK_SH)
 
@@ -149,21 +170,31 @@ def _write(path: Path, text: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def remove_orphans() -> None:
-    """Remove this user's folders in shared memory whose state folder no longer exists.
+def remove_orphans(remembered_seconds: float = _REMEMBERED_SECONDS) -> None:
+    """Remove this user's folders in shared memory whose state folder no longer exists: at once what they hold, and
+    after so many seconds since they were last used that they have existed, by which a start without its state folder
+    is known.
 
     Nothing is said: they belong to nothing that still exists, nor to the service that starts.
     """
     for target in SHARED.glob(f"thalweg-{os.getuid()}-*"):
+        mark = target / IDENTITY
         try:
-            owner = Path((target / IDENTITY).read_text(encoding="utf-8").partition("\n")[2])
+            owner = Path(mark.read_text(encoding="utf-8").partition("\n")[2])
             if target.is_symlink() or target.stat().st_uid != os.getuid():
                 continue
-            if (owner / IDENTITY).exists() or in_use(target / IDENTITY):
+            if (owner / IDENTITY).exists() or in_use(mark):
                 continue
+            forgotten = time.time() - mark.stat().st_mtime >= remembered_seconds
         except OSError:  # of an older version, or being created
             continue
-        shutil.rmtree(target, ignore_errors=True)
+        if forgotten:
+            shutil.rmtree(target, ignore_errors=True)
+            continue
+        with suppress(FileNotFoundError):  # another start removes it, too
+            for path in target.iterdir():
+                if path != mark:
+                    _remove(path)
 
 
 def _remove(path: Path) -> None:

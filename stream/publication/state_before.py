@@ -13,11 +13,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from thalweg.memory.kept_folders import FolderMoved
+from thalweg.memory.kept_folders import FolderElsewhere, folder_id
 
 SHARED = Path("/dev/shm")
 IDENTITY = ".identity"
 """In the state folder: its identity. In the folder in shared memory: the same, and the state folder's path."""
+PLACE = ".place"
+"""In the folder in shared memory: device and inode of the state folder, which a copy of it does not share."""
 _BEGUN = ".begun-anew"
 """In a state folder: since when (Unix seconds), if another was at its path before."""
 _TOLD_SECONDS = 3600.0
@@ -52,10 +54,38 @@ def other_before(state_dir: Path) -> bool:
 
 
 def must_not_be_away(state_dir: Path) -> None:
-    """Raise FolderMoved if a service still runs whose state folder was at this path, and is not any more."""
+    """Raise FolderElsewhere if a service still runs whose state folder was at this path, and is not any more."""
+    mark = shared_folder(state_dir) / IDENTITY
     with suppress(FileNotFoundError, PermissionError):
-        if _was_another(state_dir) and in_use(shared_folder(state_dir) / IDENTITY):
-            raise FolderMoved(state_dir)
+        if (_was_another(state_dir) or was_replaced(state_dir)) and in_use(mark):
+            raise FolderElsewhere(state_dir.absolute(), _user(mark))
+
+
+def place_of(state_dir: Path) -> str:
+    """Tells a state folder from its copies. Raises OSError."""
+    return "{}:{}".format(*folder_id(state_dir))
+
+
+def was_replaced(state_dir: Path) -> bool:
+    """Whether the one that shared memory knows at this path is another than is there now, be it a copy of it."""
+    try:
+        known = (shared_folder(state_dir) / PLACE).read_text(encoding="utf-8")
+        return bool(known) and known != place_of(state_dir)
+    except OSError:
+        return False
+
+
+def _user(mark: Path) -> int:
+    """The process that uses the folder in shared memory with this mark, the one with the least number of several; 0 if
+    the kernel does not tell, as of another container's.
+    """
+    found = mark.stat()
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    try:
+        lines = [line.split() for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return 0
+    return min((int(line[4]) for line in lines if line[1] == "FLOCK" and line[5] == file), default=0)
 
 
 def note_beginning(state_dir: Path) -> None:
@@ -73,8 +103,8 @@ def begun_anew(state_dir: Path) -> str:
     if abs(time.time() - since) > _TOLD_SECONDS:
         return ""
     return (
-        f"began anew: another folder was at {state_dir} before, and this one held no state; if that was not meant, "
-        "stop the service, move this folder away, put the one of before in its place, and start it"
+        f"began anew: another folder was at {state_dir.absolute()} before, and this one held no state; if that was not "
+        "meant, stop the service, move this folder away, put the one of before in its place, and start it"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,33 @@ def test_what_was_written_is_read_and_listed(objects: Objects, tmp_path: Path) -
     assert not objects.download("m/nothing", tmp_path / "none")
     objects.delete(["m/b", "m/nothing"])
     assert [one.name for one in objects.names("m")] == ["m/a/large"]
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")
+def test_a_folder_whose_disk_is_gone_is_waited_for_and_one_that_is_mounted_anew_is_taken(tmp_path: Path) -> None:
+    """A link in place of a mount: it leads to one file system, then to another."""
+    place = tmp_path / "objects"
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if Path(other).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("needs a second file system")
+        (tmp_path / "disk").mkdir()
+        place.symlink_to(tmp_path / "disk")
+        objects = Objects(f"file:{place}")
+        objects.check()
+        objects.put("m/a", b"one")
+
+        place.unlink()
+        place.symlink_to(other)
+        with pytest.raises(ObjectsUnavailable, match="is on another disk than before, and empty: put the folder back"):
+            objects.put("m/b", b"two")
+        written = list(Path(other).iterdir())
+        Path(other, "thalweg-probe").touch()  # as of the same store, mounted anew
+        objects.put("m/b", b"two")
+        place.unlink()
+        with pytest.raises(ObjectsUnavailable, match="there is no such folder any more: put the folder back"):
+            objects.names("m")
+
+    assert not written
 
 
 def test_one_of_many_creates_an_object(objects: Objects) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.ops.running import Service, service
+from tests.samples import sample
 from tests.services import warm
 from tests.services.processes import stop, until
+from thalweg.proto.encode import to_json
 
 on_memory = pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no /dev/shm")
 
@@ -34,6 +38,22 @@ def run(running: Service, *arguments: str) -> tuple[int, str]:
 
 def learned(running: Service, events: int) -> None:
     until("the events to be learned", lambda: running.ready() and running.learned() == events)
+
+
+def stop_when_ready(running: Service) -> None:
+    process = running.start()
+    until("it to serve", running.ready)
+    stop(process)
+
+
+def out_of_reach(running: Service) -> list[str]:
+    return [line for line in running.text().splitlines() if "the state folder is out of reach" in line]
+
+
+def produced(state: Path) -> list[tuple[object, ...]]:
+    """The topics of the log in a state folder, each with its end."""
+    with closing(sqlite3.connect(f"file:{state}/log.db?mode=ro", uri=True)) as file:
+        return file.execute("SELECT name, next FROM topics").fetchall()
 
 
 @on_memory
@@ -81,15 +101,83 @@ def test_while_the_folder_of_a_running_service_is_away_nothing_is_begun_in_its_p
         state.rename(away)
         produced = run(running, "produce", str(running.path), "--topic", "m.events", "--input", "events.jsonl")
         served = run(running, "serve", str(running.path))
+        listed = run(running, "snapshot", "list", str(running.path), "--model", "m")
         created = state.exists()
         away.rename(state)
         running.send(20)
         learned(running, 100)
 
-    for code, problem in (produced, served):
+    for code, problem in (produced, served, listed):
         assert code == 1
-        assert problem.startswith(f"error: {state} was moved away or removed while a service uses it: put the folder")
+        assert problem.startswith(f"error: {state} was moved away or removed while a running service (process ")
+        assert "uses it: put the folder back where it was, and it goes on; nothing is begun in its place" in problem
     assert not created
+
+
+@on_memory
+def test_a_copy_in_place_of_the_folder_of_a_running_service_gets_nothing(tmp_path: Path) -> None:
+    """What was appended to it would be lost once the folder is put back, or be there twice."""
+    state, away = tmp_path / "state", tmp_path / "away"
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(to_json(sample("ridge").events(5))))
+    with service(tmp_path, **inside(tmp_path)) as running:
+        running.send(80)
+        process = running.start()
+        learned(running, 80)
+        state.rename(away)
+        shutil.copytree(away, state, symlinks=True)
+        before = produced(state)
+        commands = (
+            ("produce", str(running.path), "--topic", "m.events", "--input", "events.jsonl"),
+            ("serve", str(running.path)),
+            ("snapshot", "rollback", str(running.path), "--model", "m", "0", "--force"),
+            ("promote", str(running.path), "--model", "m"),
+        )
+        refused = [run(running, *command) for command in commands]
+        checked = run(running, "check", str(running.path))
+        untouched = produced(state) == before
+        lines = until("each process to tell", lambda: found if len(found := out_of_reach(running)) == 2 else None)
+        shutil.rmtree(state)
+        away.rename(state)
+        running.send(20)
+        learned(running, 100)
+        stop(process)
+
+    for code, problem in refused:
+        assert code == 1
+        assert problem.startswith(f"error: {state} is not the folder that a running service (process ")
+        assert "Move this one away and put the folder back where it was, and it goes on" in problem
+    assert untouched
+    assert checked[0] == 0
+    assert f"warning: service.state_dir: {state} is not the folder that a running service (process " in checked[1]
+    assert all("if what is there now is meant, as on a disk that was mounted late, start" in line for line in lines)
+    assert sorted(line.rpartition("role=")[2] for line in lines) == ["learner", "server"]
+
+
+@on_memory
+def test_a_start_without_its_folder_is_told_though_another_service_has_started_since(tmp_path: Path) -> None:
+    """And as often as it is started without it."""
+    (tmp_path / "other").mkdir()
+    said = []
+    with service(tmp_path, **inside(tmp_path)) as running, service(tmp_path / "other") as other:
+        running.send(20)
+        process = running.start()
+        learned(running, 20)
+        stop(process)
+        (tmp_path / "state").rename(tmp_path / "away")
+        stop_when_ready(other)
+        listed = run(running, "snapshot", "list", str(running.path), "--model", "m")
+        for again in (False, True, False):
+            before = running.text()
+            process = running.start()
+            until("it to serve", running.ready)
+            said.append((told(running)[:11], running.text().removeprefix(before).count("began anew: another folder")))
+            stop(process)
+            if again:
+                shutil.rmtree(tmp_path / "state")
+
+    assert said == [("began anew:", 1)] * 3
+    assert listed[0] == 1
+    assert f"{tmp_path}/state does not exist; another folder was there before: put it back" in listed[1]
 
 
 def test_a_log_that_is_begun_where_there_was_one_is_told_and_the_first_is_not(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ try:
 except ZeroDivisionError:
     structlog.get_logger().exception("failed", given=object())
 """
+OURS_IN_A_THREAD = """
+import structlog, threading
+thread = threading.Thread(target=lambda: structlog.get_logger().error("failed"))
+thread.start()
+thread.join()
+"""
 COMMAND = """
 import sys
 import thalweg.ops.config.config
@@ -76,6 +82,7 @@ WAYS = {
     "what a library logs with a traceback": LIBRARY_TRACEBACK,
     "what a finalizer raises": FINALIZER,
     "what our own log reports": OURS,
+    "what our own log reports in a thread": OURS_IN_A_THREAD,
 }
 
 

@@ -120,10 +120,34 @@ def test_a_store_that_was_emptied_is_told_and_has_the_state_again(
     first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
     with learning(first, log):
         until("the state to be uploaded", lambda: uploaded(url) == 50)
-        shutil.rmtree(tmp_path / "objects")
+        for folder in (tmp_path / "objects").iterdir():
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
         until("it to be there again", lambda: uploaded(url) == 50)
     with learning(second, log):
         until("it to be restored", lambda: saved(second, "a") == 50)
+
+
+def test_a_folder_of_objects_that_is_away_is_waited_for_and_nothing_is_begun_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "OWN_SECONDS", 0.1)
+    folder, away, log = tmp_path / "objects", tmp_path / "away", InMemoryLog()
+    log.append("t", messages(events(80)[:50], 1))
+    first, second = host(tmp_path, "first", f"file:{folder}"), host(tmp_path, "second", f"file:{folder}")
+    with learning(first, log) as (_, registry):
+        until("the state to be uploaded", lambda: uploaded(f"file:{folder}") == 50)
+        folder.rename(away)
+        log.append("t", messages(events(80)[50:], 1))
+        until("it to be saved", lambda: saved(first, "a") == 80)
+        until("it to be told", lambda: [one for one in registry.report() if "no such folder any more" in one.reason])
+        begun = folder.exists()
+        away.rename(folder)
+        until("uploading to catch up", lambda: uploaded(f"file:{folder}") == 80)
+        until("it to be well", lambda: not [one for one in registry.report() if "no such folder" in one.reason])
+    with learning(second, log):
+        until("it to be restored", lambda: saved(second, "a") == 80)
+
+    assert not begun
 
 
 def test_an_upload_that_takes_long_is_no_part_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from thalweg.memory.kept_folders import FolderElsewhere
 from thalweg.stream.publication import live_folder as module
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.publication.state_before import must_not_be_away, other_before, shared_folder
 
 
 @pytest.fixture
@@ -165,21 +168,58 @@ def test_what_a_deleted_state_folder_published_is_not_served_for_a_new_one(
     again = made(tmp_path / "state")
 
     assert again.resolve() == again.readlink()
-    assert [path.name for path in again.iterdir()] == [".identity"]
+    assert {path.name for path in again.iterdir()} == {".identity", ".place"}
 
 
 @on_memory
-def test_a_folder_whose_state_folder_is_gone_is_removed_at_the_next_start_unless_it_is_in_use(
+def test_of_a_folder_whose_state_folder_is_gone_the_memory_alone_stays_for_a_week_unless_it_is_in_use(
     tmp_path: Path, made: Callable[[Path], Path]
 ) -> None:
     used, gone = made(tmp_path / "used").resolve(), made(tmp_path / "gone").resolve()
+    for folder in (used, gone):
+        (folder / "m").mkdir()
     os.close(module._held.pop(gone / ".identity"))  # its processes have ended
     for state in ("used", "gone"):
         shutil.rmtree(tmp_path / state)
 
     kept = made(tmp_path / "other").resolve()
+    left = [path.name for path in gone.iterdir()]
+    known = other_before(tmp_path / "gone")
+    os.utime(gone / ".identity", (0.0, time.time() - 8 * 86400.0))
+    made(tmp_path / "other")
 
+    assert (left, known) == ([".identity"], True)
+    assert (used / "m").is_dir()
     assert (used.exists(), gone.exists(), kept.exists()) == (True, False, True)
+    assert not other_before(tmp_path / "gone")
+
+
+@on_memory
+@pytest.mark.parametrize("way", ["a copy", "another one", "nothing"])
+def test_what_is_put_in_the_place_of_a_state_folder_in_use_is_refused_until_it_is_not(
+    tmp_path: Path, made: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    state, away = tmp_path / "state", tmp_path / "away"
+    made(state)
+    must_not_be_away(state)
+    state.rename(away)
+    if way == "a copy":
+        shutil.copytree(away, state, symlinks=True)
+    elif way == "another one":
+        state.mkdir()
+
+    with pytest.raises(FolderElsewhere, match=rf"{state} .*running service \(process {os.getpid()}\) uses"):
+        must_not_be_away(state)
+    if way == "a copy":
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_held", {})  # as another process sees it
+            with pytest.raises(PermissionError, match="was replaced by this one"):
+                live_folder(state)
+    os.close(module._held.pop(shared_folder(state) / ".identity"))  # its processes have ended
+
+    must_not_be_away(state)
+    made(state)
+    must_not_be_away(state)
 
 
 @on_memory
