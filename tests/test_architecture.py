@@ -15,7 +15,7 @@ ONE_HOME = {
         "stream/log/kafka.py",
         *(
             f"stream/log/kafka_client/{name}.py"
-            for name in ("batches", "clients", "consumer", "errors", "limits", "member", "sockets")
+            for name in ("batches", "clients", "consumer", "errors", "limits", "member", "producer", "sockets")
         ),
     },
     "confluent_kafka": {

@@ -19,10 +19,12 @@ from thalweg.ops.cli.verified import compared
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, schemas_of, settings_of
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.learners.other_log import other_logs
 from thalweg.ops.run.shards.known import must_be_one
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.learn.blocks import HistoryLost
 from thalweg.stream.learn.rebuild import BEGUN_ANEW, Rebuilt, begun_anew, rebuild_each
 from thalweg.stream.learn.settings import StateMismatch, check_settings
 from thalweg.stream.publication.state_before import other_before
@@ -91,7 +93,11 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     with closing(_rebuilt(config, name, {one: starts[one][0] for one in sound})) as rebuilding:
         for one, problems in found.items():
             if one in sound:
-                rebuilt = next(rebuilding)
+                try:
+                    rebuilt = next(rebuilding)
+                except HistoryLost as error:
+                    alone = config.model_copy(update={"model": [config.find(name)]})
+                    raise Failed("; ".join([f"{one}: cannot be rebuilt: {error}", *other_logs(alone)])) from error
                 print(f"{one}: rebuilt from version {rebuilt.base}, {counted(rebuilt.events, 'event')} learned again")
                 result = compared(snapshots, one, rebuilt)
                 problems, elsewhere = result.problems, elsewhere + result.other_software

@@ -44,7 +44,8 @@ from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.log.log import Log, LogDeleted, LogReplaced, PermanentLogError
+from thalweg.stream.log.identity import partitions_of
+from thalweg.stream.log.log import Log, LogDeleted, LogReplaced, PartlyAway, PermanentLogError
 from thalweg.stream.publication.live_folder import live_folder
 
 
@@ -54,7 +55,7 @@ def by_key(model: ModelConfig, source: Log) -> ByKey | None:
         return None
 
     def topic() -> Topic:
-        numbers = [partition.number for partition in source.bounds(model.topic)]
+        numbers = [partition.number for partition in partitions_of(source, model.topic)]
         return Topic(max(numbers, default=-1) + 1, source.identity(model.topic))
 
     return ByKey(topic=topic, without_key=model.sharded.without_key)
@@ -181,6 +182,7 @@ def build_server(
                 lambda: source.bounds(topic),
                 registry.register(LOG),
                 hopeless=(PermanentLogError, LogDeleted),
+                partly=(PartlyAway,),
                 restart=(LogReplaced,),
             ),
             Probe(

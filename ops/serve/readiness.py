@@ -167,10 +167,10 @@ class ServiceHealth:
         return {f"{name}/learning": one for name, one in well.items()}
 
     def log_up(self) -> bool | None:
-        """Whether this process reaches the log; None: nobody asks."""
+        """Whether this process reaches the log, or a part of it; None: nobody asks."""
         for one in self.registry.report():
             if one.component == LOG:
-                return one.state in (Condition.RUNNING, Condition.STARTING)
+                return one.state in (Condition.RUNNING, Condition.STARTING, Condition.DEGRADED)
         return None
 
 

@@ -289,7 +289,7 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Restarts of a component that ended unexpectedly",
         ("component", "model_name"),
     ),
-    "thalweg_log_up": ("gauge", "1 if the server can reach the log, else 0", ()),
+    "thalweg_log_up": ("gauge", "1 if the server can reach the log, or a part of its partitions, else 0", ()),
     "thalweg_process_up": ("gauge", "1 if the process of this role is running, else 0", ("role",)),
     "thalweg_learner_process_up": (
         "gauge",

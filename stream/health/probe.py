@@ -26,6 +26,7 @@ class Probe:
         health: Its health: running or waiting.
         every_seconds: The interval.
         hopeless: Those of its exceptions that no waiting mends: failed, not waiting. A restart does not help either.
+        partly: Those of its exceptions with which it answers, but for a part that they name: degraded.
         restart: Those of its exceptions that only a restart of this process mends.
         remark: What people should know of it although it is within reach: degraded; empty: nothing.
     """
@@ -38,6 +39,7 @@ class Probe:
         every_seconds: float = _EVERY_SECONDS,
         *,
         hopeless: tuple[type[Exception], ...] = (),
+        partly: tuple[type[Exception], ...] = (),
         restart: tuple[type[Exception], ...] = (),
         remark: Callable[[], str] = lambda: "",
     ) -> None:
@@ -45,8 +47,8 @@ class Probe:
         self._ask = ask
         self._health = health
         self._every_seconds = every_seconds
-        self._hopeless, self._restart, self._remark = hopeless, restart, remark
-        self._reached = True
+        self._hopeless, self._partly, self._restart, self._remark = hopeless, partly, restart, remark
+        self._reached, self._partly_reached = True, False
         self.restart_helps = True
         """Whether a restart is due if it is failed; else somebody must mend what is outside."""
         self._stopping = threading.Event()
@@ -70,6 +72,11 @@ class Probe:
         """Ask once."""
         try:
             self._ask()
+        except self._partly as error:
+            if not self._partly_reached:
+                log.warning(f"a part of {self._what} is out of reach", problem=str(error))
+            self._reached = self._partly_reached = self.restart_helps = True
+            self._health.degraded(str(error))
         except Exception as error:
             if self._reached and (isinstance(error, FolderMoved) or not is_away(error)):
                 log.error(f"{self._what} is out of reach", problem=str(error))
@@ -78,9 +85,9 @@ class Probe:
             failed = isinstance(error, (*self._hopeless, *self._restart))
             (self._health.failed if failed else self._health.waiting)(f"{self._what} is out of reach: {error}")
         else:
-            if not self._reached:
+            if not self._reached or self._partly_reached:
                 log.info(f"{self._what} is within reach again")
-            self._reached = self.restart_helps = True
+            self._reached, self._partly_reached, self.restart_helps = True, False, True
             if remark := self._remark():
                 self._health.degraded(remark)
             else:

@@ -15,7 +15,7 @@ def report_reading(health: Health, reader: Reader) -> None:
         health.waiting("the log is out of reach")
     elif problem.permanent:
         health.failed(problem.reason)
-    elif reader.reached():
+    elif reader.reached() or problem.partly:
         health.degraded(problem.reason)  # some records cannot be read, the others are
     else:
         health.waiting(problem.reason)

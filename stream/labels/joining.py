@@ -192,7 +192,9 @@ class Joiner:
     def _follow_older_copy(self, topics: Sequence[str]) -> None:
         """Go on where the log is an older copy of the one that was read: what was joined stays so."""
         for topic in topics:
-            read, present = self._place.log_epochs.get(topic, ()), self._source.epochs(topic)
+            if not (read := self._place.log_epochs.get(topic, ())):
+                continue  # nothing can be told, and of Kafka a partition may be out of reach
+            present = self._source.epochs(topic)
             for part, (_, following) in self._source.bounds(topic).items():
                 first = diverged(read, present, following, self._place.end.get(part, -1))
                 if first is not None:

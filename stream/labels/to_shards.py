@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from thalweg.stream.log.identity import partitions_of
 from thalweg.stream.log.log import Log, Message, PermanentLogError
 from thalweg.stream.shards.partitioner import partition_of
 
@@ -68,7 +69,7 @@ class ToShards:
         ]
 
     def _look(self) -> None:
-        there, joined = len(self._source.bounds(self._topic)), len(self._source.bounds(self._joined))
+        there, joined = (len(partitions_of(self._source, topic)) for topic in (self._topic, self._joined))
         if there != joined and (joined or self._by_hand):
             verb = "--alter" if 0 < joined < there else "--create"
             has = f"has {joined} partitions" if joined else "does not exist"

@@ -427,10 +427,10 @@ class Processor:
 
         Not as of its newest event, whose time is what its producer says.
         """
-        behind = any(reader.lag().values())
-        if not behind and reader.reached():
+        behind = any(reader.lag().values()) or not reader.reached()
+        if not behind:
             self._tracker.caught_up(self._clock())
-        if idle and not behind and reader.reached():
+        if idle and not behind:
             self._cadence.confirm(self._clock())
         elif not idle:
             now = self._clock()

@@ -23,7 +23,7 @@ from thalweg.stream.log.confluent_client.properties import translate
 from thalweg.stream.log.confluent_client.second_look import SecondLook
 from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError, SomeAway, partly_away
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.kafka_shared.rejoin import RejoiningMember
@@ -179,6 +179,8 @@ class ConfluentLog:
     def _look(self, topic: str, what: str, ask: Callable[[Cluster], Answer]) -> Answer:
         try:
             return ask(self._cluster())
+        except SomeAway as error:
+            raise partly_away(error) from error
         except ClientError as error:
             raise log_error(f"topic {topic!r}: {what}", error.problem) from error
 

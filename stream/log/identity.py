@@ -7,9 +7,10 @@ from where the copy ends, its offsets are those of other records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from thalweg.stream.log.log import Epochs, Log
+from thalweg.proto.records import Partition
+from thalweg.stream.log.log import Epochs, Log, PartlyAway
 
 
 def identities(log: Log, topics: Sequence[str]) -> dict[str, str]:
@@ -25,6 +26,14 @@ def replaced(read: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
         present: Identity by topic now.
     """
     return sorted(topic for topic, identity in read.items() if present.get(topic, identity) != identity)
+
+
+def partitions_of(log: Log, topic: str) -> Collection[Partition]:
+    """The partitions of a topic, those that are out of reach, too; none if there is no topic. Raises LogError."""
+    try:
+        return log.bounds(topic).keys()
+    except PartlyAway as error:
+        return error.partitions
 
 
 def diverged(read: Epochs, present: Epochs, following: int, last: int) -> int | None:

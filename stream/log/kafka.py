@@ -19,13 +19,14 @@ from thalweg.stream.log.groups import GroupListener, GroupMember
 from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
-from thalweg.stream.log.kafka_client.errors import all_there, append_error, client_error, in_doubt, log_error
+from thalweg.stream.log.kafka_client.errors import append_error, client_error, in_doubt, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
 from thalweg.stream.log.kafka_client.producer import ReplacedProducer
 from thalweg.stream.log.kafka_client.properties import translate
+from thalweg.stream.log.kafka_shared.by_leader import by_leader
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
-from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError, SomeAway, partly_away
 from thalweg.stream.log.kafka_shared.limits import RecordLimits
 from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
@@ -166,13 +167,16 @@ class KafkaLog:
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(looker: Any) -> Mapping[Partition, tuple[int, int]]:
-            parts = [TopicPartition(topic, number) for number in looker.partitions_for_topic(topic)]
-            if not parts:
-                return {}
-            first = looker.beginning_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
-            end = looker.end_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
-            all_there(parts, first, end)
-            return {Partition(topic, part.partition): (first[part], end[part]) for part in parts}
+            parts = [Partition(topic, number) for number in sorted(looker.partitions_for_topic(topic))]
+
+            def told(parts: Sequence[Partition], seconds: float) -> Mapping[Partition, tuple[int, int]]:
+                try:
+                    found: Mapping[Partition, tuple[int, int]] = looker.bounds(parts, seconds)
+                except KafkaError as error:
+                    raise client_error(error, self._clients.where, looker.brokers()) from error
+                return found
+
+            return by_leader(parts, ANSWER_SECONDS, told, lambda: looker.leaders(parts))
 
         return self._look(topic, "cannot read its offsets from Kafka", ask)
 
@@ -215,7 +219,9 @@ class KafkaLog:
                     self._looker = self._clients.consumer()
                 answer = ask(self._looker)
                 forbidden = topic in self._looker.forbidden()
-            except KafkaError as error:
+            except SomeAway as error:
+                raise partly_away(error) from error
+            except (KafkaError, ClientError) as error:
                 about = what if topic is None else f"topic {topic!r}: {what}"
                 brokers = 1 if self._looker is None else self._looker.brokers()
                 raise log_error(about, error, self._clients.where, brokers) from error

@@ -5,7 +5,7 @@ Implementations: `in_memory`, `sqlite` (embedded), `kafka` and `confluent`. `ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -40,6 +40,19 @@ class RecordsRefused(PermanentLogError):
 
 class RecordTooLarge(RecordsRefused):
     """Records larger than the log accepts; `Log.max_record_bytes` tells the limit."""
+
+
+class PartlyAway(LogError):
+    """The log answers, but for some partitions, whose brokers are out of reach.
+
+    Args:
+        message: Which ones, and what is out of reach.
+        partitions: All partitions that were asked for.
+    """
+
+    def __init__(self, message: str, partitions: Collection[Partition]) -> None:
+        super().__init__(message)
+        self.partitions = frozenset(partitions)
 
 
 class LogAway(LogError):
@@ -155,6 +168,8 @@ class Problem:
     """In one line, with what to do where it is known."""
     permanent: bool = False
     """Waiting does not help; somebody must change something."""
+    partly: bool = False
+    """It is of some partitions alone: the others are read."""
 
 
 class Reader(Protocol):
@@ -175,10 +190,12 @@ class Reader(Protocol):
         """The last offset per partition that was returned or seeked past."""
 
     def lag(self) -> Mapping[Partition, int]:
-        """Lag: records not yet returned, per partition; does not block, so it may be slightly out of date."""
+        """Lag: records not yet returned, per partition; does not block, so it may be slightly out of date. A partition
+        that is out of reach is missing: nobody knows.
+        """
 
     def reached(self) -> bool:
-        """Whether the log responded recently. If not, an empty poll and a lag of 0 mean nothing."""
+        """Whether all of the log responded recently. If not, an empty poll and a lag of 0 mean nothing."""
 
     def problem(self) -> Problem | None:
         """Why the reader, or one of its partitions, cannot read at present although there may be records."""
@@ -249,7 +266,12 @@ class Log(Protocol):
         """
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        """Earliest offset and next offset per partition; {} if there is no topic."""
+        """Earliest offset and next offset per partition; {} if there is no topic.
+
+        Raises:
+            PartlyAway: Some partitions are out of reach.
+            LogError: The log does not answer.
+        """
 
     def identity(self, topic: str) -> str | None:
         """Tells a topic from another of the same name that was created after it was deleted.

@@ -151,7 +151,9 @@ class Recovery:
     def _waits(self, reader: Reader) -> bool:
         """Called while a replay waits for records; whether it has to stop."""
         if not reader.reached():
-            self._health.waiting("replaying the journal: the log is out of reach")
+            problem = reader.problem()
+            why = "the log is out of reach" if problem is None else problem.reason
+            self._health.waiting(f"replaying the journal: {why}")
         return self._stopping.is_set()
 
     def past(self, error: Exception, note: Callable[[Outcome], None]) -> list[Outcome]:

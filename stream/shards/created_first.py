@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.groups import GroupListener, GroupMember
+from thalweg.stream.log.identity import partitions_of
 from thalweg.stream.log.log import Appended, Epochs, Log, Message, PermanentLogError, Reader, Start
 
 
@@ -23,7 +24,7 @@ class CreatedFirst:
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         if (model := self._missing.get(topic)) is not None:
-            if not self._log.bounds(topic):
+            if not partitions_of(self._log, topic):
                 raise PermanentLogError(
                     f"topic {topic!r} does not exist: nothing is appended before it is created, as the partitions that "
                     f"it has then are the shards of model {model!r}: create it with at least as many as there will be "

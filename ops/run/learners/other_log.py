@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import open_configured_log
 from thalweg.proto.records import Partition
+from thalweg.stream.journal.entries import BlockEntry, Range
+from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.journal.journal import JournalError
 from thalweg.stream.log.identity import diverged
 from thalweg.stream.log.log import Epochs, LogError
 from thalweg.stream.log.sqlite_file import looked_up
@@ -42,6 +46,8 @@ def other_logs(config: Config) -> Iterator[str]:
     saved = [found for model in config.model for found in _saved(config, model)]
     if not saved:
         return
+    # before the log is looked at: what a service that runs learns meanwhile is in the log first
+    journals = {name: _journalled(config, name, one.version) for name, one in saved}
     topics = _present(config, {topic for _, one in saved for topic in one.log_identity})
     where = config.log.url
     for name, one in saved:
@@ -63,6 +69,10 @@ def other_logs(config: Config) -> Iterator[str]:
                     first = following
                 if first is not None:
                     yield _older(name, partition, where, following, first, last)
+                elif since := [part for part in journals[name].get(partition, ()) if part.last >= following]:
+                    yield _older_than_the_journal(
+                        name, partition, where, following, since[0].first, max(part.last for part in since)
+                    )
 
 
 def _older(name: str, partition: Partition, where: str, following: int, first: int, last: int) -> str:
@@ -73,6 +83,25 @@ def _older(name: str, partition: Partition, where: str, following: int, first: i
         f"learning goes on at offset {first}, the end of that copy; put back a newer copy to learn, and to verify, "
         "exactly what was there"
     )
+
+
+def _older_than_the_journal(name: str, partition: Partition, where: str, following: int, first: int, last: int) -> str:
+    return (
+        f"model {name!r}: {partition} ends before offset {following} in {where}, and the state has read up to {last} "
+        "since its newest snapshot: an older copy of the log? What was learned since that snapshot of what is gone is "
+        f"lost, and learning goes on at offset {first}; put back a newer copy to keep it"
+    )
+
+
+def _journalled(config: Config, name: str, version: int) -> Mapping[Partition, Sequence[Range]]:
+    """What was learned after this version, by partition; none where the journal cannot be read."""
+    found: dict[Partition, list[Range]] = defaultdict(list)
+    folder = Path(config.service.state_dir) / name / "journal"
+    with suppress(OSError, JournalError):  # the start says what is wrong with it
+        for entry in FileJournal(folder, read_only=True).entries(version):
+            for part in entry.ranges if isinstance(entry, BlockEntry) else ():
+                found[part.partition].append(part)
+    return found
 
 
 def _anew(name: str, topic: str, read: Mapping[Partition, int], why: str) -> str:

@@ -33,6 +33,7 @@ from thalweg.ops.telemetry.status import STATUS_FILE
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.health.watchdog import Watchdog
+from thalweg.stream.log.identity import partitions_of
 from thalweg.stream.log.log import LogError
 from thalweg.stream.log.reopened import reopened_log
 from thalweg.stream.publication.live_folder import live_folder
@@ -180,7 +181,7 @@ def run_follower(config: Config, stop: Signal) -> None:
         stack.callback(source.close)
         names = stack.enter_context(names_in_store(config, source))
         board = open_board(config, names)
-        follower = Follower(config, live, board, registry, lambda topic: len(source.bounds(topic)))
+        follower = Follower(config, live, board, registry, lambda topic: len(partitions_of(source, topic)))
         stack.callback(follower.close)
         follower.start()
         log.info("following", models=[model.name for model in config.model])

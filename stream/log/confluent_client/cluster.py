@@ -18,6 +18,7 @@ from thalweg.proto.records import Partition
 from thalweg.stream.log.confluent_client.clients import Clients, text
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.other_client import OtherClient
+from thalweg.stream.log.kafka_shared.by_leader import by_leader
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError, Topic
 from thalweg.stream.log.kafka_shared.members import listed_as
 from thalweg.stream.log.log import Problem
@@ -113,15 +114,39 @@ class Cluster:
         identity = f"{((high & _WORD) << 64) | (low & _WORD):032x}" if high or low else None
         return Topic(frozenset(one.id for one in found.partitions), identity)
 
-    def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, tuple[int, int]]:
-        """The first offset and the next one to be written of each."""
-        first = self._offsets(partitions, OffsetSpec.earliest(), self._seconds())
-        ends = self._offsets(partitions, OffsetSpec.latest(), self._seconds())
-        return {partition: (first[partition], ends[partition]) for partition in partitions}
+    def bounds(
+        self, partitions: Sequence[Partition], seconds: float | None = None
+    ) -> Mapping[Partition, tuple[int, int]]:
+        """The first offset and the next one to be written of each. Raises SomeAway where some leaders do not answer."""
+
+        def ask(parts: Sequence[Partition], within: float) -> Mapping[Partition, tuple[int, int]]:
+            first = self._offsets(parts, OffsetSpec.earliest(), within)
+            ends = self._offsets(parts, OffsetSpec.latest(), within)
+            return {part: (first[part], ends[part]) for part in parts}
+
+        return by_leader(partitions, self._seconds() if seconds is None else seconds, ask, self._leaders)
 
     def ends(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
-        """The next offset to be written of each."""
-        return self._offsets(partitions, OffsetSpec.latest(), seconds)
+        """The next offset to be written of each. Raises likewise."""
+        return by_leader(
+            partitions, seconds, lambda parts, within: self._offsets(parts, OffsetSpec.latest(), within), self._leaders
+        )
+
+    def _leaders(self) -> Mapping[Partition, str]:
+        """Who leads each partition that has a leader, by any broker that answers."""
+        try:
+            found = self._admin.list_topics(timeout=_TRY_SECONDS)
+        except KafkaException as error:
+            self._answered = False
+            raise ClientError(self._causes.problem(error.args[0])) from error
+        self._heard()
+        places = {one.id: f"broker {one.id} at {one.host}:{one.port}" for one in found.brokers.values()}
+        return {
+            Partition(topic.topic, part.id): places.get(part.leader, f"broker {part.leader}")
+            for topic in found.topics.values()
+            for part in topic.partitions.values()
+            if part.leader >= 0
+        }
 
     def _offsets(self, partitions: Sequence[Partition], spec: OffsetSpec, seconds: float) -> dict[Partition, int]:
         """By the partitions' leaders, which new partitions and moved ones have only after a moment."""
@@ -142,9 +167,7 @@ class Cluster:
                     found[Partition(part.topic, part.partition)] = one.offset
                 elif time.monotonic() > deadline:  # perhaps without an error, but with no offset either
                     none = one if isinstance(one, KafkaError) else KafkaError(KafkaError._TRANSPORT)
-                    reason = self._causes.problem(none).reason
-                    where = f"partition {part.partition} of {part.topic!r}"
-                    raise ClientError(Problem(f"{where}: its leader is out of reach: {reason}"))
+                    raise ClientError(self._causes.problem(none))
             if len(found) < len(partitions):
                 time.sleep(_STEP_SECONDS)
         return found

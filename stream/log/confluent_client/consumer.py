@@ -14,7 +14,7 @@ from thalweg.stream.log.confluent_client.cluster import Cluster
 from thalweg.stream.log.confluent_client.errors import Causes
 from thalweg.stream.log.confluent_client.logs import ClientLog
 from thalweg.stream.log.confluent_client.second_look import SecondLook
-from thalweg.stream.log.kafka_shared.consumer import ClientError, OffsetGone, Topic, UnreadableBatch
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, ClientError, OffsetGone, Topic, UnreadableBatch
 
 _GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
 _UNREADABLE = {
@@ -72,8 +72,10 @@ class ConfluentConsumer:
     def topics(self, names: Sequence[str], fresh: bool = False) -> Mapping[str, Topic]:
         return self._cluster.topics(names)
 
-    def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, tuple[int, int]]:
-        return self._cluster.bounds(partitions)
+    def bounds(
+        self, partitions: Sequence[Partition], timeout_seconds: float = ANSWER_SECONDS
+    ) -> Mapping[Partition, tuple[int, int]]:
+        return self._cluster.bounds(partitions, timeout_seconds)
 
     def ends(self, partitions: Sequence[Partition], timeout_seconds: float) -> Mapping[Partition, int]:
         return self._cluster.ends(partitions, timeout_seconds)

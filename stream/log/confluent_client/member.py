@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
+from hashlib import sha256
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -26,7 +27,7 @@ _LOOK_SECONDS = ATTENTIVE_MS / 1000
 _ANSWER_SECONDS = 0.2  # of a look
 _FIRST_ANSWER_SECONDS = 2.0  # of one for which it has to connect
 _BESIDE = ".thalweg-rejoins"
-"""Behind the name of the topic, that of one that does not exist: a member that names it, too, joins again."""
+_MOST_LETTERS = 249  # of a topic's name
 _UNCOMMITTED = (KafkaError._STATE, KafkaError._NO_OFFSET, KafkaError.REBALANCE_IN_PROGRESS)
 
 
@@ -65,7 +66,7 @@ class ConfluentMember:
             message = self._consumer.poll(timeout_seconds)  # of paused partitions: only errors come
         except KafkaException as error:
             raise self._error(error.args[0]) from error
-        if message is not None and (problem := message.error()) is not None and message.topic() != self._beside:
+        if message is not None and (problem := message.error()) is not None and message.topic() != beside(self._topic):
             raise self._error(problem)
         if self._away_since is not None and time.monotonic() - self._away_since > _AWAY_SECONDS:
             raise self._error(KafkaError(KafkaError._TRANSPORT))
@@ -111,10 +112,6 @@ class ConfluentMember:
         except KafkaException:  # what is wrong is told by `poll`; who joins early then may be taken for a second member
             self._attention.end()
 
-    @property
-    def _beside(self) -> str:
-        return self._topic + _BESIDE
-
     def _subscribe(self, consumer: Consumer, *more: str) -> None:
         consumer.subscribe([self._topic, *more], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
@@ -123,7 +120,7 @@ class ConfluentMember:
         owned = [part.partition for part in consumer.assignment() if part.topic == self._topic]
         if self._covered.look(owned, self._present(consumer)):
             self._rejoining = True
-            self._subscribe(consumer, self._beside)
+            self._subscribe(consumer, beside(self._topic))
 
     def _present(self, consumer: Consumer, seconds: float = _ANSWER_SECONDS) -> int:
         """How many partitions the topic has; 0: it is missing, or nobody answers."""
@@ -195,6 +192,14 @@ class _NoListener:
 
     def lost(self, numbers: Collection[int]) -> None:
         """Not told."""
+
+
+def beside(topic: str) -> str:
+    """The name of a topic that does not exist: a member that names it beside its own joins again."""
+    if len(topic) + len(_BESIDE) <= _MOST_LETTERS:
+        return topic + _BESIDE
+    own = sha256(topic.encode()).hexdigest()[:16]  # topics that begin alike have one each
+    return f"{topic[: _MOST_LETTERS - len(own) - len(_BESIDE)]}{own}{_BESIDE}"
 
 
 def _numbers(parts: Sequence[TopicPartition]) -> list[int]:

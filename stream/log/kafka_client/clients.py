@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaConfigurationError, KafkaTimeoutError, LeaderNotAvailableError
+from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, LeaderNotAvailableError
 from kafka.net.compat import KafkaNetClient
 from kafka.serializer import Serializer
 
+from thalweg.proto.records import Partition
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
-from thalweg.stream.log.kafka_client.errors import no_connection, text
+from thalweg.stream.log.kafka_client.errors import all_there, no_connection, text
 from thalweg.stream.log.kafka_shared.consumer import (
     ANSWER_SECONDS,
     APPEND_SECONDS,
@@ -56,6 +57,7 @@ _OTHER = {
     "request_timeout_ms": 10_000,
     "reconnect_backoff_max_ms": 1000,
 }
+_TRIES = 3
 NOTHING = object()
 """A value to send for a record that has neither key nor value."""
 
@@ -108,6 +110,40 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         """Likewise."""
         with _leaders_known():
             return super().end_offsets(partitions, timeout_ms=timeout_ms)
+
+    def bounds(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, tuple[int, int]]:
+        """The first offset and the next one to be written of each. Raises KafkaError."""
+        parts = [TopicPartition(*partition) for partition in partitions]
+        if not parts:
+            return {}
+        first = self.beginning_offsets(parts, timeout_ms=seconds * 1000)
+        ends = self.end_offsets(parts, timeout_ms=seconds * 1000)
+        all_there(parts, first, ends)
+        return {Partition(*part): (first[part], ends[part]) for part in parts}
+
+    def ends(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
+        """The next offset to be written of each. Raises KafkaError."""
+        parts = [TopicPartition(*partition) for partition in partitions]
+        ends = self.end_offsets(parts, timeout_ms=seconds * 1000)
+        all_there(parts, ends)
+        return {Partition(*part): ends[part] for part in parts}
+
+    def leaders(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
+        """Who leads each partition that has a leader, by any broker that answers. Raises KafkaError."""
+        for tries in range(_TRIES, 0, -1):
+            try:
+                self.refresh()
+                break
+            except KafkaError:  # it asked one that is out of reach, which it now leaves out for a while
+                if tries == 1:
+                    raise
+        found: dict[Partition, str] = {}
+        for partition in partitions:
+            number = self._cluster.leader_for_partition(TopicPartition(*partition))
+            if number is not None and number >= 0:
+                node = self._cluster.broker_metadata(number)
+                found[partition] = f"broker {number}" + (f" at {node.host}:{node.port}" if node is not None else "")
+        return found
 
     def refresh(self) -> None:
         """Ask the cluster for its topics."""

@@ -13,7 +13,8 @@ from kafka.structs import OffsetAndMetadata
 
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.stream.log.kafka_client.clients import Clients
-from thalweg.stream.log.kafka_client.errors import all_there, client_error
+from thalweg.stream.log.kafka_client.errors import client_error
+from thalweg.stream.log.kafka_shared.by_leader import by_leader
 from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, OffsetGone, Topic
 
 P = ParamSpec("P")
@@ -62,22 +63,28 @@ class PythonConsumer:
         forbidden = self._consumer.forbidden()
         return {name: Topic(found, self._consumer.topic_id(name), name in forbidden) for name, found in numbers.items()}
 
-    @_told
-    def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, tuple[int, int]]:
-        parts = [TopicPartition(*partition) for partition in partitions]
-        if not parts:
-            return {}
-        first = self._consumer.beginning_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
-        ends = self._consumer.end_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
-        all_there(parts, first, ends)
-        return {Partition(*part): (first[part], ends[part]) for part in parts}
+    def bounds(
+        self, partitions: Sequence[Partition], timeout_seconds: float = ANSWER_SECONDS
+    ) -> Mapping[Partition, tuple[int, int]]:
+        return by_leader(partitions, timeout_seconds, self._bounds, lambda: self._leaders(partitions))
+
+    def ends(self, partitions: Sequence[Partition], timeout_seconds: float) -> Mapping[Partition, int]:
+        return by_leader(partitions, timeout_seconds, self._ends, lambda: self._leaders(partitions))
 
     @_told
-    def ends(self, partitions: Sequence[Partition], timeout_seconds: float) -> Mapping[Partition, int]:
-        parts = [TopicPartition(*partition) for partition in partitions]
-        ends = self._consumer.end_offsets(parts, timeout_ms=timeout_seconds * 1000)
-        all_there(parts, ends)
-        return {Partition(*part): ends[part] for part in parts}
+    def _bounds(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, tuple[int, int]]:
+        found: Mapping[Partition, tuple[int, int]] = self._consumer.bounds(partitions, seconds)
+        return found
+
+    @_told
+    def _ends(self, partitions: Sequence[Partition], seconds: float) -> Mapping[Partition, int]:
+        found: Mapping[Partition, int] = self._consumer.ends(partitions, seconds)
+        return found
+
+    @_told
+    def _leaders(self, partitions: Sequence[Partition]) -> Mapping[Partition, str]:
+        found: Mapping[Partition, str] = self._consumer.leaders(partitions)
+        return found
 
     @_told
     def read(self, offsets: Mapping[Partition, int]) -> None:

@@ -63,7 +63,7 @@ def problem_of(error: Exception, where: str = "", brokers: int = 1) -> Problem:
         where: The cluster, named where it was out of reach: an error of a connection need not name a broker.
         brokers: How many brokers are known. That one of several cannot be connected to may end by itself.
     """
-    if isinstance(error, NotConnected):
+    if isinstance(error, (NotConnected, ClientError)):
         return error.problem
     for kind, advice in _ADVICE:
         if isinstance(error, kind):

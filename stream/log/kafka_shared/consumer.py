@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.records import Partition, Position, Records
-from thalweg.stream.log.log import Problem
+from thalweg.stream.log.log import PartlyAway, Problem
 
 ANSWER_SECONDS = 5.0
 """The longest wait for a response that Kafka usually gives at once."""
@@ -23,12 +25,47 @@ still the same one they ask together, see `together.py`; where a leader has move
 """
 
 
+_NAMED = 8  # partitions of a topic
+
+
 class ClientError(Exception):
     """The client cannot do what it is told at present; `problem` says why, and whether waiting helps."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.reason)
         self.problem = problem
+
+
+class SomeAway(ClientError):
+    """Brokers answer, and the leaders of some partitions do not.
+
+    Args:
+        found: What the other leaders answered.
+        away: Of each of the rest, why it is out of reach.
+    """
+
+    def __init__(self, found: Mapping[Partition, Any], away: Mapping[Partition, str]) -> None:
+        super().__init__(Problem(told_away(away)))
+        self.found, self.away = found, away
+
+
+def told_away(away: Mapping[Partition, str]) -> str:
+    """Which partitions are out of reach, and why, for people."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for part, why in sorted(away.items()):
+        groups[part.topic, why].append(part.number)
+    each = []
+    for (topic, why), numbers in groups.items():
+        listed = ", ".join(map(str, numbers[:_NAMED])) + (" and more" if len(numbers) > _NAMED else "")
+        each.append(f"partition{'s' * (len(numbers) > 1)} {listed} of {topic!r}: {why}")
+    return "; ".join(each)
+
+
+def partly_away(error: SomeAway) -> PartlyAway:
+    """The log's error for one of its client's."""
+    partitions = error.found.keys() | error.away.keys()
+    rest = f"{len(error.found)} of {counted(len(partitions), 'partition')} can be read" if error.found else ""
+    return PartlyAway(f"{error.problem.reason}; {rest or 'other brokers answer'}", partitions)
 
 
 class OffsetGone(Exception):
@@ -72,12 +109,16 @@ class Topic:
 
 
 class Consumer(Protocol):
-    """Used by one thread. Every call raises ClientError while Kafka does not answer, and waits for a bounded time."""
+    """Used by one thread. Every call raises ClientError while Kafka does not answer, and waits for a bounded time.
+    `bounds` and `ends` raise SomeAway where some leaders do not.
+    """
 
     def topics(self, names: Sequence[str], fresh: bool = False) -> Mapping[str, Topic]:
         """The topics, each of them. `fresh`: what is known already may be that of a deleted topic."""
 
-    def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, tuple[int, int]]:
+    def bounds(
+        self, partitions: Sequence[Partition], timeout_seconds: float = ANSWER_SECONDS
+    ) -> Mapping[Partition, tuple[int, int]]:
         """The first offset and the next one to be written of each."""
 
     def ends(self, partitions: Sequence[Partition], timeout_seconds: float) -> Mapping[Partition, int]:

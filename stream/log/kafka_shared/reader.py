@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 
 from thalweg.proto.records import Partition, Position, Records
+from thalweg.stream.log.kafka_shared.away import Away
 from thalweg.stream.log.kafka_shared.consumer import (
     ANSWER_SECONDS,
     ClientError,
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _LOOK_SECONDS = 2.0  # between two checks for new partitions; for existing topics a check costs nothing
 _FIRST_LOOKS_SECONDS = 0.2  # for a missing topic, doubling each time: such a check asks the cluster
 _ASK_SECONDS = 1.0  # while no records arrive: is this still the end, is the cluster reachable?
+_ASK_SILENT_SECONDS = 5.0  # while records arrive: are those within reach that have none?
 _FIRST_POLL_BYTES = 64 << 10  # the assumed size of a record before one was seen
 
 
@@ -67,6 +69,8 @@ class KafkaReader:
         self._held = False  # until the caller knows that a topic begins anew, or earlier: no block has records of both
         self._damage = Damage(unreadable_seconds)
         self._held_back = HeldBack()
+        self._away = Away()
+        self._came: set[Partition] = set()  # of which records came since the ends were asked for
         self._consumer: Consumer | None = None
         self._look_after = 0.0
         self._look_wait = _FIRST_LOOKS_SECONDS
@@ -74,7 +78,7 @@ class KafkaReader:
         self._idle = True
         self._record_bytes = float(_FIRST_POLL_BYTES)  # recent: Kafka's poll counts records, the reader limits bytes
         self._ends: dict[Partition, int] = {}
-        self._ask_after = 0.0
+        self._ask_after = self._ask_silent_after = 0.0
         self._lag: dict[Partition, int] = {}
         self._reached = False
         self._problem: Problem | None = None
@@ -125,8 +129,10 @@ class KafkaReader:
         for run in runs:
             self._next[run.partition] = run.offsets[-1] + 1
             self._damage.healed(run.partition)
+            self._came.add(run.partition)
         if count := sum(map(len, runs)):
             self._heard()
+            self._away.back([run.partition for run in runs])
             self._record_bytes = max(64.0, sum(run.size_bytes for run in runs) / count)
         return runs
 
@@ -142,25 +148,36 @@ class KafkaReader:
 
     def _lags(self, consumer: Consumer) -> dict[Partition, int]:
         lags: dict[Partition, int] = {}
-        if self._idle and self._next and time.monotonic() >= self._ask_after:
-            # an unreachable broker looks like an idle one: only a response tells them apart
-            self._ask_after = time.monotonic() + _ASK_SECONDS
-            there = [part for part in self._next if part.topic not in self._deleted]
-            stable = consumer.ends(there, _ASK_SECONDS / 2) if there else {}
-            self._ends |= stable
-            self._heard()
-            self._held_back.keep(self._next)
-            for part, end in stable.items():
-                self._held_back.look(part, max(self._next[part], consumer.passed(part)), end, consumer.highest(part))
+        self._ask_for_ends(consumer)
         for part, following in self._next.items():
+            if part in self._away:
+                continue
             end = max(consumer.highest(part), self._ends.get(part, 0))
             if self._idle and end > following:  # transaction markers and aborted records are skipped
                 following = max(following, consumer.passed(part))
             lags[part] = max(0, end - following)
         return lags
 
+    def _ask_for_ends(self, consumer: Consumer) -> None:
+        """An unreachable broker looks like an idle one: only a response tells them apart."""
+        now = time.monotonic()
+        if not self._next or now < (self._ask_after if self._idle else self._ask_silent_after):
+            return
+        self._ask_after, self._ask_silent_after = now + _ASK_SECONDS, now + _ASK_SILENT_SECONDS
+        there = [part for part in self._next if part.topic not in self._deleted]
+        if not self._idle:
+            there = [part for part in there if part not in self._came]
+        self._came.clear()
+        asked = self._away.due(there)
+        stable = self._away.answered(asked, lambda parts, _: consumer.ends(parts, _ASK_SECONDS / 2)) if asked else {}
+        self._ends |= stable
+        self._heard()
+        self._held_back.keep(self._next)
+        for part, end in stable.items():
+            self._held_back.look(part, max(self._next[part], consumer.passed(part)), end, consumer.highest(part))
+
     def reached(self) -> bool:
-        return self._reached
+        return self._reached and not self._away
 
     def problem(self) -> Problem | None:
         if self._problem is not None:
@@ -173,7 +190,8 @@ class KafkaReader:
             return Problem(
                 f"deleted from the cluster, and read from their beginning once created again: topics {names}"
             )
-        return self._damage.problem() or self._held_back.problem()
+        others = any(part not in self._away for part in self._next)
+        return self._away.problem(others) or self._damage.problem() or self._held_back.problem()
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
@@ -246,10 +264,13 @@ class KafkaReader:
             for number in sorted(topic.partitions)
             if self._only in (None, number) and ((part := Partition(name, number)) not in self._next or name in anew)
         ]
-        if not new:
+        self._away.keep([Partition(name, number) for name, topic in found.items() for number in topic.partitions])
+        if not (new := self._away.due(new)):
             return
-        bounds = consumer.bounds(new)
+        bounds = self._away.answered(new, consumer.bounds)
         self._heard()
+        if not bounds:
+            return
         self._begin_anew(anew)
         self._ends |= {part: end for part, (_, end) in bounds.items()}
         for part, (first, end) in bounds.items():
@@ -295,7 +316,7 @@ class KafkaReader:
         self._look_for_partitions(consumer, fresh=True)  # notices a topic that was created again
         if self._held:
             return
-        for part, (first, last_end) in consumer.bounds(list(self._next)).items():
+        for part, (first, last_end) in self._away.answered(self._away.due(self._next), consumer.bounds).items():
             following = self._next[part]
             if self._idle:  # what was passed without being returned is not lost
                 following = max(following, min(consumer.passed(part), last_end))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from thalweg.proto.records import Partition, Records
-from thalweg.stream.log.kafka_shared.consumer import FETCH_WAIT_OF_MANY_MS, ClientError, Consumer, Topic
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, FETCH_WAIT_OF_MANY_MS, ClientError, Consumer, Topic
 from thalweg.stream.log.log import LogError
 
 K = TypeVar("K")
@@ -123,8 +123,10 @@ class OneOfMany:
         # a broker answers one request of a connection after the other: a fetch may be before it
         return self._consumer.ends(partitions, timeout_seconds + FETCH_WAIT_OF_MANY_MS / 1000)
 
-    def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, tuple[int, int]]:
-        return self._consumer.bounds(partitions)
+    def bounds(
+        self, partitions: Sequence[Partition], timeout_seconds: float = ANSWER_SECONDS
+    ) -> Mapping[Partition, tuple[int, int]]:
+        return self._consumer.bounds(partitions, timeout_seconds)
 
     def read(self, offsets: Mapping[Partition, int]) -> None:
         self._consumer.read(offsets)

@@ -265,3 +265,22 @@ def a_life(path: Path, events: int) -> None:
         Processor(
             new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
         ).run(until_end=True)
+
+
+def test_an_older_copy_of_the_log_that_no_service_has_met_yet_is_named(tmp_path: Path) -> None:
+    path = learned(tmp_path)
+    where = tmp_path / "log.db"
+    kept = {file.name: file.read_bytes() for file in tmp_path.glob("log.db*")}
+    learned(tmp_path, events=5)
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    for name, content in kept.items():
+        (tmp_path / name).write_bytes(content)
+
+    told = verified(path)
+
+    assert told.returncode == 1
+    assert "cannot be rebuilt: m.events/0: the log ends before offset 7" in told.stderr
+    assert f"m.events/0 ends before offset 3 in sqlite:{where}, and the state has read up to 7: an older copy of" in (
+        " ".join(told.stderr.split())
+    )

@@ -52,6 +52,66 @@ def test_no_model_is_called_as_a_file_of_the_state_folder(tmp_path: Path, name: 
         loaded(tmp_path, MODEL.replace('"pay"', f'"{name}"'))
 
 
+ONE_FILE = r"store\.url: expected a file of its own, got the file of the log"
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["state/log.db", "./state/log.db", "state/../state/log.db", "{here}/state/log.db", "linked/log.db", "other.db"],
+)
+@pytest.mark.parametrize("log", ["", '[log]\nurl = "sqlite:state/log.db"\n'], ids=["by default", "given"])
+def test_log_and_store_are_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, log: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "linked").symlink_to("state")
+    (tmp_path / "other.db").symlink_to("state/log.db")  # which is not there yet
+
+    with pytest.raises(ConfigurationError, match=ONE_FILE):
+        loaded(tmp_path, f'{log}[store]\nurl = "sqlite:{store.format(here=tmp_path)}"\n{MODEL}')
+
+
+@pytest.mark.parametrize(
+    ("log", "store", "told"),
+    [
+        ("log.db", "log.db-wal", "store.url: expected a file of its own, got the -wal file of the log"),
+        ("store.db-journal", "store.db", "log.url: expected a file of its own, got the -journal file of store.url"),
+    ],
+)
+def test_log_and_store_are_no_files_of_each_other(tmp_path: Path, log: str, store: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as found:
+        loaded(tmp_path, f'[log]\nurl = "sqlite:{log}"\n[store]\nurl = "sqlite:{store}"\n{MODEL}')
+    assert told in str(found.value)
+
+
+def test_a_hard_link_is_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.db").touch()
+    (tmp_path / "store.db").hardlink_to(tmp_path / "log.db")
+    with pytest.raises(ConfigurationError, match=ONE_FILE):
+        loaded(tmp_path, f'[log]\nurl = "sqlite:log.db"\n[store]\nurl = "sqlite:store.db"\n{MODEL}')
+
+
+@pytest.mark.parametrize("url", ["file:state", "file:./a/../state/", "file://{here}/state", "FILE:{here}/linked"])
+def test_state_url_is_another_folder_than_state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linked").symlink_to("state")
+    (tmp_path / "a").mkdir()
+
+    with pytest.raises(ConfigurationError, match=r"service\.state_url: expected another folder than"):
+        loaded(tmp_path, f'[service]\nstate_url = "{url.format(here=tmp_path)}"\n{MODEL}')
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_no_folder_is_no_state_folder(tmp_path: Path, given: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"service\.state_dir: expected a folder, got '"):
+        loaded(tmp_path, f'[service]\nstate_dir = "{given}"\n{MODEL}')
+
+
+def test_a_name_that_a_file_of_the_state_folder_has_is_found_by_any_spelling(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"is a file of the state folder already: log\.url"):
+        loaded(tmp_path, '[log]\nurl = "sqlite:./a/../state/log.db"\n' + MODEL.replace('"pay"', '"log.db"'))
+
+
 def test_a_name_is_free_where_log_and_store_are_elsewhere(tmp_path: Path) -> None:
     elsewhere = '[log]\nurl = "sqlite:data/log.db"\n[store]\nurl = "redis://localhost/0"\n'
 

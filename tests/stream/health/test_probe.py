@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.services.processes import until
 from thalweg.memory.kept_folders import FolderMoved
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import Health
-from thalweg.stream.log.log import LogAway, LogDeleted, LogError, LogReplaced, PermanentLogError
+from thalweg.stream.log.log import LogAway, LogDeleted, LogError, LogReplaced, PartlyAway, PermanentLogError
 
 
 def test_what_goes_and_comes_back_is_told_both_times() -> None:
@@ -32,6 +33,36 @@ def test_what_goes_and_comes_back_is_told_both_times() -> None:
 
     assert found.reason == "the log is out of reach: no broker answers"
     assert health.now().restarts == 0
+
+
+def test_what_answers_in_part_is_degraded_and_told_as_it_is() -> None:
+    health = Health("log")
+    errors: list[LogError | None] = [PartlyAway("partition 1 of 't': no leader", ()), LogError("nobody answers"), None]
+
+    def ask() -> None:
+        if errors[0] is not None:
+            raise errors[0]
+
+    probe = Probe("the log", ask, health, partly=(PartlyAway,))
+    with capture_logs() as told:
+        for _ in range(3):
+            probe.look()
+            probe.look()
+            found = health.now()
+            errors.append(errors.pop(0))
+            if errors[-1] is not None:
+                assert (found.state, found.reason) == {
+                    PartlyAway: ("degraded", "partition 1 of 't': no leader"),
+                    LogError: ("waiting", "the log is out of reach: nobody answers"),
+                }[type(errors[-1])]
+
+    assert found.state == "running"
+    assert [line["event"] for line in told] == [
+        "a part of the log is out of reach",
+        "the log is out of reach",
+        "the log is within reach again",
+    ]
+    assert probe.restart_helps
 
 
 @pytest.mark.parametrize(

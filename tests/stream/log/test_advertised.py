@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +20,11 @@ from tests.services.kafka import Broker
 from tests.services.ports import free_port
 from tests.services.processes import required_or_skipped, until
 from thalweg.proto.records import Partition
-from thalweg.stream.log.log import LogError, Message, PermanentLogError
+from thalweg.stream.log.log import LogError, Message, PartlyAway, PermanentLogError
 
 T = TypeVar("T")
+
+HERE, AWAY = Partition("both", 0), Partition("both", 1)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -76,20 +80,27 @@ def test_a_name_that_brokers_advertise_and_nobody_knows_is_told_as_theirs(broker
 @pytest.fixture(params=["a name that nobody knows", "where nothing answers"])
 def half(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """One of two brokers, to which clients find; to the other one they are sent in vain."""
-    folders = tmp_path / "0", tmp_path / "1"
-    for folder in folders:
-        folder.mkdir()
     with ExitStack() as stack:
-        first = Broker(folders[0])
-        stack.callback(first.close)
-        first.start()
-        other = Broker(folders[1], joins=first)
-        stack.callback(other.close)
+        first, other = _two(tmp_path, stack)
         name = request.param == "a name that nobody knows"
         other.advertise(other.port if name else free_port(), "kafka-1.nowhere.invalid" if name else "127.0.0.1")
         other.start()
         until("topics to be made", lambda: _made(first.servers, {"here": {0: [1]}, "both": {0: [1], 1: [2]}}))
         yield first
+
+
+def _two(folder: Path, stack: ExitStack) -> tuple[Broker, Broker]:
+    """Two brokers of one cluster; the first is started."""
+    folders = folder / "0", folder / "1"
+    for one in folders:
+        one.mkdir()
+    with required_or_skipped():
+        first = Broker(folders[0])
+    stack.callback(first.close)
+    first.start()
+    other = Broker(folders[1], joins=first)
+    stack.callback(other.close)
+    return first, other
 
 
 def _made(servers: str, topics: dict[str, dict[int, list[int]]]) -> bool:
@@ -117,11 +128,91 @@ def test_a_broker_out_of_reach_stops_nothing_of_the_others(half: Broker, open_ka
         until("all to be read", lambda: sum(map(len, reader.poll(0.5))) and reader.lag()[Partition("here", 0)] == 0)
         reader.close()
 
-        with pytest.raises(LogError, match=r"out of reach|leader") as raised:
+        with pytest.raises(PartlyAway) as raised:
             log.bounds("both")  # no bounds are better than wrong ones
-        assert not isinstance(raised.value, PermanentLogError)
+        assert re.fullmatch(
+            r"partition 1 of 'both': broker 2 at \S+:\d+, which leads, is out of reach; 1 of 2 partitions can be read",
+            str(raised.value),
+        )
+        assert raised.value.partitions == {HERE, AWAY}
     finally:
         log.close()
+
+
+def test_a_reader_begins_with_the_partitions_within_reach(half: Broker, open_kafka: Opener) -> None:
+    log = open_kafka(half.servers)
+    message = Message(b"x", partition=0)
+    until("a record to be taken", lambda: _without_giving_up(lambda: log.append("both", [message])))
+    reader = log.reader(["both"], {})
+    try:
+        assert [one.partition for one in until("the record", lambda: reader.poll(0.5))] == [HERE]
+        assert reader.lag() == {HERE: 0}  # nobody knows of the other one
+        assert not reader.reached()
+        assert (problem := reader.problem()) is not None
+        assert re.fullmatch(
+            r"partition 1 of 'both': broker 2 at \S+:\d+, which leads, is out of reach; the other partitions are read",
+            problem.reason,
+        )
+        assert problem.partly
+
+        began = time.monotonic()
+        for number in range(1, 30):
+            log.append("both", [message])
+            assert until("the next one", lambda: reader.poll(1.0))[0].offsets[0] == number
+            assert reader.lag()[HERE] == 0
+        assert time.monotonic() - began < 30  # that is asked for in vain holds up little
+        assert not reader.reached()  # and it is still told
+    finally:
+        reader.close()
+        log.close()
+
+
+def test_where_to_begin_is_unknown_while_a_partition_is_out_of_reach(half: Broker, open_kafka: Opener) -> None:
+    log = open_kafka(half.servers)
+    with pytest.raises(LogError, match=r"the latest offset is unknown \(partition 1 of 'both'"):
+        log.reader(["both"], {}, "latest")
+    log.close()
+
+
+@pytest.mark.parametrize("others", ["busy", "idle"])
+def test_a_partition_that_loses_its_leader_is_told_and_the_others_are_read(
+    tmp_path: Path, open_kafka: Opener, others: str
+) -> None:
+    with ExitStack() as stack:
+        first, second = _two(tmp_path, stack)
+        second.start()
+        until("the topic to be made", lambda: _made(first.servers, {"both": {0: [1], 1: [2]}}))
+        log = open_kafka(f"{first.servers},{second.servers}", {"metadata.max.age.ms": 1000})
+        stack.callback(log.close)
+        either = [Message(b"x", partition=number) for number in (0, 1)]
+        until("records to be taken", lambda: _without_giving_up(lambda: log.append("both", either)))
+        reader = log.reader(["both"], {})
+        stack.callback(reader.close)
+        read: list[Partition] = []
+        until("both to be read", lambda: read.extend(one.partition for one in reader.poll(0.5)) or len(read) == 2)
+        until("all to be well", lambda: reader.lag() == {HERE: 0, AWAY: 0} and reader.problem() is None)
+
+        second.kill()
+
+        def told() -> bool:
+            if others == "busy":
+                log.append("both", either[:1])
+                assert until("the next one", lambda: reader.poll(1.0))[0].partition == HERE
+            else:
+                reader.poll(0.1)
+            lag, problem = reader.lag(), reader.problem()
+            if problem is None or "partition 1 of 'both': no broker leads" not in problem.reason:
+                return False
+            return problem.partly and lag == {HERE: 0} and not reader.reached()
+
+        until("it to be told", told)
+        with pytest.raises(PartlyAway, match=r"partition 1 of 'both': no broker leads.*1 of 2 partitions can be"):
+            log.bounds("both")
+        second.start()
+        until("a record of it to be taken", lambda: _without_giving_up(lambda: log.append("both", either[1:])))
+        until("it to be read", lambda: any(one.partition == AWAY for one in reader.poll(0.5)))
+        until("all to be well", lambda: reader.lag() == {HERE: 0, AWAY: 0} and reader.problem() is None)
+        assert reader.reached()
 
 
 def _without_giving_up(ask: Callable[[], T]) -> T | None:

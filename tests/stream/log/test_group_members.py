@@ -21,6 +21,7 @@ from tests.services.processes import until
 from tests.services.stranger import Stranger
 from thalweg.proto.records import Partition
 from thalweg.stream.log.confluent import ConfluentLog
+from thalweg.stream.log.confluent_client.member import beside
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.kafka_client.clients import CheckedConsumer
 from thalweg.stream.log.kafka_shared.members import Fenced
@@ -190,6 +191,16 @@ def test_partitions_that_are_added_are_assigned_to_a_member_that_came_back_under
     until("the new ones", lambda: again.told.owned == set(range(6)))
     again.close()
     assert [number for _, what, number in order if what != "assigned"] == []  # those that it had are not interrupted
+
+
+@pytest.mark.parametrize("letters", [14, 233, 234, 249])
+def test_what_a_member_names_to_join_again_is_a_topic_that_there_may_be(letters: int) -> None:
+    first, second = ("x" * (letters - 1) + end for end in "ab")
+
+    named = {beside(first), beside(second)}
+
+    assert len(named - {first, second}) == 2
+    assert all(len(name) <= 249 and name[: min(letters - 1, 200)] == "x" * min(letters - 1, 200) for name in named)
 
 
 def test_a_member_that_remembers_more_partitions_than_there_are_goes_on_and_on_when_the_topic_is_deleted_again(

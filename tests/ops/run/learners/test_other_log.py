@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.ops.run.test_successors import _live_folders as _live_folders
 from tests.samples import FEATURES, events
@@ -17,6 +18,7 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import new_learner, open_configured_log, settings_of
 from thalweg.ops.run.learners.other_log import left_at_default, other_logs
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 
@@ -38,9 +40,18 @@ def learned(config: Config, count: int) -> None:
     (model,) = config.model
     with closing(open_configured_log(config)) as log:
         log.append(model.topic, messages(events(count), 1))
-        snapshots = FolderSnapshots(Path(config.service.state_dir) / "m")
+        folder = Path(config.service.state_dir) / "m"
+        snapshots = FolderSnapshots(folder)
         snapshots.prepare()
-        Processor(new_learner(model), log, snapshots, settings_of(model, 1 << 20), ports=Ports()).run(until_end=True)
+        settings, journal = settings_of(model, 1 << 20), FileJournal(folder / "journal")
+        Processor(new_learner(model), log, snapshots, settings, journal=journal, ports=Ports()).run(until_end=True)
+        journal.close()
+
+
+def killed(config: Config) -> None:
+    """As if the process had ended before it saved its newest snapshot: what it learned is in the journal alone."""
+    folder = Path(config.service.state_dir) / "m"
+    shutil.rmtree(folder / str(FolderSnapshots(folder).manifests()[-1].version))
 
 
 def test_a_state_folder_that_was_changed_alone_is_told(tmp_path: Path) -> None:
@@ -130,6 +141,38 @@ def test_an_older_copy_that_was_appended_to_is_told_however_much_it_was(tmp_path
     )
     assert "learning goes on at offset 10" in told
     learned(config, 1)
+    assert list(other_logs(config)) == []
+
+
+def test_a_copy_that_was_made_after_the_newest_snapshot_is_told_by_the_journal(tmp_path: Path) -> None:
+    where, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    config = configuration(tmp_path, f"sqlite:{where}", str(tmp_path / "state"))
+    learned(config, 10)
+    with closing(open_configured_log(config)) as log:
+        log.append(TOPIC, messages(events(10), 1))
+    copied(where, copy)
+    learned(config, 20)
+    killed(config)
+    assert list(other_logs(config)) == []  # the log has all that the journal has
+    put_back(copy, where)
+
+    (told,) = other_logs(config)
+
+    assert told.startswith(
+        f"model 'm': {TOPIC}/0 ends before offset 20 in sqlite:{where}, and the state has read up to 39 since its "
+        "newest snapshot: an older copy of the log?"
+    )
+    assert "learning goes on at offset 10" in told
+    with closing(open_configured_log(config)) as log:
+        (model,) = config.model
+        folder = Path(config.service.state_dir) / "m"
+        journal = FileJournal(folder / "journal")
+        settings, snapshots = settings_of(model, 1 << 20), FolderSnapshots(folder)
+        again = Processor(new_learner(model), log, snapshots, settings, journal=journal, ports=Ports())
+        with capture_logs() as lines:
+            again.run(until_end=True)
+        assert [one["continues"] for one in lines if "continues" in one] == [{f"{TOPIC}/0": 10}]  # as it was told
+        journal.close()
     assert list(other_logs(config)) == []
 
 
