@@ -15,7 +15,7 @@ from thalweg.proto.rows.values import column_array
 
 TIMES = re.compile(
     r"(^|[\W_])(time|timestamp|ts|date|datetime|created|updated|occurred|happened|received|at|when|epoch|zeit|zeitpunkt"
-    r"|zeitstempel|datum|fecha|hora|heure|horodatage|data|ora)($|[\W_])|[_ ]at$|time$|date$|datum$|zeit$",
+    r"|zeitstempel|datum|fecha|hora|heure|horodatage|ora)($|[\W_])|[_ ]at$|time$|date$|datum$|zeit$",
     re.I,
 )
 """Names of times."""
