@@ -13,9 +13,17 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.files.kinds import no_folder
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.labels import left_out_text, unknown_class_text, when_known, why_nothing_graded, why_unanswered
+from thalweg.ops.replay.labels import (
+    left_out_text,
+    no_prediction_hint,
+    unknown_class_text,
+    when_known,
+    why_nothing_graded,
+    why_unanswered,
+)
 from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
+from thalweg.ops.replay.unsure import unsure_text
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 from thalweg.stream.evaluation.figures.text import figure_text
@@ -82,7 +90,7 @@ def run(
         first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])
         raise Failed(f"{path}: no row could be used: {counted(read, 'row was', 'rows were')} read{first}")
     _show(console, done)
-    for text in done.hints:
+    for text in (*no_prediction_hint(done), *done.hints):
         aside.print(text, markup=False, highlight=False, soft_wrap=True)
     if report is not None:
         try:
@@ -142,6 +150,8 @@ def _show(console: Console, done: Replayed) -> None:
         if done.left_out:
             console.print(f"not in all figures: {left_out_text(done)}", highlight=False, soft_wrap=True)
         if told := unknown_class_text(done):
+            console.print(told, highlight=False, soft_wrap=True)
+        for told in unsure_text(done):
             console.print(told, highlight=False, soft_wrap=True)
         _show_variants(console, record["variants"])
     elif done.labelled:

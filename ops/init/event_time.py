@@ -14,11 +14,19 @@ from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.values import column_array
 
 TIMES = re.compile(
-    r"(^|[._])(time|timestamp|ts|date|datetime|created|updated|occurred|at|when)($|[._])|_at$|time$|date$", re.I
+    r"(^|[\W_])(time|timestamp|ts|date|datetime|created|updated|occurred|happened|received|at|when|epoch|zeit|zeitpunkt"
+    r"|zeitstempel|datum|fecha|hora|heure|horodatage|ora)($|[\W_])|[_ ]at$|time$|date$|datum$|zeit$",
+    re.I,
 )
 """Names of times."""
 ORDERED = 0.75
-"""Share of rows that are no earlier than the one before, from which on a column is in order."""
+"""Share of rows that are no earlier than the one before, from which on a column is in order …"""
+_ORDERED_UNNAMED = 0.9
+"""… and the same of numbers that are not called times."""
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times, under a time's name
+_UNTIL_UNNAMED = 2.2e9  # and of 2039, under another
+_LONGEST = 30 * 365.25 * 86_400.0  # seconds that such a log lasts
 _FEW = 10  # rows
 _MISSING = 0.05  # share of rows that may have none
 _TOLERANCE_SECONDS = 86_400.0  # clocks and zones differ
@@ -89,3 +97,24 @@ def years_in_no_order(column: Column, given: Sequence[Any]) -> float:
         return 0.0
     low, high = np.quantile(seconds, [0.05, 0.95])
     return float(high - low) / (365.25 * 86_400)
+
+
+def unit_of_times(name: str, numbers: Sequence[float]) -> str:
+    """The unit in which numbers are Unix times of this age; empty if they are none.
+
+    Under any name they are, where they come in order: ids and codes of such a size seldom do.
+    """
+    named = bool(TIMES.search(name))
+    if not named and not (len(numbers) > _FEW and _in_order(numbers)):
+        return ""
+    for unit, factor in UNITS.items():
+        low, high = min(numbers) / factor, max(numbers) / factor
+        if low >= _SINCE and high < (_UNTIL if named else _UNTIL_UNNAMED) and (named or high - low < _LONGEST):
+            return unit
+    return ""
+
+
+def _in_order(numbers: Sequence[float]) -> bool:
+    """Whether they rise and hardly ever fall, and are no few codes."""
+    steps = np.diff(np.asarray(numbers, np.float64))
+    return float(np.mean(steps >= 0)) >= _ORDERED_UNNAMED and len(set(numbers)) > len(numbers) / 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -10,26 +9,27 @@ from itertools import pairwise
 from typing import Any
 
 from thalweg.ops.init.event_time import ORDERED, TIMES, time_of_events, years_in_no_order
+from thalweg.ops.init.ids import tells_apart
 from thalweg.ops.init.kinds import Guess, kind_of
 from thalweg.ops.init.label_name import label_name, rating, type_of_events
 from thalweg.ops.init.labels import (
     are_likings,
+    doubt_of_leak,
     label_doubt,
     numbers_beyond_one,
-    says_the_label,
     task_of_labels,
     zero_and_one,
 )
-from thalweg.ops.init.local import format_of_file, maybe_thousands, reads, same_unit
-from thalweg.ops.init.markers import is_marker, markers_among_texts
+from thalweg.ops.init.of_ids import says_id
 from thalweg.ops.init.readings import joined, missing, missing_label, numbers_of, text_of
 from thalweg.ops.init.sample import Sample, shown
+from thalweg.ops.init.written.local import format_of_file, maybe_thousands, reads, same_unit
+from thalweg.ops.init.written.markers import is_marker, markers_among_texts
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.rows.column import Column
 
-_IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
-_UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
-_UNIQUE = 0.98
+_OFTEN = 2
+"""Rows of each value, on average, from which on ids of users and items come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class Guessed:
     key: str = ""
     weight: str = ""
     columns: Mapping[str, Guess] = field(default_factory=dict)
+    again: frozenset[str] = frozenset()
+    """Columns whose values come several times, as those of users and items do."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Columns that are not used, with the reason."""
 
@@ -107,13 +109,11 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             left_out[name] = "always empty"
         elif not name.strip():
             left_out[name] = "it has no name to ask for it by"
-        elif _is_id(name, given):
-            left_out[name] = "a different value in each row"
-            id_ = "" if sample.changes else id_ or name
-        elif sample.changes and _is_id_name(name):
+        elif apart := tells_apart(name, given):
+            left_out[name] = apart.why
+            id_ = id_ or name if apart.is_id and not sample.changes else id_
+        elif sample.changes and says_id(name):
             left_out[name] = "an id, of which one comes at each change"
-        elif _counts(given):
-            left_out[name] = "counts the rows"
         else:
             one = kind_of(name, given, len(column))
             if one is None:
@@ -123,9 +123,8 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
     _agree(columns, values)
     columns = {name: replace(one, doubt=joined(one.ambiguity, one.doubt)) for name, one in columns.items()}
     for name, one in columns.items():
-        if says_the_label(values[name], values[label]):
-            doubt = f"each value stands for one label: known only with the label? --ignore {name} then"
-            columns[name] = replace(one, doubt=joined(one.doubt, doubt))
+        if leak := doubt_of_leak(name, values[name], values[label]):
+            columns[name] = replace(one, doubt=joined(one.doubt, leak))
     time_note = time_doubt = ""
     if not sample.own_form:
         times = {
@@ -169,6 +168,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         key=attributes.get("key", ""),
         weight=attributes.get("weight", ""),
         columns=columns,
+        again=frozenset(name for name in columns if _comes_again(values[name])),
         left_out=left_out,
     )
 
@@ -205,42 +205,13 @@ def _with_markers(one: Guess, column: Sequence[Any]) -> Guess:
     return replace(one, options={**one.options, **marked}, note=joined(one.note, "some of them marked as missing"))
 
 
+def _comes_again(column: Sequence[Any]) -> bool:
+    given = [text_of(value) for value in column if not missing(value)]
+    return len(given) >= _OFTEN * len(set(given))
+
+
 def _counts_up(column: Sequence[Any]) -> bool:
     """Whether numbers are times since a beginning: none is before it, and most are no earlier than the one before."""
     numbers = numbers_of(column) or [-1.0]
     rising = sum(after >= before for before, after in pairwise(numbers))
     return min(numbers) >= 0 and rising >= ORDERED * (len(numbers) - 1)
-
-
-_NUMBERED = re.compile(r"([^\d\s.,+-][^\d\s]{0,11})(\d{3,})")
-_ENOUGH = 50  # rows
-
-
-def _is_id_name(name: str) -> bool:
-    """Whether a column is called an id."""
-    return bool(_IDS.search(name))
-
-
-def _is_id(name: str, given: Sequence[Any]) -> bool:
-    """Whether a column only tells rows apart."""
-    texts = list(map(text_of, given))
-    codes = all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in given)
-    different = len(set(texts))
-    if not codes or len(texts) < 2 or different < _UNIQUE * len(texts):
-        return False
-    if _IDS.search(name) or all(map(_UUID.fullmatch, texts)):
-        return True
-    return different == len(texts) and _numbered(texts)  # one that came twice is an article, and no row is lost
-
-
-def _numbered(texts: Sequence[str]) -> bool:
-    """Whether all are one text and a number, such as R-00017: of many rows, the numbers of invoices and the like."""
-    found = [_NUMBERED.fullmatch(text) for text in texts] if len(texts) >= _ENOUGH else []
-    return bool(found) and all(found) and len({one[1] for one in found if one}) == 1
-
-
-def _counts(given: Sequence[Any]) -> bool:
-    """Whether a column is the number of its row."""
-    if len(given) < 3 or not all(isinstance(value, int) and not isinstance(value, bool) for value in given):
-        return False
-    return all(after - before == 1 for before, after in pairwise(given))

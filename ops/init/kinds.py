@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -9,8 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from thalweg.ops.init.event_time import TIMES
-from thalweg.ops.init.local import (
+from thalweg.ops.init.codes import are_codes
+from thalweg.ops.init.event_time import TIMES, unit_of_times
+from thalweg.ops.init.of_ids import is_code
+from thalweg.ops.init.readings import is_number, joined, numbers_of, text_of, whole
+from thalweg.ops.init.sample import shown
+from thalweg.ops.init.written.local import (
     Written,
     digits_written,
     is_local_number,
@@ -22,17 +27,16 @@ from thalweg.ops.init.local import (
     times_written,
     units_told,
 )
-from thalweg.ops.init.markers import is_marker, markers_in
-from thalweg.ops.init.of_ids import is_code
-from thalweg.ops.init.readings import is_number, joined, numbers_of, text_of, whole
-from thalweg.ops.init.sample import shown
+from thalweg.ops.init.written.markers import is_marker, markers_in
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_ZONE = r"([Zz]|[+-]\d\d(:?\d\d)?)?"
+_ISO = re.compile(
+    rf"\d{{4}}-\d\d-\d\d([Tt ]\d\d(:\d\d(:\d\d([.,]\d+)?)?)?{_ZONE})?|\d{{8}}[Tt]\d{{4}}(\d\d([.,]\d+)?)?{_ZONE}"
+)
+"""Times of ISO 8601 that are read without a format."""
 _BAD = 0.01  # share of values that are no numbers, up to which a column is numeric all the same
 _CODE = re.compile(r"0\d+")
 _EXACT = 2.0**53
-_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
 _MOST_CATEGORIES = 64
 _WORDS = 4.0  # mean words above which a column of texts is text
 
@@ -88,12 +92,15 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     if plain_numbers(texts) and all(isinstance(value, str) for value in given):
         return Guess("numeric", {}, joined(f"such as {shown(given[0])}", gone))
     numbers = numbers_of(given)
-    if TIMES.search(name) and (pattern := digits_written(texts)):
+    if pattern := digits_written(texts, bool(TIMES.search(name))):
         return Guess("datetime", {"format": pattern}, joined(f"such as {shown(given[0])}", gone))
-    if numbers is not None and is_code(name) and whole(numbers) and len(different) > 2:
+    if numbers is not None and whole(numbers) and is_code(name, numbers) and len(different) > 2:
         return _categories(given, different, gone)
+    if numbers is not None and are_codes(numbers):
+        found = _categories(given, different, gone)
+        return replace(found, note=joined("codes, as they leave gaps; numeric, if they are amounts", found.note))
     if numbers is not None:
-        unit = _unit(name, numbers)
+        unit = unit_of_times(name, numbers)
         if unit:
             return Guess("datetime", {"unit": unit}, joined(f"times in {unit}", gone))
         low, high = min(numbers), max(numbers)
@@ -110,16 +117,26 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
         odd = next(value for value in given if numbers_of([value]) is None)
         bad = f"{len(given) - len(most)} are no numbers, such as {shown(odd)}: rows with them are refused"
         return Guess("numeric", {}, gone, bad)
-    if all(_RFC3339.fullmatch(text) for text in texts):
+    if all(_ISO.fullmatch(text) for text in texts):
         return Guess("datetime", {}, joined(f"such as {shown(given[0])}", gone))
     if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
         return Guess("text", {}, gone)
+    if all(map(_is_object, texts)):
+        doubt = "texts of JSON, read as words: write what is in them as fields of their own, and each is a column"
+        return Guess("text", {}, gone, doubt)
     found = _categories(given, different, gone)
     if looks_like_dates(given):
         forms = _unlike(given)
         what = "dates in several forms" if len(forms) > 1 else "dates in a form that is not known"
         return replace(found, doubt=f"{what}, such as {' and '.join(map(shown, forms))}? They are texts here")
     return replace(found, doubt=_doubt_of_texts(given, most)) if found.kind == "hashed" else found
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return text.lstrip().startswith("{") and isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _unlike(given: Sequence[Any]) -> list[Any]:
@@ -130,7 +147,8 @@ def _unlike(given: Sequence[Any]) -> list[Any]:
 
 def _categories(given: Sequence[Any], different: Counter[str], gone: str) -> Guess:
     often = ", ".join(shown(text) for text, _ in different.most_common(3))
-    note = joined(f"{len(different)} different, most often {often}", gone)
+    told = f"{len(different)} different, most often {often}" if len(different) > 1 else f"always {often} in the sample"
+    note = joined(told, gone)
     if len(different) <= _MOST_CATEGORIES:
         return Guess("categorical", {"max_categories": _room(len(different))}, note)
     return Guess("hashed", {"buckets": 64}, note)
@@ -181,7 +199,7 @@ def _written(
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, str) and bool(_RFC3339.fullmatch(value))
+    return isinstance(value, str) and bool(_ISO.fullmatch(value))
 
 
 def _is_truth(value: Any) -> bool:
@@ -209,16 +227,6 @@ def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
     if all(isinstance(part, str) for part in parts):
         return Guess("list", {"buckets": 64}, gone)
     return None
-
-
-def _unit(name: str, numbers: Sequence[float]) -> str:
-    """The unit in which numbers are Unix times of this age; empty if they are none."""
-    if not TIMES.search(name):
-        return ""
-    for unit, factor in _UNITS.items():
-        if all(_SINCE <= number / factor < _UNTIL for number in numbers):
-            return unit
-    return ""
 
 
 def _room(different: int) -> int:

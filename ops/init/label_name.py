@@ -11,7 +11,10 @@ from thalweg.ops.init.of_ids import is_key, users_and_items
 from thalweg.ops.init.readings import missing, numbers_of, text_of
 from thalweg.ops.run.failed import Failed
 
-_SURE = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click")
+_SURE = (
+    *("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click"),
+    *("ziel", "zielvariable", "klasse", "objetivo", "clase", "étiquette", "etiquette", "cible", "classe", "obiettivo"),
+)
 _STARTS = ("is_", "has_", "was_")
 _PARTS = {"label", "labels", "target", "outcome", "truth"}
 """Words of a longer name: `label_1`, `target_class`."""
@@ -56,8 +59,10 @@ def label_name(names: Sequence[str], values: Mapping[str, Sequence[Any]]) -> Lab
         )
     by_name = {name.rpartition(".")[2].strip().lower(): name for name in reversed(names)}
     for name in _SURE:
-        if name in by_name:
-            return LabelName(by_name[name], "")
+        if name in by_name and not (name == "y" and _is_place(by_name)):
+            others = [by_name[other] for other in (*_SURE, *_KNOWN) if other in by_name and other != name]
+            two = others and _classes(values[by_name[name]]) > 2 and [o for o in others if _classes(values[o]) == 2]
+            return LabelName(by_name[name], _other(f"by its name, though {two[0]} may be it, too") if two else "")
     starts = [name for name in by_name.values() if f"{'_'.join(_words(name.rpartition('.')[2]))}_".startswith(_STARTS)]
     if len(starts) == 1:
         return LabelName(starts[0], "")
@@ -76,6 +81,9 @@ def label_name(names: Sequence[str], values: Mapping[str, Sequence[Any]]) -> Lab
         given = [text_of(value) for value in values[last] if not missing(value)]
         if 2 <= len(set(given)) <= min(_MOST_CLASSES, max(2, len(given) // 10)):
             return LabelName(last, _other("as it is the last column, and of few different values"))
+        two = [name for name in names if _classes(values[name]) == 2]
+        if len(two) == 1:
+            return LabelName(two[0], _other("as it is the only column of two different values"))
     among = starts or list(names)
     raise Failed(
         f"no column looks like the label: name it, --label {_quoted(among[-1])} for example; "
@@ -103,8 +111,17 @@ def rating(names: Sequence[str], values: Mapping[str, Sequence[Any]]) -> str:
     return found if found and numbers_of([value for value in values[found] if not missing(value)]) else ""
 
 
+def _is_place(by_name: Mapping[str, str]) -> bool:
+    """Whether `y` is where something is: there is `x`, and more than what it would tell."""
+    return "x" in by_name and len(by_name) > 2
+
+
+def _classes(column: Sequence[Any]) -> int:
+    return len({text_of(value) for value in column if not missing(value)})
+
+
 def _varies(column: Sequence[Any]) -> bool:
-    return len({text_of(value) for value in column if not missing(value)}) > 1
+    return _classes(column) > 1
 
 
 def _words(name: str) -> list[str]:

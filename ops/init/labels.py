@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from thalweg.ops.init.local import numbers_written
-from thalweg.ops.init.markers import is_marker, markers_in
 from thalweg.ops.init.readings import is_number, joined, missing, missing_label, numbers_of, text_of, whole
 from thalweg.ops.init.sample import shown
 from thalweg.ops.init.slips import slips_told
+from thalweg.ops.init.written.local import numbers_written
+from thalweg.ops.init.written.markers import is_marker, markers_in
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.columns import ZERO_AND_ONE
 
 _ROWS, _TIMES = 20, 4
 """Rows from which on a column may be told to say the label, if labels come so often on average."""
+_CHANCE = 1e-6
+"""Of values that come with one label alone, below which that is none."""
 _LIST = re.compile(r"\[.*\]", re.DOTALL)
 _RUN = 10  # rows of each label from which on an order by labels is no chance
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
@@ -82,6 +85,27 @@ def _doubt_of_form(given: Sequence[Any]) -> str:
         return "" if codes else slips_told(map(text_of, given))
     text = shown(next(value for value in given if isinstance(value, str)))
     return f"labels such as {text} are names of classes; for a regression write them as numbers with a point"
+
+
+def doubt_of_leak(name: str, column: Sequence[Any], labels: Sequence[Any]) -> str:
+    """Why a column may be known only once the label is, to be told aloud; empty: it is not."""
+    if says_the_label(column, labels):
+        why = "each value stands for one label"
+    elif one := _given_with(column, labels):
+        why = f"it has values with the label {one} alone"
+    else:
+        return ""
+    return f"{why}: known only with the label? --ignore {shlex.quote(name)} then"
+
+
+def _given_with(column: Sequence[Any], labels: Sequence[Any]) -> str:
+    """The one label with which the column has values, as the date of a chargeback has; empty: there is none."""
+    known = [text_of(label) for label in labels if not missing_label(label)]
+    given = [text_of(label) for one, label in zip(column, labels) if not (missing(one) or missing_label(label))]
+    if len(set(given)) != 1:
+        return ""
+    chance = (known.count(given[0]) / len(known)) ** len(given)
+    return given[0] if chance < _CHANCE else ""
 
 
 def says_the_label(column: Sequence[Any], labels: Sequence[Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from thalweg.ops.init.markers import USUAL
+from thalweg.ops.init.written.markers import USUAL
 from thalweg.proto.columns import MISSING_LABELS
 
 

@@ -93,7 +93,11 @@ def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Ite
 def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[str]:
     kinds = {column: one.kind for column, one in guessed.columns.items()}
     key = None if own_form else key_of_events(kinds, guessed.task == "classification", guessed.time)
-    clicks = None if own_form or key else of_clicks(kinds, guessed.time, guessed.likings or bool(guessed.two))
+    clicks = (
+        None
+        if own_form or key
+        else of_clicks(kinds, guessed.time, guessed.likings or bool(guessed.two), guessed.label, guessed.again)
+    )
     yield "[[model]]"
     yield f"name = {_string(name)}"
     if clicks is not None:
@@ -148,19 +152,24 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     if clicks is not None:
         for role, column in zip(("user", "item"), clicks):
             yield _noted(f"{role} = {column_of(column)}", guessed.columns[column].note)
+        yield from _columns({name: one for name, one in guessed.columns.items() if name not in clicks}, guessed)
         yield "# To predict the label from columns as they are, write above and instead of these two:"
         yield '# learner = "ridge"'
         yield from (f"# {_key(column)} = {_column(one)}" for column, one in guessed.columns.items())
         return
-    for column, one in guessed.columns.items():
+    yield from _columns(guessed.columns, guessed)
+    if not own_form:
+        found = [*guessed.columns, *guessed.left_out]
+        yield from other_learners(found, guessed.label, guessed.time, guessed.label_range, guessed.two)
+
+
+def _columns(columns: Mapping[str, Guess], guessed: Guessed) -> Iterator[str]:
+    for column, one in columns.items():
         if one.doubt:
             yield f"# please check: {_one_line(one.doubt)}"
         yield _noted(f"{_key(column)} = {_column(one)}", one.note)
     for column, why in guessed.left_out.items():
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
-    if not own_form:
-        found = [*guessed.columns, *guessed.left_out]
-        yield from other_learners(found, guessed.label, guessed.time, guessed.label_range, guessed.two)
 
 
 def _id(guessed: Guessed) -> str:

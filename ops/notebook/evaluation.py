@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.labels import left_out_text, unknown_class_text, when_known, why_unanswered
+from thalweg.ops.replay.labels import left_out_text, no_prediction_hint, unknown_class_text, when_known, why_unanswered
 from thalweg.ops.replay.replay import Replayed, replay_events
 from thalweg.ops.replay.report import draw
+from thalweg.ops.replay.unsure import unsure_text
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.event import Batch, Decoded
 
@@ -61,8 +62,8 @@ class Evaluation:
 
     @property
     def hints(self) -> list[str]:
-        """What to try where a naive control predicted as well as the model; mostly none."""
-        return self.replayed.hints
+        """What to try where the model gave no prediction, or a naive control predicted as well as it; mostly none."""
+        return [*no_prediction_hint(self.replayed), *self.replayed.hints]
 
     def report(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -102,7 +103,9 @@ class Evaluation:
             else ""
         )
         missing += f"; not in all figures: {left_out_text(self.replayed)}" if self.left_out else ""
-        missing += f"; {told}" if (told := unknown_class_text(self.replayed)) else ""
+        missing += "".join(
+            f"; {told}" for told in (unknown_class_text(self.replayed), *unsure_text(self.replayed)) if told
+        )
         begun = f"; it had learned {counted(self.began_after, 'event')} before" if self.began_after else ""
         what = f"{html.escape(self.replayed.model.learner)}, {counted(self.replayed.events, 'row')}"
         what += f", labels known {when_known(self.replayed)}{missing}"

@@ -7,6 +7,8 @@ from thalweg.proto.bounds.counted import counted
 from thalweg.proto.task import task_of
 from thalweg.stream.evaluation.grading import LARGEST_LOSS
 
+_WARM_UP = 10  # events that an estimator may need before it predicts
+_SEE = "a warning above says why, or its answers are no finite numbers"
 _BEYOND = "another order of magnitude than all others"
 
 
@@ -22,10 +24,30 @@ def when_known(done: Replayed) -> str:
     return f"{delay:,} to {delay + 2 * size - 2:,} rows late, in micro-batches of {counted(size, 'row')}"
 
 
+def without_prediction(done: Replayed) -> int:
+    """Labelled rows that got no answer, as those for which an estimator raises; 0 if no more than come before the first
+    label is known.
+    """
+    before = done.delay_events + 2 * done.batch_events + _WARM_UP
+    return done.unanswered if done.unanswered > before else 0
+
+
 def why_unanswered(done: Replayed) -> str:
     """Why labelled rows got no answer."""
+    if without_prediction(done):
+        return "as the model gave no prediction for them"
     what = "class" if done.learner.schema.label == "class" else "label"
     return f"because no {what} was known yet"
+
+
+def no_prediction_hint(done: Replayed) -> list[str]:
+    """A sentence if figures leave out rows for which the model had no prediction."""
+    if not (count := without_prediction(done)) or count == done.labelled:
+        return []
+    return [
+        f"hint: the model gave no prediction for {count:,} of {counted(done.labelled, 'labelled row')}; "
+        f"figures, the controls' too, are of the others alone: {_SEE}"
+    ]
 
 
 def left_out_text(done: Replayed) -> str:
@@ -56,6 +78,9 @@ def why_nothing_graded(done: Replayed) -> str:
             "nothing was graded: each event was the first of its key, or older than its key's newest; a key needs "
             "events that follow each other. Is `key` the column of who or what they belong to?"
         )
+    if without_prediction(done):
+        rows = counted(done.unanswered, "row")
+        return f"nothing was graded: the model learned, and gave no prediction for {rows}; {_SEE}"
     if 1 < done.batch_events >= done.events:
         rows, fewer = counted(done.events, "row"), max(1, done.events // 8)
         return (

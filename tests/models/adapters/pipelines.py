@@ -14,6 +14,13 @@ def scaled(rate: float = 0.1) -> compose.Pipeline:
     return (numbers + texts) | linear_model.LogisticRegression(optimizer=optim.Adam(rate))
 
 
+def regression() -> compose.Pipeline:
+    """The same in front of a linear regression."""
+    numbers = compose.SelectType(float, int) | preprocessing.StandardScaler()
+    texts = compose.SelectType(str) | preprocessing.OneHotEncoder()
+    return (numbers + texts) | linear_model.LinearRegression()
+
+
 class Doubled(base.Transformer):
     """A transformer of the user's own."""
 

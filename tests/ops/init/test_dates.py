@@ -34,18 +34,25 @@ def kind(name: str, values: list[Any]) -> Guess:
         (20250503.0, "%Y%m%d", 0),
         ("20250503", "%Y%m%d", 0),
         (20250503123000, "%Y%m%d%H%M%S", 45_000),
-        ("20250503T123000", "%Y%m%dT%H%M%S", 45_000),
+        ("20250503T123000", "", 45_000),
+        ("20250503T123000.5Z", "", 45_000.5),
+        ("2025-05-03 12:30:00+00", "", 45_000),
+        ("2025-05-03t12:30:00z", "", 45_000),
+        ("2025-05-03 12:30:00,250", "", 45_000.25),
+        ("2025-05-03 12", "", 43_200),
+        ("03.05.2025 12:30:00,250", "%d.%m.%Y %H:%M:%S,%f", 45_000.25),
         ("Sat, 03 May 2025 12:30:00 GMT", "%a, %d %b %Y %H:%M:%S GMT", 45_000),
         ("2025-05-03 12:30:00 UTC", "%Y-%m-%d %H:%M:%S UTC", 45_000),
         ("2025-05-03 12:30:00 +0200", "%Y-%m-%d %H:%M:%S %z", 37_800),
         ("Sat May 03 12:30:00 2025", "%a %b %d %H:%M:%S %Y", 45_000),
     ],
 )
-def test_dates_as_programs_write_them(value: Any, pattern: str, seconds: int) -> None:
+def test_dates_as_programs_write_them(value: Any, pattern: str, seconds: float) -> None:
     found = kind("date", [value] * 30)
+    options = {"format": pattern} if pattern else {}
 
-    assert (found.kind, found.options, found.doubt) == ("datetime", {"format": pattern}, "")
-    column = columns_of({"date": {"kind": "datetime", "format": pattern}})["date"]
+    assert (found.kind, found.options, found.doubt) == ("datetime", options, "")
+    column = columns_of({"date": {"kind": "datetime", **options}})["date"]
     read = column_array(column, [value, None, value])
     assert read[[0, 2]].tolist() == [MAY + seconds] * 2
     assert np.isnan(read[1])

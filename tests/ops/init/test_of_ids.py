@@ -32,7 +32,9 @@ def written(sample: Sample, label: str) -> str:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    rows = clicks(200)
+    rows = [{**row, "returned": row["clicked"]} for row in clicks(200)]
+    for row in rows:
+        del row["clicked"]
     with (tmp_path / "clicks.csv").open("w", newline="") as opened:
         writer = csv.DictWriter(opened, list(rows[0]))
         writer.writeheader()
@@ -42,7 +44,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("learner", "label", "replaced"),
-    [("error_memory", "clicked", {"user_id", "sku"}), ("prompt_tpp", "action", None)],
+    [("error_memory", "returned", {"user_id", "sku"}), ("prompt_tpp", "action", None)],
 )
 def test_what_init_says_of_ids_is_accepted_and_learns_from_the_file_that_it_saw(
     file: Path, learner: str, label: str, replaced: set[str] | None
@@ -60,9 +62,9 @@ def test_what_init_says_of_ids_is_accepted_and_learns_from_the_file_that_it_saw(
     assert (done.events, done.labelled, done.unusable) == (200, 200, 0)
 
 
-def two_names(folder: Path, zero: str, one: str, *, price: bool) -> Path:
+def two_names(folder: Path, zero: str, one: str, *, price: bool, label: str = "clicked") -> Path:
     """200 clicks of users on items, every fifth with the label `one`."""
-    names = ["user_id", "item_id", *(["price"] if price else []), "clicked"]
+    names = ["user_id", "item_id", *(["price"] if price else []), label]
     rows = [
         [f"u{7 * n % 9}", f"i{n % 11}", *([0.5 + n % 13] if price else []), zero if n % 5 else one] for n in range(200)
     ]
@@ -74,22 +76,24 @@ def two_names(folder: Path, zero: str, one: str, *, price: bool) -> Path:
 NAMES = [("no", "yes"), ("N", "Y"), ("view", "click"), ("1", "2"), ("-1", "1")]
 
 
+@pytest.mark.parametrize("price", [False, True])
 @pytest.mark.parametrize(("zero", "one"), NAMES)
-def test_two_names_of_labels_of_users_and_items_alone_are_0_and_1(tmp_path: Path, zero: str, one: str) -> None:
-    file = two_names(tmp_path, zero, one, price=False)
+def test_two_names_of_labels_of_users_and_items_are_0_and_1(tmp_path: Path, zero: str, one: str, price: bool) -> None:
+    file = two_names(tmp_path, zero, one, price=price)
 
     model = parse(tomllib.loads(written(file_sample(file, 500), "clicked")), "x.toml", {}).model[0]
     done = replay(model, file)
 
     assert (model.learner, model.classes) == ("error_memory", [zero, one])
+    assert list(model.columns) == ["user", "item", *(["price"] if price else [])]
     assert (done.labelled, done.unusable) == (200, 0)
     assert done.controls["majority"]["accuracy"] == pytest.approx(0.8, abs=0.02)
 
 
 @pytest.mark.parametrize(("zero", "one"), NAMES)
 def test_the_advised_recommender_learns_two_names_as_0_and_1(tmp_path: Path, zero: str, one: str) -> None:
-    file = two_names(tmp_path, zero, one, price=True)
-    text = written(file_sample(file, 500), "clicked")
+    file = two_names(tmp_path, zero, one, price=True, label="returned")
+    text = written(file_sample(file, 500), "returned")
     model: dict[str, Any] = tomllib.loads(text)["model"][0]
     told = tomllib.loads("\n".join(re.findall(r"^# (\w+ = .*)$", text.partition("and of these two columns:")[2], re.M)))
 
@@ -165,11 +169,11 @@ def test_of_a_sample_without_users_nothing_is_said_of_ids() -> None:
 
 
 def test_what_stands_beside_the_learner_and_the_micro_batches_is_true_of_it(file: Path, tmp_path: Path) -> None:
-    (of_clicks,) = re.findall(r"^learner = .*$", written(file_sample(file, 500), "clicked"), re.M)
+    (of_clicks,) = re.findall(r"^learner = .*$", written(file_sample(file, 500), "returned"), re.M)
     of_keys = written(file_sample(visits(tmp_path, "key"), 500), "type")
 
     assert of_clicks.index('"ridge"') < of_clicks.index("error_memory")
-    assert "one by one" in written(file_sample(file, 500), "clicked")
+    assert "one by one" in written(file_sample(file, 500), "returned")
     assert "one by one" not in of_keys
     assert "always 64 events at once" in of_keys
 

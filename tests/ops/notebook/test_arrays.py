@@ -102,9 +102,9 @@ def test_a_column_of_a_mapping_may_be_of_any_library(column: Any) -> None:
 
 
 def test_what_is_masked_is_missing() -> None:
-    masked = np.ma.masked_less(ROWS, 0)
+    masked = np.ma.masked_less(ROWS, -1)
     columns = thalweg.Model("ridge").learn({"a": masked[:, 0], "b": ROWS[:, 1]}, LABELS)
-    plain = thalweg.Model("ridge").learn({"a": np.where(ROWS[:, 0] < 0, np.nan, ROWS[:, 0]), "b": ROWS[:, 1]}, LABELS)
+    plain = thalweg.Model("ridge").learn({"a": np.where(ROWS[:, 0] < -1, np.nan, ROWS[:, 0]), "b": ROWS[:, 1]}, LABELS)
 
     assert columns.fold.learner.state().tensors.keys() == plain.fold.learner.state().tensors.keys()
     asked = {"a": ROWS[:, 0], "b": ROWS[:, 1]}

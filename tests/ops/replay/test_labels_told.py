@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from thalweg.ops.cli.main import app
 from thalweg.ops.config.config import load
 from thalweg.ops.replay.replay import Replayed, replay
+from thalweg.ops.replay.unsure import WIDE, unsure_text
 
 LABELS = ["a", "b"] * 240 + ["new"] + ["a", "b"] * 10
 CONFIG = """
@@ -59,3 +60,43 @@ def test_where_every_class_is_known_nothing_is_said(tmp_path: Path) -> None:
     report = replayed(tmp_path, ["a"] * 20).report()
 
     assert (report["unknown_class"], report["log_loss_of_known"]) == (0, report["metrics"]["log_loss"])
+
+
+NEIGHBOURS = """
+[[model]]
+name = "m"
+learner = "river:river.neighbors.KNNRegressor"
+topic = "m.events"
+fields = { label = "label" }
+[model.columns]
+x = "numeric"
+place = "hashed"
+"""
+
+
+@pytest.mark.parametrize("plain", [20, 0])
+def test_an_estimator_that_learns_and_raises_for_each_prediction_is_told_aloud(tmp_path: Path, plain: int) -> None:
+    config, file = files(tmp_path, [])
+    config.write_text(NEIGHBOURS)
+    rows = [f"{i % 7},{'p' + str(i % 5) if i >= plain else ''},{i % 3 + 0.5}" for i in range(300)]
+    file.write_text("\n".join(["x,place,label", *rows]))
+
+    done = CliRunner().invoke(app, ["replay", str(config), "--model", "m", "--input", str(file)])
+
+    assert done.exit_code == 0
+    assert "no label was known yet" not in done.output
+    assert "as the model gave no prediction for them" in done.output
+    wanted = "hint: the model gave no prediction for" if plain else "nothing was graded: the model learned, and gave"
+    assert wanted in done.output
+
+
+def test_figures_that_rest_on_few_events_of_a_label_have_their_bounds_beside_them(tmp_path: Path) -> None:
+    rare = replayed(tmp_path, ["yes" if i % 100 == 99 else "no" for i in range(500)])
+    often = replayed(tmp_path, ["yes" if i % 2 else "no" for i in range(4000)])
+
+    told = unsure_text(rare)
+    low, high = rare.evaluation.recent_bounds()["auc"]
+    assert [line.partition(",")[0] for line in told] == ["95 % CI of auc", "95 % CI of balanced_accuracy"]
+    assert f"last 1,000 {low:.4f} to {high:.4f}" in told[0]
+    assert high - low > WIDE
+    assert unsure_text(often) == []

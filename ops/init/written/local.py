@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from thalweg.ops.init.sample import shown
-from thalweg.ops.init.units import base_of, in_unit
+from thalweg.ops.init.written.units import base_of, in_unit
 from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, SIGNS, local_number, local_time, parted_format, unit_of
 
 _SURE = 0.99
@@ -22,18 +22,22 @@ _CODE = re.compile(r"\s*0\d")
 """A number that begins so is a code."""
 _BEGINS = re.compile(rf"\s*[-+(]?\s*{SIGNS}?\s*\d")
 _LIKELY, _DIGITS = 0.8, 0.5
+_FEW = 10  # rows
 _DATES = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y", "%d/%m/%y"),
     *("%m/%d/%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
 )
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S", ":%H:%M:%S %z")
+_CLOCKS = (
+    *("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S", ":%H:%M:%S %z"),
+    *(" %H:%M:%S.%f", " %H:%M:%S,%f"),
+)
 _OTHERS = (
     *("%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d %H:%M:%S UTC"),
-    *("%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S %z", "%Y%m%dT%H%M%S"),
+    *("%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S %z"),
 )
 _PATTERNS = (*(date + clock for date, clock in product(_DATES, _CLOCKS)), *_OTHERS)
 _OF_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T,].*)?")
+_DATE = re.compile(r"(\d{4}([./-])\d{1,2}\2\d{1,2}|\d{1,2}([./-])\d{1,2}\3(\d{4}|\d\d))([ T,].*)?")
 
 
 class Written(NamedTuple):
@@ -175,8 +179,13 @@ def times_written(given: Sequence[Any]) -> Written | None:
     )
 
 
-def digits_written(texts: Sequence[str]) -> str:
-    """The pattern of dates or times that are digits alone, `20261231`; empty: they are none of a likely year."""
+def digits_written(texts: Sequence[str], named: bool) -> str:
+    """The pattern of dates or times that are digits alone, `20261231`; empty: they are none of a likely year.
+
+    `named`: whether the column is called a time. Under any name many dates in order are dates.
+    """
+    if not named and (len(texts) <= _FEW or any(one > other for one, other in pairwise(texts))):
+        return ""
     for length, pattern in _OF_DIGITS.items():
         if all(len(text) == length and text.isdigit() and "1800" <= text < "2200" for text in texts):
             return pattern if _share(texts, partial(local_time, pattern=pattern)) == 1 else ""

@@ -1,0 +1,1 @@
+"""How numbers, times and missing values are written in a sample."""
