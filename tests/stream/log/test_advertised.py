@@ -20,6 +20,9 @@ from tests.services.kafka import Broker
 from tests.services.ports import free_port
 from tests.services.processes import required_or_skipped, until
 from thalweg.proto.records import Partition
+from thalweg.stream.health.reading import report_reading
+from thalweg.stream.health.registry import Health
+from thalweg.stream.log.identity import partitions_of
 from thalweg.stream.log.log import LogError, Message, PartlyAway, PermanentLogError
 
 T = TypeVar("T")
@@ -134,7 +137,7 @@ def test_a_broker_out_of_reach_stops_nothing_of_the_others(half: Broker, open_ka
             r"partition 1 of 'both': broker 2 at \S+:\d+, which leads, is out of reach; 1 of 2 partitions can be read",
             str(raised.value),
         )
-        assert raised.value.partitions == {HERE, AWAY}
+        assert raised.value.partitions == partitions_of(log, "both") == {HERE, AWAY}
     finally:
         log.close()
 
@@ -154,6 +157,9 @@ def test_a_reader_begins_with_the_partitions_within_reach(half: Broker, open_kaf
             problem.reason,
         )
         assert problem.partly
+        health = Health("learner")
+        report_reading(health, reader)
+        assert (health.now().state, health.now().reason) == ("degraded", problem.reason)  # it learns
 
         began = time.monotonic()
         for number in range(1, 30):
