@@ -100,6 +100,17 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         self._fetcher = CheckedFetcher(
             self._client, self._subscription, metrics=self._metrics, most_bytes=most_bytes, **self.config
         )
+        self._ask_coordinator = self._coordinator.poll
+        self._coordinator.poll = self._coordinated
+
+    def _coordinated(self, timeout_ms: float | None = None) -> Any:
+        """Whether to fetch. One that reads partitions of its own choice only commits to its group: it does not wait for
+        the group's coordinator, whose broker may be away while those of its partitions are not.
+        """
+        if self._subscription.partitions_auto_assigned():
+            return self._ask_coordinator(timeout_ms=timeout_ms)
+        self._coordinator._invoke_completed_offset_commit_callbacks()
+        return True
 
     def beginning_offsets(self, partitions: Sequence[TopicPartition], timeout_ms: float | None = None) -> Any:
         """As that of the client, which raises KeyError for a partition whose leader it cannot ask."""

@@ -173,6 +173,28 @@ def test_a_reader_begins_with_the_partitions_within_reach(half: Broker, open_kaf
         log.close()
 
 
+def test_records_are_read_while_the_coordinator_of_the_group_is_away(tmp_path: Path, open_kafka: Opener) -> None:
+    """What is committed to the group is for those who look on: kafka-python read nothing until it was back."""
+    with ExitStack() as stack:
+        first, second = _two(tmp_path, stack)
+        second.start()
+        until("topics to be made", lambda: _made(first.servers, {"here": {0: [1]}, "__consumer_offsets": {0: [2]}}))
+        log = open_kafka(f"{first.servers},{second.servers}")
+        stack.callback(log.close)
+        until("a record to be taken", lambda: _without_giving_up(lambda: log.append("here", [Message(b"x")])))
+        reader = log.reader(["here"], {}, group="g")
+        stack.callback(reader.close)
+        until("it to be read", lambda: reader.poll(0.1))
+        reader.commit(reader.position())
+
+        second.kill()
+        told_by = time.monotonic() + 10  # the client knows by then, from a commit, that the coordinator is gone
+        while time.monotonic() < told_by:
+            until("a record to be taken", lambda: _without_giving_up(lambda: log.append("here", [Message(b"x")])))
+            until("it to be read", lambda: reader.poll(0.1), 30)
+            reader.commit(reader.position())
+
+
 def test_where_to_begin_is_unknown_while_a_partition_is_out_of_reach(half: Broker, open_kafka: Opener) -> None:
     log = open_kafka(half.servers)
 
