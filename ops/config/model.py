@@ -27,7 +27,7 @@ from thalweg.ops.config.fields import FieldsConfig
 from thalweg.ops.config.hosts import scaled
 from thalweg.ops.config.names import Name, Topic, TopicOrNone, written_itself
 from thalweg.proto.rows.column import Column
-from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.rows.fields import NAMES, FieldMapping, can_be_found
 from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
@@ -174,6 +174,14 @@ class ModelConfig(LearnSettings):
             return "missing; expected either inputs (tensors) or columns (named values), got neither"
         both = self.inputs and self.columns
         return "expected either inputs or columns, got both" if both else None
+
+    @rule("inputs", "columns", "fields")
+    def _names_are_found_in_records(self) -> str | None:
+        parts = self.fields
+        of_parts = () if parts is None else (parts.label, parts.id, parts.key, parts.weight, parts.time.field)
+        names = *self.inputs, *(column.path for column in self.named_columns().values()), *of_parts
+        odd = next((name for name in names if not can_be_found(name)), None)
+        return None if odd is None else f"expected {NAMES}; got {odd!r}: rename the field where it is written"
 
     @rule("missing_values", "columns")
     def _missing_values_are_of_columns(self) -> str | None:

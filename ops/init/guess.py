@@ -27,6 +27,7 @@ from thalweg.ops.init.written.local import format_of_file, maybe_thousands, read
 from thalweg.ops.init.written.markers import is_marker, markers_among_texts
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import NAMES, can_be_found
 
 _OFTEN = 2
 """Rows of each value, on average, from which on ids of users and items come again."""
@@ -90,6 +91,8 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             near = get_close_matches(name, values, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise Failed(f"--ignore {name!r}: no such column; {hint}there are: {', '.join(sample.names)}")
+    if not can_be_found(label):
+        raise Failed(f"the label {label!r}: expected {NAMES}: rename it")
     task, note = task_of_labels(values[label])
     if label == type_of_events(sample.names, values):
         task = "classification"
@@ -109,6 +112,8 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             left_out[name] = "always empty"
         elif not name.strip():
             left_out[name] = "it has no name to ask for it by"
+        elif not can_be_found(name):
+            left_out[name] = f"expected {NAMES}"
         elif apart := tells_apart(name, given):
             left_out[name] = apart.why
             id_ = id_ or name if apart.is_id and not sample.changes else id_

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from thalweg.proto.rows.column import Column, TimeUnit
 
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+NAMES = "a name without '\"', '\\' and control characters, which JSON escapes"
+"""What the decoder of JSON finds by name."""
 PARTS = ("id", "time", "key", "label", "weight")
 """The parts of an event besides its inputs."""
+
+
+def can_be_found(name: str) -> bool:
+    """Whether a field, or a path, is of NAMES."""
+    return _ESCAPED.search(name) is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

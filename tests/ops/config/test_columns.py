@@ -205,3 +205,22 @@ def test_check_warns_of_many_features_and_names_the_column() -> None:
     assert [(entry["features"], entry["largest_column"], entry["its_features"]) for entry in logs] == [
         (2004, "user", 2002)
     ]
+
+
+@pytest.mark.parametrize("name", ['quote"d', "a\\b", "line\nbreak"])
+@pytest.mark.parametrize("place", ["column", "path", "input", "label", "time"])
+def test_a_name_that_no_decoder_finds_is_refused(name: str, place: str) -> None:
+    """The service started again and again."""
+    columns = {"amount": "numeric"}
+    given: dict[str, Any] = {
+        "column": {"columns": {name: "numeric"}},
+        "path": {"columns": {"amount": {"kind": "numeric", "field": name}}},
+        "input": {"inputs": {name: {"shape": [4]}}},
+        "label": {"columns": columns, "fields": {"label": name}},
+        "time": {"columns": columns, "fields": {"time": name}},
+    }[place]
+
+    (said,) = mistakes(**given)
+
+    assert "expected a name without" in said
+    assert repr(name) in said

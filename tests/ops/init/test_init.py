@@ -218,6 +218,15 @@ def test_texts_that_only_number_the_rows_are_no_column(made: str, told_apart: bo
     assert ("invoice" in found.left_out, found.id == "invoice") == (told_apart, told_apart)
 
 
+def test_a_column_whose_name_no_decoder_finds_is_left_out_with_the_reason():
+    rows = [{'quote"d': float(row), "amount": float(row % 7), "label": row % 2} for row in range(60)]
+
+    guessed = guess(json_sample(_lines(rows), 1000))
+
+    assert list(guessed.columns) == ["amount"]
+    assert "expected a name without" in guessed.left_out['quote"d']
+
+
 def test_a_mistyped_label_is_refused():
     with pytest.raises(Failed, match=r"'is_fruad': no such column; there are: payment_id"):
         guess(json_sample(_lines(_payments()), 1000), "is_fruad")
