@@ -22,7 +22,7 @@ from thalweg.stream.log.kafka_client.consumer import PythonConsumer
 from thalweg.stream.log.kafka_client.errors import append_error, client_error, in_doubt, log_error
 from thalweg.stream.log.kafka_client.limits import largest_batch, topic_setting
 from thalweg.stream.log.kafka_client.member import PythonMember
-from thalweg.stream.log.kafka_client.producer import ReplacedProducer
+from thalweg.stream.log.kafka_client.producer import ReplaceableProducer
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_shared.by_leader import by_leader
 from thalweg.stream.log.kafka_shared.compaction import POLICY, CompactionWatch
@@ -75,10 +75,10 @@ class KafkaLog:
         self._shared = Shared(self._ends)
         # questions take long in an outage, and no append waits for them
         self._looking, self._asking = threading.Lock(), threading.Lock()
-        self._producer = ReplacedProducer(self._clients.producer, numbered=True)
+        self._producer = ReplaceableProducer(self._clients.producer, numbered=True)
         # without sequence numbers, for records that were refused: it tells those that can never be appended from those
         # that were sent beside them. It may append a record twice when a response is lost.
-        self._plain = ReplacedProducer(partial(self._clients.producer, enable_idempotence=False), numbered=False)
+        self._plain = ReplaceableProducer(partial(self._clients.producer, enable_idempotence=False), numbered=False)
         self._looker: Any = None
         self._admin: Any = None
         self._closed = False

@@ -18,7 +18,7 @@ from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
 from thalweg.stream.log.log import Appended, LogError, Message
 
 
-class ReplacedProducer:
+class ReplaceableProducer:
     """The producer of a log, opened when it is used first. Thread-safe.
 
     Two kinds of errors leave it useless. One that no new try mends: it refuses whatever comes after with the same
