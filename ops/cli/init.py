@@ -14,6 +14,7 @@ from thalweg.ops.init.guess import guess
 from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
 from thalweg.ops.init.write import configuration, configuration_of_sequences
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.rows.fields import NAMES, can_be_found
 from thalweg.stream.log.open import open_log
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
@@ -77,6 +78,8 @@ def run(
         text = configuration_of_sequences(sample.types, rows=rows, **place)
     else:
         guessed = guess(sample, label, ignore)
+        if not can_be_found(guessed.label):
+            raise Failed(f"the label {guessed.label!r}: expected {NAMES}: rename it")
         doubts = {guessed.label: guessed.label_doubt} | {column: one.doubt for column, one in guessed.columns.items()}
         doubts |= {"the order of rows": guessed.time_doubt}
         text = configuration(guessed, rows=rows, own_form=sample.own_form, registry_url=registry_url, **place)

@@ -91,8 +91,6 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             near = get_close_matches(name, values, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise Failed(f"--ignore {name!r}: no such column; {hint}there are: {', '.join(sample.names)}")
-    if not can_be_found(label):
-        raise Failed(f"the label {label!r}: expected {NAMES}: rename it")
     task, note = task_of_labels(values[label])
     if label == type_of_events(sample.names, values):
         task = "classification"

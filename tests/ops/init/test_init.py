@@ -227,6 +227,13 @@ def test_a_column_whose_name_no_decoder_finds_is_left_out_with_the_reason():
     assert "expected a name without" in guessed.left_out['quote"d']
 
 
+def test_a_label_whose_name_no_decoder_finds_is_refused(tmp_path: Path):
+    file = tmp_path / "odd.jsonl"
+    file.write_bytes(b"\n".join(_lines([{'is"good': row % 2, "amount": float(row % 7)} for row in range(60)])))
+    with pytest.raises(Failed, match="the label 'is\"good': expected a name without"):
+        init.run(str(file), log_url=None, label='is"good', ignore=(), output=None, most=1000)
+
+
 def test_a_mistyped_label_is_refused():
     with pytest.raises(Failed, match=r"'is_fruad': no such column; there are: payment_id"):
         guess(json_sample(_lines(_payments()), 1000), "is_fruad")
