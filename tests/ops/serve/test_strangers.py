@@ -206,7 +206,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (260, 4096))
 from tests.ops.serve.serving import served
 from tests.ops.serve.test_server import answered_beside_them
 from contextlib import ExitStack
-import grpc._channel  # as a client does when it makes its first channel: here no file is left to open for it
+import grpc._channel, httpcore  # as clients do when they are made first: here no file is left to open for it
 from thalweg.ops.run.logs import configure
 configure("console")
 with served(Path(sys.argv[1])) as parts:
